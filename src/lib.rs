@@ -1,0 +1,25 @@
+//! RPM repositories from container registries, for dnf5.
+//!
+//! The layers, from the registry to the front ends; each knows only those above it in this list:
+//!
+//! | module | job |
+//! |---|---|
+//! | [`failure`] | what kinds of failure there are, for every layer's error type |
+//! | [`checksum`] | checksums and digests |
+//! | [`reference`] | `oci://` references |
+//! | [`registry`] | manifests and blobs, through a pool of skopeo processes |
+//! | [`artifact`] | how a repository is laid out in an OCI artifact, and its tar layers |
+//! | [`repodata`] | repomd.xml and its checksums |
+//! | [`cache`] | DNF's cache directory of one repository |
+//! | [`backend`] | the operations: prefetch, fetch packages, inspect |
+//! | [`service`] | the D-Bus front end |
+
+pub mod artifact;
+pub mod backend;
+pub mod cache;
+pub mod checksum;
+pub mod failure;
+pub mod reference;
+pub mod registry;
+pub mod repodata;
+pub mod service;

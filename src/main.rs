@@ -1,0 +1,2 @@
+//! The `dnf5-oci` command.
+fn main() {}

@@ -1,0 +1,327 @@
+//! `oci://` references: where a repository is.
+//!
+//! A reference is `oci://HOST[:PORT]/PATH[:TAG][@DIGEST][/]`, or `oci:///DIRECTORY[:TAG]` for a
+//! local OCI image layout. What follows the scheme is parsed by the grammar of the distribution
+//! project, through [`oci_spec::distribution::Reference`].
+
+use std::net::Ipv6Addr;
+use std::path::{Component, Path, PathBuf};
+use std::{fmt, str::FromStr};
+
+use containers_image_proxy::oci_spec;
+use oci_spec::distribution;
+
+use crate::failure::{Failure, Kind};
+
+/// The scheme of every reference.
+pub const SCHEME: &str = "oci://";
+
+/// The tag of a reference that gives neither tag nor digest, as for podman.
+const DEFAULT_TAG: &str = "latest";
+
+/// The grammar has no IPv6 addresses: one is parsed with this name in its place.
+const IPV6_PLACEHOLDER: &str = "ipv6.invalid";
+
+/// Where a repository is: a registry's repository, or a directory.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Reference {
+    /// In a container registry.
+    Registry(RegistryReference),
+    /// In a local OCI image layout (image-spec, image-layout.md).
+    Layout(LayoutReference),
+}
+
+/// A repository in a container registry.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RegistryReference {
+    host: String,
+    path: String,
+    tag: Option<String>,
+    digest: Option<String>,
+}
+
+/// A repository in a local OCI image layout.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct LayoutReference {
+    directory: PathBuf,
+    tag: String,
+}
+
+/// Why a text is no reference; names the offending part.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("invalid reference {reference:?}: {reason}")]
+pub struct InvalidReference {
+    reference: String,
+    reason: String,
+}
+
+impl Failure for InvalidReference {
+    fn kind(&self) -> Kind {
+        Kind::InvalidReference
+    }
+}
+
+impl Reference {
+    /// The reference as skopeo takes it, with its transport: containers-transports(5).
+    ///
+    /// skopeo refuses a tag beside a digest. The digest decides what is fetched, so the tag is
+    /// left out then.
+    pub fn to_skopeo(&self) -> String {
+        match self {
+            Self::Registry(registry) => match (&registry.digest, &registry.tag) {
+                (Some(digest), _) => format!("docker://{}@{digest}", registry.name()),
+                (None, Some(tag)) => format!("docker://{}:{tag}", registry.name()),
+                (None, None) => format!("docker://{}", registry.name()),
+            },
+            Self::Layout(layout) => {
+                format!("oci:{}:{}", layout.directory.display(), layout.tag)
+            }
+        }
+    }
+
+    /// The digest that this reference pins, if it does.
+    pub fn digest(&self) -> Option<&str> {
+        match self {
+            Self::Registry(registry) => registry.digest.as_deref(),
+            Self::Layout(_) => None,
+        }
+    }
+
+    /// The same repository at one digest, for when its tag no longer leads there.
+    pub fn at_digest(&self, digest: &str) -> Self {
+        match self {
+            Self::Registry(registry) => Self::Registry(RegistryReference {
+                digest: Some(digest.to_owned()),
+                ..registry.clone()
+            }),
+            Self::Layout(_) => self.clone(),
+        }
+    }
+}
+
+impl RegistryReference {
+    /// Host and port, as credentials and certificates are filed under.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Host, port and path, without tag and digest.
+    pub fn name(&self) -> String {
+        format!("{}/{}", self.host, self.path)
+    }
+}
+
+impl FromStr for Reference {
+    type Err = InvalidReference;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        parse(text)
+            .map_err(|reason| InvalidReference { reference: without_credentials(text), reason })
+    }
+}
+
+fn parse(text: &str) -> Result<Reference, String> {
+    let Some(rest) = text.strip_prefix(SCHEME) else {
+        return Err(match text.split_once("://") {
+            Some((scheme, _)) => format!("the scheme {scheme:?} is not \"oci\""),
+            None => format!("it does not begin with {SCHEME:?}"),
+        });
+    };
+    let rest = rest.trim_end_matches('/');
+    if rest.starts_with('/') {
+        parse_layout(rest).map(Reference::Layout)
+    } else {
+        parse_registry(rest).map(Reference::Registry)
+    }
+}
+
+fn parse_layout(rest: &str) -> Result<LayoutReference, String> {
+    let (directory, tag) = match rest.rsplit_once(':') {
+        Some((directory, tag)) if !tag.contains('/') => (directory, tag),
+        _ => (rest, DEFAULT_TAG),
+    };
+    if directory.contains(':') {
+        // oci:DIRECTORY:TAG has no way to write one.
+        return Err(format!("the directory {directory:?} has a colon in it"));
+    }
+    check_tag(tag)?;
+    let path = Path::new(directory);
+    if path.components().any(|part| part == Component::ParentDir) {
+        return Err(format!("the directory {directory:?} has \"..\" in it"));
+    }
+    Ok(LayoutReference { directory: path.to_owned(), tag: tag.to_owned() })
+}
+
+/// Holds a layout's tag to the same grammar as a registry's.
+fn check_tag(tag: &str) -> Result<(), String> {
+    distribution::Reference::from_str(&format!("localhost/name:{tag}"))
+        .map(|_| ())
+        .map_err(|_| format!("the tag {tag:?} is not valid"))
+}
+
+fn parse_registry(rest: &str) -> Result<RegistryReference, String> {
+    let (host, path) = rest
+        .split_once('/')
+        .filter(|(host, path)| !host.is_empty() && !path.is_empty())
+        .ok_or("it needs a registry host and a path, as in oci://quay.io/acme/rpms:stable")?;
+    if host.contains('@') {
+        return Err("credentials do not belong in a reference; use podman login".to_owned());
+    }
+    if path.split(['/', ':', '@']).any(|part| part == "..") {
+        return Err(format!("the path {path:?} has \"..\" in it"));
+    }
+    let ipv6 = ipv6_host(host)?;
+    let name = match &ipv6 {
+        Some(port) => format!("{IPV6_PLACEHOLDER}{port}/{path}"),
+        None => rest.to_owned(),
+    };
+    if ipv6.is_none() && !host.contains(['.', ':']) && host != "localhost" {
+        return Err(format!(
+            "{host:?} is no registry host: short names are not looked up, write it out as in \
+             oci://quay.io/{rest}"
+        ));
+    }
+    let parsed = distribution::Reference::from_str(&name).map_err(|e| reason(e, path))?;
+    Ok(RegistryReference {
+        host: match ipv6 {
+            Some(_) => host.to_owned(),
+            None => parsed.registry().to_owned(),
+        },
+        path: parsed.repository().to_owned(),
+        tag: parsed.tag().map(str::to_owned),
+        digest: parsed.digest().map(str::to_owned),
+    })
+}
+
+/// What follows the brackets of an IPv6 host (`:PORT` or nothing); `None` for any other host.
+fn ipv6_host(host: &str) -> Result<Option<&str>, String> {
+    let Some(rest) = host.strip_prefix('[') else {
+        return Ok(None);
+    };
+    rest.split_once(']')
+        .filter(|(address, port)| {
+            address.parse::<Ipv6Addr>().is_ok() && (port.is_empty() || port.starts_with(':'))
+        })
+        .map(|(_, port)| Some(port))
+        .ok_or_else(|| format!("{host:?} is no IPv6 address"))
+}
+
+/// The grammar's parser says little about what it refuses; the common slips are named here.
+fn reason(error: distribution::ParseError, path: &str) -> String {
+    let name = path.split(['@', ':']).next().unwrap_or(path);
+    let tag = path.split('@').next().and_then(|named| named.split_once(':'));
+    if name.chars().any(char::is_uppercase) {
+        return format!("the path {name:?} must be lower case");
+    }
+    match tag {
+        Some((_, "")) => "the tag is empty".to_owned(),
+        Some((_, tag)) if check_tag(tag).is_err() => format!("the tag {tag:?} is not valid"),
+        _ => error.to_string(),
+    }
+}
+
+/// A reference that is refused because it holds credentials must not show them.
+fn without_credentials(text: &str) -> String {
+    let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
+    let host = rest.split('/').next().unwrap_or(rest);
+    match host.rsplit_once('@') {
+        Some((_, host_only)) => format!("{scheme}://{host_only}{}", &rest[host.len()..]),
+        None => text.to_owned(),
+    }
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Registry(registry) => {
+                write!(f, "{SCHEME}{}", registry.name())?;
+                if let Some(tag) = &registry.tag {
+                    write!(f, ":{tag}")?;
+                }
+                if let Some(digest) = &registry.digest {
+                    write!(f, "@{digest}")?;
+                }
+                Ok(())
+            }
+            Self::Layout(layout) => {
+                write!(f, "{SCHEME}{}:{}", layout.directory.display(), layout.tag)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+    #[track_caller]
+    fn skopeo(text: &str) -> String {
+        text.parse::<Reference>().expect(text).to_skopeo()
+    }
+
+    #[test]
+    fn what_a_reference_means_to_skopeo() {
+        for (text, expected) in [
+            ("oci://quay.io/acme/rpms:stable", "docker://quay.io/acme/rpms:stable"),
+            ("oci://quay.io/acme/rpms", "docker://quay.io/acme/rpms:latest"),
+            ("oci://quay.io/acme/rpms/", "docker://quay.io/acme/rpms:latest"),
+            ("oci://localhost/rpms:1", "docker://localhost/rpms:1"),
+            ("oci://localhost:5000/a/b/c_d-e:v1.0/", "docker://localhost:5000/a/b/c_d-e:v1.0"),
+            ("oci://127.0.0.1:5000/rpms", "docker://127.0.0.1:5000/rpms:latest"),
+            ("oci://[::1]:5000/rpms:x", "docker://[::1]:5000/rpms:x"),
+            ("oci://[fe80::1]/rpms", "docker://[fe80::1]/rpms:latest"),
+            ("oci:///srv/mirror", "oci:/srv/mirror:latest"),
+            ("oci:///srv/mirror/:42/", "oci:/srv/mirror/:42"),
+            ("oci:///srv/mirror:42", "oci:/srv/mirror:42"),
+        ] {
+            assert_eq!(skopeo(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_digest_wins_over_a_tag() {
+        let both = format!("oci://quay.io/acme/rpms:stable@{DIGEST}");
+        assert_eq!(skopeo(&both), format!("docker://quay.io/acme/rpms@{DIGEST}"));
+        let reference: Reference = both.parse().expect("valid");
+        assert_eq!(reference.digest(), Some(DIGEST));
+        assert_eq!(reference.to_string(), both);
+        let only = format!("oci://quay.io/acme/rpms@{DIGEST}");
+        assert_eq!(skopeo(&only), format!("docker://quay.io/acme/rpms@{DIGEST}"));
+    }
+
+    #[test]
+    fn what_is_refused_and_why() {
+        for (text, reason) in [
+            ("https://quay.io/acme/rpms", "the scheme \"https\" is not \"oci\""),
+            ("quay.io/acme/rpms", "does not begin with"),
+            ("oci://", "needs a registry host and a path"),
+            ("oci://quay.io", "needs a registry host and a path"),
+            ("oci://acme/rpms", "\"acme\" is no registry host"),
+            ("oci://quay.io/Acme/rpms", "must be lower case"),
+            ("oci://quay.io/acme/rpms:", "the tag is empty"),
+            ("oci://quay.io/acme/rpms:-x", "the tag \"-x\" is not valid"),
+            ("oci://quay.io/acme/../rpms", "has \"..\" in it"),
+            ("oci://quay.io/acme/rpms:..", "has \"..\" in it"),
+            ("oci://quay.io/acme/rpms@sha256:abc", "invalid"),
+            ("oci://[::zz]:5000/rpms", "no IPv6 address"),
+            ("oci://[::1]x/rpms", "no IPv6 address"),
+            ("oci:///srv/../etc", "has \"..\" in it"),
+            ("oci:///srv/mirror:", "the tag \"\" is not valid"),
+            ("oci:///srv/a:b/c:1", "has a colon in it"),
+        ] {
+            let error = text.parse::<Reference>().expect_err(text).to_string();
+            assert!(error.contains(reason), "{text}: {error}");
+            assert!(error.contains(text), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn credentials_in_a_reference_are_refused_and_not_shown() {
+        let error =
+            "oci://user:secret@quay.io/acme/rpms".parse::<Reference>().expect_err("refused");
+        assert!(error.to_string().contains("podman login"), "{error}");
+        assert!(!error.to_string().contains("secret"), "{error}");
+    }
+}
