@@ -7,6 +7,7 @@
 //! | [`failure`] | what kinds of failure there are, for every layer's error type |
 //! | [`checksum`] | checksums and digests |
 //! | [`reference`] | `oci://` references |
+//! | [`credentials`] | which auth file holds for a registry |
 //! | [`registry`] | manifests and blobs, through a pool of skopeo processes |
 //! | [`artifact`] | how a repository is laid out in an OCI artifact, and its tar layers |
 //! | [`repodata`] | repomd.xml and its checksums |
@@ -18,6 +19,7 @@ pub mod artifact;
 pub mod backend;
 pub mod cache;
 pub mod checksum;
+pub mod credentials;
 pub mod failure;
 pub mod reference;
 pub mod registry;

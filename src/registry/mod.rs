@@ -1,1 +1,79 @@
-//! registry
+//! Manifests and blobs, through a pool of skopeo processes.
+//!
+//! | module | job |
+//! |---|---|
+//! | [`source`] | which repository, and how it is reached |
+//! | `process` | one skopeo process and the image it has open |
+//! | `pool` | how many there are, which one gets the next request, when they end |
+//! | `blob` | one blob as a stream that is tried again and checked |
+//! | `classify` | what skopeo's messages mean |
+//! | `configuration` | whether the files that skopeo read have changed since |
+
+mod blob;
+mod classify;
+mod configuration;
+mod error;
+mod pool;
+mod process;
+mod settings;
+pub mod source;
+
+use std::sync::Arc;
+
+use containers_image_proxy::oci_spec::image::{Descriptor, Digest, ImageManifest};
+
+pub use blob::Blob;
+pub use configuration::Configuration;
+pub use error::Error;
+pub use settings::Settings;
+pub use source::{Access, Source};
+
+use pool::Pool;
+
+/// What a reference leads to.
+#[derive(Debug)]
+pub struct Manifest {
+    /// The digest of the manifest as the registry has it.
+    pub digest: Digest,
+    /// The manifest, which skopeo has turned into OCI's form if it was docker's.
+    pub image: ImageManifest,
+}
+
+/// All registries, as skopeo reaches them. Cheap to clone.
+#[derive(Clone)]
+pub struct Registry {
+    pool: Arc<Pool>,
+}
+
+impl Registry {
+    /// No process is started yet.
+    pub fn new(settings: Settings) -> Self {
+        Self { pool: Pool::new(settings) }
+    }
+
+    /// Asks the registry what the reference leads to now: one request for the manifest, and one
+    /// more for the instance if it leads to an image index.
+    ///
+    /// # Errors
+    /// If it leads nowhere, is refused, or cannot be had after as many tries as the settings say.
+    pub async fn manifest(&self, source: &Source) -> Result<Manifest, Error> {
+        self.pool.manifest(source).await
+    }
+
+    /// Streams a blob of the repository. At its end its size and digest have been checked: the
+    /// last read fails if they are not those of `descriptor`.
+    ///
+    /// # Errors
+    /// If it cannot be had, after as many tries as the settings say.
+    pub async fn blob(&self, source: &Source, descriptor: &Descriptor) -> Result<Blob, Error> {
+        Blob::open(Arc::clone(&self.pool), source.clone(), descriptor).await
+    }
+
+    /// The version of the skopeo in use.
+    ///
+    /// # Errors
+    /// If there is none, or it does not say.
+    pub async fn skopeo_version(&self) -> Result<String, Error> {
+        process::skopeo_version(&self.pool.settings.skopeo).await
+    }
+}

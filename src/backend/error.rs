@@ -1,0 +1,164 @@
+//! The one clear line: which repository, which reference, what failed and what to do about it.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::artifact::{self, archive};
+use crate::credentials;
+use crate::failure::{Failure, Kind, one_line};
+use crate::reference::Reference;
+use crate::registry::{self, Source};
+use crate::{cache, repodata};
+
+/// Why an operation failed.
+///
+/// Its text is the whole line that a user sees; the cause is part of it, not its `source()`.
+#[derive(Debug)]
+pub struct Error {
+    repository: Option<String>,
+    reference: Reference,
+    cause: Cause,
+    auth_files: Vec<PathBuf>,
+}
+
+/// What failed, before it is known for which repository.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Cause {
+    #[error(transparent)]
+    Registry(registry::Error),
+    #[error(transparent)]
+    Artifact(#[from] artifact::Error),
+    #[error(transparent)]
+    Archive(archive::Error),
+    #[error(transparent)]
+    Repodata(#[from] repodata::Error),
+    #[error(transparent)]
+    Cache(#[from] cache::Error),
+    #[error("the repodata layer has {0:?}, which is not a file directly below repodata/")]
+    StrayMember(String),
+    #[error("package {0:?} is not in the repository")]
+    PackageNotInRepository(String),
+    #[error("package {location:?} is {found} in the repository where its metadata say {wanted}")]
+    PackageChanged { location: String, wanted: String, found: String },
+    #[error("given up")]
+    Cancelled,
+}
+
+impl From<registry::Error> for Cause {
+    fn from(error: registry::Error) -> Self {
+        Self::Registry(error)
+    }
+}
+
+impl From<archive::Error> for Cause {
+    /// A failure of the stream below an archive is the registry's, not the archive's.
+    fn from(error: archive::Error) -> Self {
+        match error {
+            archive::Error::Read(error) => Self::from(error),
+            error => Self::Archive(error),
+        }
+    }
+}
+
+impl From<std::io::Error> for Cause {
+    /// For errors of reading a blob, whose inner error says what happened.
+    fn from(error: std::io::Error) -> Self {
+        if error.get_ref().is_some_and(|inner| inner.is::<super::blocking::GivenUp>()) {
+            return Self::Cancelled;
+        }
+        Self::Registry(error.into())
+    }
+}
+
+impl Failure for Cause {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Registry(error) => error.kind(),
+            Self::Artifact(error) => error.kind(),
+            Self::Archive(error) => error.kind(),
+            Self::Repodata(error) => error.kind(),
+            Self::Cache(error) => error.kind(),
+            Self::StrayMember(_) => Kind::BadMetadata,
+            Self::PackageNotInRepository(_) => Kind::PackageNotInRepository,
+            Self::PackageChanged { .. } => Kind::DigestMismatch,
+            Self::Cancelled => Kind::Cancelled,
+        }
+    }
+}
+
+impl Error {
+    pub(crate) fn new(repository: Option<&str>, source: &Source, cause: Cause) -> Self {
+        let auth_files = match cause.kind() {
+            Kind::Unauthorized => credentials::search_order(&source.access),
+            _ => Vec::new(),
+        };
+        Self {
+            repository: repository.map(str::to_owned),
+            reference: source.reference.clone(),
+            cause,
+            auth_files,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(id) = &self.repository {
+            write!(f, "repository {id} ")?;
+        }
+        write!(f, "{}: {}", self.reference, one_line(&self.cause))?;
+        match self.kind() {
+            Kind::Unauthorized => write!(f, "; {}", log_in(&self.reference, &self.auth_files)),
+            kind => remedy(kind).map_or(Ok(()), |remedy| write!(f, "; {remedy}")),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl Failure for Error {
+    fn kind(&self) -> Kind {
+        self.cause.kind()
+    }
+}
+
+/// How to log in, and where credentials were looked for.
+fn log_in(reference: &Reference, auth_files: &[PathBuf]) -> String {
+    let host = match reference {
+        Reference::Registry(registry) => registry.host(),
+        Reference::Layout(_) => "",
+    };
+    let files: Vec<_> = auth_files.iter().map(|file| file.display().to_string()).collect();
+    format!(
+        "run \"podman login {host}\" or \"skopeo login {host}\" as the user that runs dnf5; looked \
+         for credentials in {}",
+        files.join(", ")
+    )
+}
+
+/// What to do about it, where there is something to be done that the fact itself does not say.
+fn remedy(kind: Kind) -> Option<&'static str> {
+    Some(match kind {
+        Kind::NotFound => "check the reference's spelling and tag, and that it was pushed",
+        Kind::PolicyRejected => {
+            "see containers-policy.json(5): sign the artifact, or change the policy for this scope"
+        }
+        Kind::Unreachable => "check the network, the registry, and registries.conf for its mirrors",
+        Kind::BadRepository => "push it anew: createrepo_c . && oras push REFERENCE repodata *.rpm",
+        Kind::BadMetadata => "have its owner run createrepo_c and push it again",
+        Kind::DigestMismatch => {
+            "run dnf5 again with --refresh; if it stays, the repository's owner must push it anew"
+        }
+        Kind::PackageNotInRepository => {
+            "run dnf5 again with --refresh; if it stays, the package was never pushed"
+        }
+        Kind::NoSpace => "free space where the cache is, for example with \"dnf5 clean packages\"",
+        Kind::Stalled => "try again; the registry or a proxy in between stopped sending",
+        Kind::SkopeoMissing => "install skopeo",
+        Kind::SkopeoTooOld => "install skopeo 1.19 or newer",
+        Kind::CacheDirectory => "check that it exists, and its owner and permissions",
+        Kind::InvalidReference | Kind::Unauthorized | Kind::Cancelled | Kind::AccessDenied => {
+            return None;
+        }
+    })
+}

@@ -1,0 +1,38 @@
+//! What the pool keeps to.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What the pool keeps to.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The program: a path, or a name to look for in `$PATH`.
+    pub skopeo: PathBuf,
+    /// The most processes for one source.
+    pub max_processes: usize,
+    /// How long a blob may send nothing.
+    pub stall: Duration,
+    /// How long skopeo may take to open an image. It tries the mirrors one after the other and
+    /// gives each 30 s to answer.
+    pub open: Duration,
+    /// How often a request is tried, in all.
+    pub attempts: usize,
+    /// The pause before the second try; it doubles for each further one.
+    pub backoff: Duration,
+    /// How long a process without work is kept.
+    pub idle: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            skopeo: PathBuf::from("skopeo"),
+            max_processes: 4,
+            stall: Duration::from_secs(30),
+            open: Duration::from_secs(120),
+            attempts: 3,
+            backoff: Duration::from_millis(250),
+            idle: Duration::from_secs(30),
+        }
+    }
+}
