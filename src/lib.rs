@@ -14,11 +14,13 @@
 //! | [`cache`] | DNF's cache directory of one repository |
 //! | [`backend`] | the operations: prefetch, fetch packages, inspect |
 //! | [`service`] | the D-Bus front end |
+//! | [`cli`] | the command line |
 
 pub mod artifact;
 pub mod backend;
 pub mod cache;
 pub mod checksum;
+pub mod cli;
 pub mod credentials;
 pub mod failure;
 pub mod reference;

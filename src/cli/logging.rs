@@ -1,0 +1,38 @@
+//! Where log lines go: to the journal under systemd, to standard error otherwise.
+
+use std::env;
+use std::io::IsTerminal;
+
+use rustix::fs::fstat;
+use tracing_subscriber::filter::{EnvFilter, LevelFilter};
+use tracing_subscriber::prelude::*;
+
+/// The environment variable with the filter, in the syntax of `RUST_LOG`.
+const FILTER: &str = "DNF5_OCI_LOG";
+
+/// Starts logging, from `level` on unless the environment says otherwise.
+pub fn start(level: LevelFilter) {
+    let filter = EnvFilter::builder()
+        .with_default_directive(level.into())
+        .with_env_var(FILTER)
+        .from_env_lossy();
+    let registry = tracing_subscriber::registry().with(filter);
+    match journal() {
+        Some(journal) => registry.with(journal).init(),
+        None => {
+            let terminal = std::io::stderr().is_terminal();
+            let lines = tracing_subscriber::fmt::layer()
+                .with_writer(std::io::stderr)
+                .with_ansi(terminal)
+                .with_target(false);
+            registry.with(lines).init();
+        }
+    }
+}
+
+/// The journal, if standard error leads there: systemd.exec(5) on `$JOURNAL_STREAM`.
+fn journal() -> Option<tracing_journald::Layer> {
+    let stream = env::var("JOURNAL_STREAM").ok()?;
+    let stderr = fstat(std::io::stderr()).ok()?;
+    (stream == format!("{}:{}", stderr.st_dev, stderr.st_ino)).then(tracing_journald::layer)?.ok()
+}

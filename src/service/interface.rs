@@ -1,0 +1,215 @@
+//! The methods and properties of `io.github.dnf5_oci.Backend1`, as dbus/ describes them.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use zbus::message::Header;
+use zbus::object_server::SignalEmitter;
+use zbus::{Connection, OwnedVariant, Variant, interface};
+
+use super::caller::{Admission, Caller};
+use super::error::Error;
+use super::jobs::Jobs;
+use super::options::Options;
+use super::progress::Reporter;
+use crate::backend::{Backend, Package, PrefetchOptions, Progress, Repository, Status};
+use crate::failure;
+use crate::registry::{Access, Source};
+
+/// A dictionary of options, as it comes.
+type Given = HashMap<String, OwnedVariant>;
+
+/// A dictionary of results.
+type Results = HashMap<&'static str, Variant<'static>>;
+
+pub(super) struct Backend1 {
+    backend: Backend,
+    jobs: Jobs,
+    admission: Admission,
+}
+
+impl Backend1 {
+    pub(super) fn new(backend: Backend, jobs: Jobs, admission: Admission) -> Self {
+        Self { backend, jobs, admission }
+    }
+
+    /// Runs one call: lets the caller pass, counts the call, reports progress if the caller has
+    /// given it a number, and gives up when the caller leaves.
+    async fn run<T, F, W, E>(&self, caller: Caller, job: Option<u64>, work: W) -> Result<T, Error>
+    where
+        W: FnOnce(Arc<dyn Progress>) -> F,
+        F: Future<Output = Result<T, E>>,
+        E: Into<Error>,
+    {
+        let _counted = self.jobs.begin();
+        caller.admit(self.admission).await?;
+        let work = async {
+            let emitter = caller.emitter();
+            let (Some(job), Ok(emitter)) = (job, emitter) else {
+                return work(Arc::new(())).await.map_err(E::into);
+            };
+            let (reporter, sending) = Reporter::new(emitter, job);
+            let result = work(Arc::new(reporter)).await;
+            // The last signals go out before the reply.
+            let _ = sending.await;
+            result.map_err(E::into)
+        };
+        caller.unless_gone(work).await
+    }
+}
+
+#[interface(name = "io.github.dnf5_oci.Backend1", introspection_docs = false)]
+impl Backend1 {
+    #[zbus(out_args("result"))]
+    async fn prefetch_repodata(
+        &self,
+        repo_id: String,
+        reference: String,
+        cache_dir: String,
+        options: Given,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<Results, Error> {
+        let mut options = Options::new(options);
+        let repository = repository(repo_id, &reference, cache_dir, options.access()?)?;
+        let max_age = options.max_age()?;
+        let when = PrefetchOptions { max_age, repo_file: options.repo_file()? };
+        let job = options.job()?;
+        options.finish()?;
+        let work = |progress| self.backend.prefetch(&repository, when, progress);
+        let done = self.run(Caller::new(connection, &header), job, work).await?;
+        Ok(HashMap::from([
+            ("status", Variant::from(status(done.status))),
+            ("manifest-digest", Variant::from(done.manifest_digest)),
+            ("bytes", Variant::from(done.bytes)),
+        ]))
+    }
+
+    #[zbus(out_args("path"))]
+    #[expect(clippy::too_many_arguments, reason = "the interface has them")]
+    async fn fetch_package(
+        &self,
+        repo_id: String,
+        reference: String,
+        cache_dir: String,
+        location: String,
+        checksum: String,
+        size: u64,
+        options: Given,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<String, Error> {
+        let packages = vec![(location, checksum, size)];
+        let paths = self
+            .fetch_packages(repo_id, reference, cache_dir, packages, options, connection, header)
+            .await?;
+        Ok(paths.into_iter().next().unwrap_or_default())
+    }
+
+    #[zbus(out_args("paths"))]
+    #[expect(clippy::too_many_arguments, reason = "the interface has them")]
+    async fn fetch_packages(
+        &self,
+        repo_id: String,
+        reference: String,
+        cache_dir: String,
+        packages: Vec<(String, String, u64)>,
+        options: Given,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<Vec<String>, Error> {
+        let mut options = Options::new(options);
+        let repository = repository(repo_id, &reference, cache_dir, options.access()?)?;
+        let job = options.job()?;
+        options.finish()?;
+        let packages = packages.into_iter().map(package).collect::<Result<Vec<_>, _>>()?;
+        let work = |progress| self.backend.fetch_packages(&repository, &packages, progress);
+        let paths = self.run(Caller::new(connection, &header), job, work).await?;
+        Ok(paths.into_iter().map(text).collect())
+    }
+
+    #[zbus(out_args("result"))]
+    async fn inspect(
+        &self,
+        reference: String,
+        options: Given,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<Results, Error> {
+        let mut options = Options::new(options);
+        let source = source(&reference, options.access()?)?;
+        options.finish()?;
+        let work = |_| self.backend.inspect(&source);
+        let found = self.run(Caller::new(connection, &header), None, work).await?;
+        let size = found.size();
+        Ok(HashMap::from([
+            ("reference", Variant::from(found.reference)),
+            ("manifest-digest", Variant::from(found.manifest_digest)),
+            ("layout", Variant::from(found.layout)),
+            ("files", Variant::new(found.files)),
+            ("size", Variant::from(size)),
+            ("skopeo", Variant::from(found.skopeo)),
+            ("auth-file", Variant::from(found.auth_file.map(text).unwrap_or_default())),
+        ]))
+    }
+
+    #[zbus(signal)]
+    pub(super) async fn progress(
+        emitter: &SignalEmitter<'_>,
+        job: u64,
+        item: &str,
+        received: u64,
+        total: u64,
+        finished: bool,
+    ) -> zbus::Result<()>;
+
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn version(&self) -> &str {
+        env!("CARGO_PKG_VERSION")
+    }
+
+    #[zbus(property(emits_changed_signal = "false"))]
+    async fn skopeo_version(&self) -> String {
+        self.backend.skopeo_version().await.unwrap_or_default()
+    }
+
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn active_jobs(&self) -> u32 {
+        self.jobs.count()
+    }
+}
+
+fn source(reference: &str, access: Access) -> Result<Source, Error> {
+    Ok(Source { reference: reference.parse::<crate::reference::Reference>()?, access })
+}
+
+fn repository(
+    id: String,
+    reference: &str,
+    cache_dir: String,
+    access: Access,
+) -> Result<Repository, Error> {
+    let source = source(reference, access).map_err(|error| error.of_repository(&id))?;
+    Ok(Repository { id, source, cache_dir: PathBuf::from(cache_dir) })
+}
+
+fn package((location, checksum, size): (String, String, u64)) -> Result<Package, Error> {
+    let checksum = checksum
+        .parse::<crate::checksum::Checksum>()
+        .map_err(|error| Error::invalid_arguments(failure::one_line(&error)))?;
+    Ok(Package { location, checksum, size })
+}
+
+fn status(status: Status) -> &'static str {
+    match status {
+        Status::Fetched => "fetched",
+        Status::Unchanged => "unchanged",
+        Status::Fresh => "fresh",
+    }
+}
+
+/// D-Bus strings are UTF-8; a path that is not came from none of our callers.
+fn text(path: PathBuf) -> String {
+    path.to_string_lossy().into_owned()
+}

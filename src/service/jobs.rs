@@ -1,0 +1,79 @@
+//! What is being worked on: for the property and for the idle exit.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+/// Counts calls. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Jobs(watch::Sender<u32>);
+
+/// One call; it counts until this is dropped.
+pub(super) struct Job(watch::Sender<u32>);
+
+impl Default for Jobs {
+    fn default() -> Self {
+        Self(watch::Sender::new(0))
+    }
+}
+
+impl Jobs {
+    /// Counts a call.
+    pub(super) fn begin(&self) -> Job {
+        self.0.send_modify(|count| *count += 1);
+        Job(self.0.clone())
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> u32 {
+        *self.0.borrow()
+    }
+
+    /// Returns when there is a call.
+    pub(super) async fn some(&self) {
+        // The sender is here, so waiting cannot fail.
+        let _ = self.0.subscribe().wait_for(|count| *count > 0).await;
+    }
+
+    /// Returns when there has been no call for so long.
+    pub(super) async fn none_for(&self, idle: Duration) {
+        let mut counts = self.0.subscribe();
+        loop {
+            let _ = counts.wait_for(|count| *count == 0).await;
+            if tokio::time::timeout(idle, counts.changed()).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn idleness_begins_anew_with_every_call() {
+        let jobs = Jobs::default();
+        let job = jobs.begin();
+        assert_eq!(jobs.count(), 1);
+        let idle = Duration::from_secs(10);
+        let begin = tokio::time::Instant::now();
+        let waiting = tokio::spawn({
+            let jobs = jobs.clone();
+            async move { jobs.none_for(idle).await }
+        });
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        drop(job);
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        drop(jobs.begin());
+        waiting.await.expect("ended");
+        assert_eq!(begin.elapsed(), Duration::from_secs(35));
+        assert_eq!(jobs.count(), 0);
+    }
+}
