@@ -48,3 +48,32 @@ install-service:
 install-plugin:
 	$(MAKE) -C integration/plugin BUILD=$(abspath $(PLUGIN)) PREFIX=$(PREFIX) \
 	    SYSCONFDIR=$(SYSCONFDIR) DESTDIR=$(abspath $(DESTDIR)) install
+
+# --- the disposable root -----------------------------------------------------------------------
+
+# What is laid over the root: everything as `make install` puts it. The plugin is compiled there,
+# where libdnf5 is.
+STAGE = $(TARGET)/stage
+ENTER = integration/root/enter
+
+.PHONY: prepare stage demo check shell
+prepare:
+	integration/prepare $(CARGO) gcc shellcheck ip unshare
+	@integration/root/build >/dev/null
+
+stage: prepare service
+	rm -rf $(STAGE)
+	mkdir -p $(STAGE) $(PLUGIN)
+	$(MAKE) -s install-service PREFIX=/usr DESTDIR=$(STAGE)
+	$(ENTER) --bind $(CURDIR):/src --bind $(abspath $(PLUGIN)):/build \
+	    --bind $(abspath $(STAGE)):/stage \
+	    make -s -j2 -C /src/integration/plugin BUILD=/build DESTDIR=/stage install
+
+demo: stage
+	@$(ENTER) --lower $(abspath $(STAGE)) --bind $(CURDIR)/integration/demo:/demo /demo/demo
+
+check: stage
+	@integration/check $(STAGE)
+
+shell: stage
+	@$(ENTER) --lower $(abspath $(STAGE)) --bind $(CURDIR):/src bash

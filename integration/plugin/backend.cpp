@@ -20,6 +20,8 @@ const sdbus::ServiceName NAME{"io.github.dnf5_oci"};
 const sdbus::ObjectPath PATH{"/io/github/dnf5_oci"};
 const sdbus::InterfaceName INTERFACE{"io.github.dnf5_oci.Backend1"};
 
+constexpr const char * ERRORS{"io.github.dnf5_oci.Error."};
+
 // The service notices by itself when a registry sends nothing; a large package just takes long.
 constexpr auto NO_TIMEOUT = std::numeric_limits<std::uint64_t>::max();
 
@@ -28,6 +30,15 @@ constexpr int PRIVATE_FD = 3;
 
 [[noreturn]] void fail(int error, const char * what) {
     throw std::system_error(error, std::generic_category(), what);
+}
+
+/// What the user sees of an error. Those of the service are whole lines; others come from the bus, or
+/// from the end of the connection.
+std::string line(const sdbus::Error & error) {
+    if (error.getName().starts_with(ERRORS)) {
+        return error.getMessage();
+    }
+    return "the dnf5-oci service failed: " + error.getMessage() + "; run dnf5 again, and see its log";
 }
 
 /// Starts a private instance with `socket` as its only business.
@@ -114,7 +125,7 @@ void Backend::call(const char * method, Outcome outcome, const Arguments &... ar
         .withArguments(arguments...)
         .uponReplyInvoke([this, outcome = std::move(outcome)](std::optional<sdbus::Error> error, const Result &) {
             --pending;
-            outcome(error ? std::optional(error->getMessage()) : std::nullopt);
+            outcome(error ? std::optional(line(*error)) : std::nullopt);
         });
 }
 

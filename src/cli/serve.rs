@@ -16,6 +16,9 @@ use crate::service;
 /// Registries and disks are waited for, not computed upon: two threads keep two cores busy.
 const THREADS: usize = 2;
 
+/// How long work that is given up may take to remove what it has staged.
+const CLEAN_UP: Duration = Duration::from_secs(2);
+
 /// Arguments of `dnf5-oci serve`.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
@@ -38,8 +41,8 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).enable_all().build()?;
     let result = runtime.block_on(serve(socket, Duration::from_secs(arguments.idle)));
-    // Work that nobody waits for any more does not keep the process.
-    runtime.shutdown_background();
+    // Work that nobody waits for any more is dropped, and cleans up behind it.
+    runtime.shutdown_timeout(CLEAN_UP);
     result
 }
 

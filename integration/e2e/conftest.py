@@ -1,0 +1,128 @@
+"""Fixtures: the bus, a registry, repositories, and dnf5."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from harness.commands import run, until
+from harness.registry import Registry
+from harness.repository import Repository
+
+CACHE = Path("/var/cache/libdnf5")
+REPOS = Path("/etc/yum.repos.d")
+CONTAINERS = Path("/etc/containers")
+PLUGIN_CONF = Path("/etc/dnf/libdnf5-plugins/oci.conf")
+
+
+def pytest_configure():
+    # Repositories that cannot be had are an error, unless a test says otherwise.
+    conf = Path("/etc/dnf/dnf.conf")
+    conf.write_text("[main]\ngpgcheck=False\nskip_if_unavailable=False\n")
+    REPOS.mkdir(parents=True, exist_ok=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def bus():
+    """The system bus, which starts the service when it is called."""
+    Path("/run/dbus").mkdir(parents=True, exist_ok=True)
+    process = subprocess.Popen(["dbus-daemon", "--system", "--nofork", "--nopidfile"])
+    until(Path("/run/dbus/system_bus_socket").exists, "the bus is there")
+    yield process
+    process.terminate()
+    process.wait()
+
+
+def insecure(address):
+    """Has podman, and so us, use plain HTTP for a registry."""
+    directory = CONTAINERS / "registries.conf.d"
+    directory.mkdir(parents=True, exist_ok=True)
+    name = address.replace(":", "-").replace("/", "-")
+    (directory / f"{name}.conf").write_text(
+        f'[[registry]]\nlocation = "{address}"\ninsecure = true\n'
+    )
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory):
+    """A registry without TLS and users."""
+    running = Registry(tmp_path_factory.mktemp("registry"), 5000).start()
+    insecure(running.address)
+    yield running
+    running.stop()
+
+
+@pytest.fixture(autouse=True)
+def clean_slate():
+    """No cache and no repositories are left of another test."""
+    for directory in (CACHE, REPOS):
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir(parents=True)
+    conf = PLUGIN_CONF.read_text()
+    yield
+    PLUGIN_CONF.write_text(conf)
+
+
+class Dnf:
+    """dnf5, and what it works with."""
+
+    def __init__(self, tmp_path, name):
+        self.tmp_path = tmp_path
+        self.name = name
+
+    def __call__(self, *arguments, **options):
+        return run("dnf5", *arguments, **options)
+
+    def add(self, repo_id, baseurl, **options):
+        """Writes a .repo file."""
+        lines = [f"[{repo_id}]", f"name={repo_id}", f"baseurl={baseurl}"]
+        lines += [f"{key}={value}" for key, value in options.items()]
+        (REPOS / f"{repo_id}.repo").write_text("\n".join(lines) + "\n")
+
+    def cache(self, repo_id):
+        """The cache directory of a repository."""
+        found = list(CACHE.glob(f"{repo_id}-*"))
+        assert len(found) == 1, f"cache directories of {repo_id}: {found}"
+        return found[0]
+
+    def cached(self, repo_id):
+        """The names of all files in it, but dnf5's solv files."""
+        top = self.cache(repo_id)
+        return sorted(
+            str(path.relative_to(top)) for path in top.rglob("*")
+            if path.is_file() and "solv" not in path.parts
+        )
+
+    def is_whole(self, repo_id):
+        """The cache has nothing half-written and nothing left over."""
+        assert not [name for name in self.cached(repo_id) if ".dnf5-oci-" in name]
+
+    @staticmethod
+    def backend(choice):
+        """Forces a backend."""
+        text = PLUGIN_CONF.read_text()
+        PLUGIN_CONF.write_text(text.replace("backend = auto", f"backend = {choice}"))
+
+    def repository(self, name="repository"):
+        return Repository(self.tmp_path / name)
+
+    def reference(self, registry, tag="stable"):
+        """A reference in the registry that no other test uses."""
+        return f"{registry.address}/acme/{self.name}:{tag}"
+
+
+@pytest.fixture
+def dnf(tmp_path, request):
+    name = request.node.name.split("[")[0].removeprefix("test_").replace("_", "-")
+    parameter = request.node.name.partition("[")[2].rstrip("]").lower()
+    return Dnf(tmp_path, name + (f"-{parameter}" if parameter else ""))
+
+
+@pytest.fixture
+def installed(request):
+    """What a test installs is removed after it."""
+    names = []
+    yield names
+    if names:
+        run("rpm", "-e", "--nodeps", *names, code=None)

@@ -1,0 +1,69 @@
+"""Running commands and looking at what they print."""
+
+import os
+import subprocess
+import time
+
+
+class Result:
+    """What a command did."""
+
+    def __init__(self, arguments, code, output):
+        self.arguments = arguments
+        self.code = code
+        self.output = output
+
+    def __str__(self):
+        return f"$ {' '.join(self.arguments)}\n{self.output}\n(exit code {self.code})"
+
+    def has(self, text):
+        assert text in self.output, f"{text!r} is not in:\n{self}"
+        return self
+
+    def has_not(self, text):
+        assert text not in self.output, f"{text!r} is in:\n{self}"
+        return self
+
+
+def run(*arguments, code=0, **options):
+    """Runs a command; its exit code must be `code`, if that is not None."""
+    arguments = [str(argument) for argument in arguments]
+    done = subprocess.run(
+        arguments,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=options.pop("timeout", 120),
+        **options,
+    )
+    result = Result(arguments, done.returncode, done.stdout)
+    if code is not None:
+        assert done.returncode == code, f"exit code {code} expected:\n{result}"
+    return result
+
+
+def until(condition, what, seconds=20):
+    """Waits until `condition` holds; fails, naming `what`, if it does not in time."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.02)
+    raise AssertionError(f"waited {seconds} s in vain: {what}")
+
+
+def processes(*words):
+    """The ids of the processes whose command lines have all these words."""
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit() and int(entry) != os.getpid():
+            try:
+                with open(f"/proc/{entry}/cmdline", "rb") as file:
+                    line = file.read().decode(errors="replace").split("\0")
+            except OSError:
+                continue
+            if all(any(word in argument for argument in line) for word in words):
+                found.append(int(entry))
+    return found

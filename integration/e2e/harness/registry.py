@@ -1,0 +1,117 @@
+"""docker-registry, and what is asked of it."""
+
+import re
+import socket
+import subprocess
+from pathlib import Path
+
+from .commands import run, until
+
+REQUEST = re.compile(r'"([A-Z]+) (/v2/\S*) HTTP/[0-9.]+" (\d+)')
+
+
+class Registry:
+    """A registry on a port of this machine."""
+
+    def __init__(self, directory, port, certificate=None, users=None):
+        self.port = port
+        self.directory = Path(directory)
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.log = self.directory / "log"
+        self.log.write_text("")
+        self.seen = 0
+        self.process = None
+        self.address = f"localhost:{port}"
+        config = [
+            "version: 0.1",
+            "storage: {filesystem: {rootdirectory: %s}, delete: {enabled: true}}"
+            % (self.directory / "data"),
+        ]
+        http = f"addr: 127.0.0.1:{port}"
+        if certificate:
+            http += f", tls: {{certificate: {certificate.certificate}, key: {certificate.key}}}"
+        config.append("http: {%s}" % http)
+        if users:
+            passwords = self.directory / "htpasswd"
+            passwords.write_text("")
+            for user, password in users.items():
+                run("htpasswd", "-bB", passwords, user, password)
+            config.append(f"auth: {{htpasswd: {{realm: test, path: {passwords}}}}}")
+        self.config = self.directory / "config.yml"
+        self.config.write_text("\n".join(config) + "\n")
+        self.tls = certificate is not None
+
+    def start(self):
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                ["docker-registry", "serve", self.config], stdout=log, stderr=log
+            )
+        until(self.answers, "the registry answers")
+        return self
+
+    def answers(self):
+        """Whether it takes connections."""
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def stop(self):
+        if self.process:
+            self.process.terminate()
+            self.process.wait()
+            self.process = None
+
+    def clear(self):
+        """What was asked up to now does not count."""
+        self.seen = len(self.log.read_bytes())
+
+    def requests(self, part=""):
+        """(method, path, status) of all requests with `part` in their path."""
+        text = self.log.read_bytes()[self.seen :].decode(errors="replace")
+        found = [(m, path, int(status)) for m, path, status in REQUEST.findall(text)]
+        return [request for request in found if part in request[1]]
+
+    def manifests(self):
+        return self.requests("/manifests/")
+
+    def blobs(self):
+        """The digests of the blobs that were fetched, in order."""
+        return [path.rsplit("/", 1)[1] for method, path, status in self.requests("/blobs/sha256:")
+                if method == "GET" and status == 200]
+
+
+class Certificate:
+    """A private CA and a certificate that it has signed."""
+
+    def __init__(self, directory, host):
+        directory = Path(directory)
+        directory.mkdir(parents=True, exist_ok=True)
+        self.authority = directory / "ca.crt"
+        self.certificate = directory / "server.crt"
+        self.key = directory / "server.key"
+        authority_key, request, extensions = (
+            directory / name for name in ("ca.key", "server.csr", "extensions")
+        )
+        quiet = {"stderr": subprocess.DEVNULL, "check": True}
+        subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
+             "-subj", "/CN=test authority", "-keyout", authority_key, "-out", self.authority],
+            **quiet,
+        )
+        subprocess.run(
+            ["openssl", "req", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={host}",
+             "-keyout", self.key, "-out", request],
+            **quiet,
+        )
+        extensions.write_text(f"subjectAltName=DNS:{host}\n")
+        subprocess.run(
+            ["openssl", "x509", "-req", "-in", request, "-CA", self.authority, "-CAkey",
+             authority_key, "-CAcreateserial", "-days", "2", "-extfile", extensions,
+             "-out", self.certificate],
+            **quiet,
+        )
+
+    def trust(self, host):
+        """Puts the CA where podman looks for it."""
+        directory = Path("/etc/containers/certs.d") / host
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / "ca.crt").write_bytes(self.authority.read_bytes())

@@ -1,0 +1,66 @@
+"""A relay in front of a registry that is slow or stops, on purpose."""
+
+import socket
+import threading
+import time
+
+
+class Relay:
+    """Passes TCP connections on to another port of this machine.
+
+    rate   bytes a second that it lets through to the client, over all connections
+    stall  after so many bytes of one connection nothing more comes, but it stays open
+    """
+
+    def __init__(self, port, target, rate=None, stall=None):
+        self.target = target
+        self.rate = rate
+        self.stall = stall
+        self.passed = 0
+        self.lock = threading.Lock()
+        self.server = socket.create_server(("127.0.0.1", port))
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            client, _ = self.server.accept()
+            upstream = socket.create_connection(("127.0.0.1", self.target))
+            for function, source, sink in (
+                (self.pass_on, client, upstream),
+                (self.pass_back, upstream, client),
+            ):
+                threading.Thread(target=function, args=(source, sink), daemon=True).start()
+
+    @staticmethod
+    def pass_on(source, sink):
+        try:
+            while data := source.recv(65536):
+                sink.sendall(data)
+        except OSError:
+            pass
+        close(sink)
+
+    def pass_back(self, source, sink):
+        passed = 0
+        try:
+            while data := source.recv(16384):
+                if self.stall is not None and passed + len(data) > self.stall:
+                    time.sleep(3600)
+                if self.rate:
+                    with self.lock:
+                        time.sleep(len(data) / self.rate)
+                sink.sendall(data)
+                passed += len(data)
+                self.passed += len(data)
+        except OSError:
+            pass
+        close(sink)
+        close(source)
+
+
+def close(connection):
+    try:
+        connection.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        pass
+    connection.close()

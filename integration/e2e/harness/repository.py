@@ -1,0 +1,124 @@
+"""RPM repositories: built, described and pushed."""
+
+import json
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+
+import zstandard
+
+from .commands import run
+
+SPEC = """
+Name: {name}
+Version: {version}
+Release: 1
+Summary: A package for tests
+License: MIT
+BuildArch: {arch}
+{tags}
+%description
+A package for tests.
+%install
+mkdir -p %{{buildroot}}/usr/share/{name}
+cp {payload} %{{buildroot}}/usr/share/{name}/file
+%files
+/usr/share/{name}
+"""
+
+BUILT = Path("/tmp/built-packages")
+
+
+def build(name, version="1", content=None, size=0, arch="noarch", tags=""):
+    """Builds a package with one file, /usr/share/NAME/file; the same one only once."""
+    content = f"{name} {version}\n" if content is None else content
+    key = f"{name}-{version}-{arch}-{size}-{abs(hash((content, tags)))}"
+    target = BUILT / key / f"{name}-{version}-1.{arch}.rpm"
+    if target.exists():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    payload = target.parent / "payload"
+    with payload.open("wb") as file:
+        file.write(content.encode())
+        if size:
+            # Such that compression does not make it small.
+            subprocess.run(["head", "-c", str(size), "/dev/urandom"], stdout=file, check=True)
+    spec = target.parent / "spec"
+    spec.write_text(SPEC.format(name=name, version=version, arch=arch, tags=tags, payload=payload))
+    run("rpmbuild", "-bb", "--quiet", "--target", arch,
+        "--define", f"_topdir {target.parent}/top",
+        "--define", f"_rpmdir {target.parent}",
+        "--define", "_binary_payload w0.ufdio",
+        "--define", "_build_name_fmt %%{NAME}-%%{VERSION}-%%{RELEASE}.%%{ARCH}.rpm",
+        spec)
+    payload.unlink()
+    return target
+
+
+class Repository:
+    """A directory with packages and their metadata."""
+
+    def __init__(self, directory):
+        self.directory = Path(directory)
+        self.directory.mkdir(parents=True)
+
+    def add(self, package, below=""):
+        """Copies a package in, into a subdirectory if one is named."""
+        directory = self.directory / below
+        directory.mkdir(parents=True, exist_ok=True)
+        shutil.copy(package, directory)
+        return self
+
+    def describe(self, *options):
+        """Makes the metadata."""
+        run("createrepo_c", "--quiet", *options, self.directory)
+        return self
+
+    def top(self):
+        return sorted(entry.name for entry in self.directory.iterdir())
+
+    def files(self):
+        return sorted(
+            str(path.relative_to(self.directory))
+            for path in self.directory.rglob("*") if path.is_file()
+        )
+
+    def push(self, reference, *names, options=(), directory=None):
+        """Pushes files and directories as `oras push REF *` does, or only those named; returns
+        the digest of the manifest."""
+        tls = [] if "tls" in options else ["--plain-http"]
+        options = [option for option in options if option != "tls"]
+        result = run("oras", "push", *tls, *options, "--format", "json", reference,
+                     *(names or self.top()), cwd=directory or self.directory)
+        text = result.output
+        return json.loads(text[text.index("{"):])["digest"]
+
+    def push_files(self, reference, **options):
+        """Pushes every file as a layer of its own."""
+        return self.push(reference, *self.files(), **options)
+
+    def push_with_archive(self, reference, archive, **options):
+        """Pushes the packages, and this file as the layer of the metadata."""
+        archive = Path(archive)
+        annotations = self.directory.parent / (self.directory.name + ".annotations")
+        annotations.write_text(json.dumps({archive.name: {
+            "org.opencontainers.image.title": "repodata",
+            "io.deis.oras.content.unpack": "true",
+        }}))
+        target = self.directory / archive.name
+        shutil.move(archive, target)
+        try:
+            names = [name for name in self.top() if name != "repodata"]
+            return self.push(reference, *names, options=["--annotation-file", annotations], **options)
+        finally:
+            target.unlink()
+
+    def archive(self, compression, target):
+        """Packs the metadata by hand: as "tar", "gz" or "zst"."""
+        plain = Path(f"{target}.plain")
+        with tarfile.open(plain, "w:gz" if compression == "gz" else "w") as archive:
+            archive.add(self.directory / "repodata", "repodata")
+        if compression == "zst":
+            plain.write_bytes(zstandard.compress(plain.read_bytes()))
+        return plain.rename(target)

@@ -1,0 +1,153 @@
+"""The registry, the service or skopeo fails at the worst moment."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from conftest import insecure
+from harness.commands import processes, run, until
+from harness.relay import Relay
+from harness.registry import Registry
+from harness.repository import build
+
+SERVICE = ("dnf5-oci", "serve")
+SKOPEO = ("skopeo", "experimental-image-proxy")
+SLOW_PORT = 5010
+STALLING_PORT = 5011
+MEGABYTE = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def slow(registry):
+    """The same registry, at eight megabytes a second."""
+    relay = Relay(SLOW_PORT, registry.port, rate=8 * MEGABYTE)
+    insecure(f"localhost:{SLOW_PORT}")
+    return relay
+
+
+def large(dnf, registry, port, size=24 * MEGABYTE):
+    """A repository with a large package, reached by another port."""
+    dnf.repository().add(build("large", size=size)).describe().push(dnf.reference(registry))
+    reference = dnf.reference(registry).replace(str(registry.port), str(port), 1)
+    dnf.add("tools", f"oci://{reference}")
+
+
+def start(*arguments):
+    """Starts dnf5 in the background."""
+    return subprocess.Popen(["dnf5", *arguments], stdin=subprocess.DEVNULL, text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def staged(dnf):
+    """Whether a package is being written, and some of it is there."""
+    return [path for path in Path("/var/cache/libdnf5").glob("tools-*/.dnf5-oci-package-*")
+            if path.stat().st_size > MEGABYTE]
+
+
+def package(dnf):
+    return dnf.cache("tools") / "packages/large-1-1.noarch.rpm"
+
+
+class TestRegistryDown:
+    def test_the_cache_still_answers(self, dnf, tmp_path):
+        own = Registry(tmp_path / "own", 5020).start()
+        insecure(own.address)
+        dnf.repository().add(build("one")).describe().push(dnf.reference(own))
+        dnf.add("tools", f"oci://{dnf.reference(own)}")
+        dnf("repoquery")
+        own.stop()
+        dnf("repoquery").has("one-0:1-1.noarch").has_not("refused")
+        dnf("--refresh", "repoquery").has("one-0:1-1.noarch").has("connection refused")
+
+    def test_without_a_cache_there_is_one_clear_line(self, dnf):
+        dnf.add("tools", "oci://localhost:5021/acme/rpms:1")
+        result = dnf("repoquery", code=1)
+        result.has("repository tools oci://localhost:5021/acme/rpms:1: ").has("connection refused")
+        result.has_not("Unsupported protocol")
+        assert result.output.count("connection refused") == 1, result
+
+    def test_skip_if_unavailable_goes_on(self, dnf, registry):
+        dnf.repository().add(build("one")).describe().push(dnf.reference(registry))
+        dnf.add("tools", f"oci://{dnf.reference(registry)}")
+        dnf.add("down", "oci://localhost:5021/acme/rpms:1", skip_if_unavailable=1)
+        dnf("repoquery").has("one-0:1-1.noarch").has("repository down oci://")
+        dnf.add("down", "oci://localhost:5021/acme/rpms:1", skip_if_unavailable=0)
+        dnf("repoquery", code=1).has_not("one-0:1-1.noarch")
+
+
+def test_a_bad_reference_names_repository_and_reason(dnf):
+    dnf.add("tools", "oci://acme/rpms")
+    dnf("repoquery", code=1).has('repository tools: invalid reference "oci://acme/rpms": "acme"')
+
+
+def test_the_service_is_killed(dnf, registry, slow):
+    large(dnf, registry, SLOW_PORT)
+    dnf("repoquery")
+    running = start("-y", "install", "--downloadonly", "large")
+    until(lambda: staged(dnf), "some of the package is there")
+    os.kill(processes(*SERVICE)[0], signal.SIGKILL)
+    output, _ = running.communicate(timeout=60)
+    assert running.returncode == 1, output
+    assert "dnf5-oci" in output, output
+    assert not package(dnf).exists()
+    until(lambda: not processes(*SKOPEO), "skopeo dies with the service")
+    dnf("-y", "install", "--downloadonly", "large").has("Already downloaded")
+    assert package(dnf).exists()
+    dnf.is_whole("tools")
+
+
+def test_skopeo_is_killed(dnf, registry, slow):
+    large(dnf, registry, SLOW_PORT)
+    dnf("repoquery")
+    running = start("-y", "install", "--downloadonly", "large")
+    until(lambda: staged(dnf), "some of the package is there")
+    for process in processes(*SKOPEO):
+        os.kill(process, signal.SIGKILL)
+    output, _ = running.communicate(timeout=60)
+    assert running.returncode == 0, output
+    assert package(dnf).exists()
+    dnf.is_whole("tools")
+
+
+@pytest.mark.parametrize("backend", ["system", "private"])
+def test_dnf5_is_interrupted(dnf, registry, slow, backend):
+    large(dnf, registry, SLOW_PORT)
+    dnf.backend(backend)
+    dnf("repoquery")
+    running = start("-y", "install", "--downloadonly", "large")
+    until(lambda: staged(dnf), "some of the package is there")
+    running.send_signal(signal.SIGINT)
+    running.communicate(timeout=60)
+    assert running.returncode != 0
+    until(lambda: not staged(dnf), "nothing is written any more")
+    time.sleep(0.3)
+    passed = slow.passed
+    time.sleep(0.5)
+    assert slow.passed - passed < MEGABYTE, "the registry is left alone"
+    dnf.is_whole("tools")
+    if backend == "system":
+        run("busctl", "get-property", "io.github.dnf5_oci", "/io/github/dnf5_oci",
+            "io.github.dnf5_oci.Backend1", "ActiveJobs").has("u 0")
+
+
+def test_two_at_once(dnf, registry, slow):
+    large(dnf, registry, SLOW_PORT, size=8 * MEGABYTE)
+    both = [start("-y", "install", "--downloadonly", "large") for _ in range(2)]
+    for running in both:
+        output, _ = running.communicate(timeout=60)
+        assert running.returncode == 0, output
+    assert package(dnf).exists()
+    dnf.is_whole("tools")
+
+
+def test_a_large_package_takes_little_memory(dnf, registry):
+    large(dnf, registry, registry.port, size=300 * MEGABYTE)
+    dnf("-y", "install", "--downloadonly", "large").has("Already downloaded")
+    status = Path(f"/proc/{processes(*SERVICE)[0]}/status").read_text()
+    peak = int(next(line for line in status.splitlines() if "VmHWM" in line).split()[1])
+    assert peak < 40 * 1024, f"{peak} kB"
+    assert package(dnf).stat().st_size > 300 * MEGABYTE
