@@ -32,9 +32,9 @@ pub struct Arguments {
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
-    // A private instance shares dnf5's terminal; what fails there, dnf5 itself reports.
+    // A private instance shares dnf5's terminal; a call that fails, dnf5 itself reports.
     logging::start(match arguments.fd {
-        Some(_) => LevelFilter::OFF,
+        Some(_) => LevelFilter::ERROR,
         None => LevelFilter::INFO,
     });
     let socket = arguments.fd.map(socket).transpose()?;
