@@ -126,3 +126,18 @@ def test_the_policy_is_kept_and_its_change_is_seen(dnf, registry):
     finally:
         policy.write_text(accepts)
     dnf("repoquery").has("one-0:1-1.noarch")
+
+
+def test_a_change_of_registries_conf_is_seen(dnf, registry):
+    dnf.repository().add(build("one")).describe().push(dnf.reference(registry))
+    dnf.add("tools", f"oci://{dnf.reference(registry)}")
+    dnf("repoquery")
+    conf = CONTAINERS / "registries.conf.d" / "blocked.conf"
+    conf.write_text(f'[[registry]]\nlocation = "{registry.address}/acme/{dnf.name}"\nblocked = true\n')
+    try:
+        registry.clear()
+        dnf("--refresh", "repoquery").has("is blocked in").has("one-0:1-1.noarch")
+        assert registry.requests() == []
+    finally:
+        conf.unlink()
+    dnf("--refresh", "repoquery").has_not("is blocked in")

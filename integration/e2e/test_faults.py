@@ -128,6 +128,7 @@ def test_dnf5_is_interrupted(dnf, registry, slow, backend):
     passed = slow.passed
     time.sleep(0.5)
     assert slow.passed - passed < MEGABYTE, "the registry is left alone"
+    assert not package(dnf).exists(), "the work was given up, not finished"
     dnf.is_whole("tools")
     if backend == "system":
         run("busctl", "get-property", "io.github.dnf5_oci", "/io/github/dnf5_oci",
