@@ -58,22 +58,26 @@ ENTER = integration/root/enter
 
 .PHONY: prepare stage demo check shell
 prepare:
-	integration/prepare $(CARGO) gcc shellcheck ip unshare
+	@integration/prepare $(CARGO) gcc python3 shellcheck unshare flock
 	@integration/root/build >/dev/null
 
-stage: prepare service
-	rm -rf $(STAGE)
-	mkdir -p $(STAGE) $(PLUGIN)
-	$(MAKE) -s install-service PREFIX=/usr DESTDIR=$(STAGE)
-	$(ENTER) --bind $(CURDIR):/src --bind $(abspath $(PLUGIN)):/build \
+stage: prepare
+	@echo 'building the service and the plugin; the first time takes some minutes'
+	@$(MAKE) -s service CARGO='$(CARGO) --quiet'
+	@rm -rf $(STAGE)
+	@mkdir -p $(STAGE) $(PLUGIN)
+	@$(MAKE) -s install-service PREFIX=/usr DESTDIR=$(STAGE)
+	@$(ENTER) --bind $(CURDIR):/src:ro --bind $(abspath $(PLUGIN)):/build \
 	    --bind $(abspath $(STAGE)):/stage \
 	    make -s -j2 -C /src/integration/plugin BUILD=/build DESTDIR=/stage install
+	@$(ENTER) --lower $(abspath $(STAGE)) dnf5-oci --version >/dev/null || \
+	    { echo 'what is built on this machine does not run in the root (is its glibc newer?)' >&2; exit 1; }
 
 demo: stage
-	@$(ENTER) --lower $(abspath $(STAGE)) --bind $(CURDIR)/integration/demo:/demo /demo/demo
+	@$(ENTER) --lower $(abspath $(STAGE)) --bind $(CURDIR)/integration/demo:/demo:ro /demo/demo
 
 check: stage
 	@integration/check $(STAGE)
 
 shell: stage
-	@$(ENTER) --lower $(abspath $(STAGE)) --bind $(CURDIR):/src bash
+	@$(ENTER) --lower $(abspath $(STAGE)) --bind $(CURDIR):/src:ro bash
