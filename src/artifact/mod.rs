@@ -1,7 +1,7 @@
 //! How an RPM repository is laid out in an OCI artifact.
 //!
-//! The titles of the layers ([`TITLE`]) are names of files, or of directories that `oras push` has
-//! packed into tar layers ([`UNPACK`]):
+//! The titles of the layers (an annotation) are names of files, or of directories that `oras push`
+//! has packed into tar layers (another annotation says so):
 //!
 //! | titles | repodata | packages |
 //! |---|---|---|
@@ -10,61 +10,51 @@
 //! | `repodata/repomd.xml` …, `Packages/a.rpm` … | layers of their own | layers of their own |
 //!
 //! Packages that have no layer may still be blobs of the registry, named by their own sha256.
+//!
+//! A title is only ever compared with names that are looked for. One that is no plain relative path
+//! can be none of them, so its layer is passed over as one without a title is.
 
 pub mod archive;
+mod error;
+mod name;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+use std::iter;
 
 use containers_image_proxy::oci_spec::image::{Descriptor, ImageManifest};
 
-use crate::failure::{Failure, Kind};
+pub use error::Error;
 
 /// The annotation with the name of a layer's file: image-spec, annotations.md.
 const TITLE: &str = "org.opencontainers.image.title";
 
-/// The annotation with which oras marks the tar of a directory.
+/// The annotation with which oras marks the tar of a directory. The names in that tar begin with
+/// the directory's, which is the layer's title.
 const UNPACK: &str = "io.deis.oras.content.unpack";
 
 /// The directory of the metadata.
 const REPODATA: &str = "repodata";
 
-/// Tar layers of the metadata that were packed by hand rather than by oras.
+/// The metadata's own index, without which the others mean nothing.
+const REPOMD: &str = "repomd.xml";
+
+/// The titles of a tar layer with the metadata; the first that is there is taken. They need no
+/// [`UNPACK`]: nothing else of a repository has these names, and only oras writes the annotation,
+/// not those who pack the tar themselves.
 const REPODATA_ARCHIVES: [&str; 4] =
     ["repodata", "repodata.tar", "repodata.tar.gz", "repodata.tar.zst"];
 
+/// The title of the directory that everything is in, as `oras push REFERENCE .` makes it.
+const ROOT: &str = ".";
+
 /// How many titles an error names.
 const NAMED_TITLES: usize = 5;
-
-/// The artifact is no RPM repository.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// No layer is the metadata.
-    #[error(
-        "the artifact has no repodata: neither a layer titled \"repodata\" nor one titled \
-         \"repodata/repomd.xml\"; its layers are {titles}"
-    )]
-    NoRepodata {
-        /// Some of the titles it has.
-        titles: String,
-    },
-    /// Two layers with one title and different content.
-    #[error("the artifact has two different layers titled {0:?}")]
-    Ambiguous(String),
-}
-
-impl Failure for Error {
-    fn kind(&self) -> Kind {
-        Kind::BadRepository
-    }
-}
 
 /// An artifact's layers by their titles.
 #[derive(Debug)]
 pub struct Artifact {
     repodata: Repodata,
-    files: HashMap<String, Descriptor>,
-    /// Tar layers of directories other than the metadata's.
-    directories: Vec<(String, Descriptor)>,
+    layers: BTreeMap<String, Descriptor>,
 }
 
 /// Where the metadata are.
@@ -88,41 +78,16 @@ pub enum Place<'a> {
 }
 
 impl Artifact {
-    /// Reads the layers of a manifest. Layers without a title are passed over.
+    /// Reads the layers of a manifest. What the artifact calls itself (its type, its config) does
+    /// not matter.
     ///
     /// # Errors
-    /// If there are no metadata among them, or two layers contradict each other.
+    /// If there are no metadata among the layers, or two of them contradict each other.
     pub fn new(manifest: &ImageManifest) -> Result<Self, Error> {
-        let mut archive = None;
-        let mut repodata_files = BTreeMap::new();
-        let mut files: HashMap<String, Descriptor> = HashMap::new();
-        let mut directories = Vec::new();
-        for layer in manifest.layers() {
-            let Some(title) = title(layer) else {
-                continue;
-            };
-            let name = title.trim_start_matches("./").trim_end_matches('/');
-            if REPODATA_ARCHIVES.contains(&name) {
-                archive = Some(Box::new(layer.clone()));
-            } else if let Some(file) = below(name, REPODATA) {
-                repodata_files.insert(file.to_owned(), layer.clone());
-            } else if is_directory(layer) {
-                directories.push((name.to_owned(), layer.clone()));
-                continue;
-            }
-            match files.insert(name.to_owned(), layer.clone()) {
-                Some(other) if other.digest() != layer.digest() => {
-                    return Err(Error::Ambiguous(name.to_owned()));
-                }
-                _ => {}
-            }
-        }
-        let repodata = match archive {
-            Some(layer) => Repodata::Archive(layer),
-            None if repodata_files.contains_key("repomd.xml") => Repodata::Files(repodata_files),
-            None => return Err(Error::NoRepodata { titles: some_titles(manifest) }),
-        };
-        Ok(Self { repodata, files, directories })
+        let layers = by_title(manifest)?;
+        let repodata = find_repodata(&layers)
+            .ok_or_else(|| Error::NoRepodata { titles: some_titles(manifest) })?;
+        Ok(Self { repodata, layers })
     }
 
     /// Where the metadata are.
@@ -133,32 +98,31 @@ impl Artifact {
     /// Where the package with this location (relative to the repository, as in its primary
     /// metadata) is.
     pub fn package(&self, location: &str) -> Place<'_> {
-        let location = location.trim_start_matches("./");
-        if let Some(layer) = self.files.get(location) {
+        let Some(location) = name::relative(location) else {
+            return Place::ByDigest;
+        };
+        if let Some(layer) = self.file(location) {
             return Place::Layer(layer);
         }
-        let mut above: Vec<_> = self
-            .directories
-            .iter()
-            .filter(|(directory, _)| directory == "." || below(location, directory).is_some())
+        let directories: Vec<_> = directories_above(location)
+            .filter_map(|directory| self.layers.get(directory))
+            .filter(|layer| is_directory(layer))
             .collect();
-        if !above.is_empty() {
-            // The deepest directory is the likeliest.
-            above.sort_by_key(|(directory, _)| std::cmp::Reverse(directory.len()));
-            return Place::InDirectory(above.into_iter().map(|(_, layer)| layer).collect());
+        if !directories.is_empty() {
+            return Place::InDirectory(directories);
         }
         // `oras push` run inside a subdirectory titles its layers by the bare names.
         let name = location.rsplit('/').next().unwrap_or(location);
-        self.files.get(name).map_or(Place::ByDigest, Place::Layer)
+        self.file(name).map_or(Place::ByDigest, Place::Layer)
     }
 
     /// All titled layers, sorted by title.
     pub fn layers(&self) -> Vec<(&str, &Descriptor)> {
-        let directories = self.directories.iter().map(|(title, layer)| (title.as_str(), layer));
-        let files = self.files.iter().map(|(title, layer)| (title.as_str(), layer));
-        let mut layers: Vec<_> = directories.chain(files).collect();
-        layers.sort_by_key(|(title, _)| *title);
-        layers
+        self.layers.iter().map(|(title, layer)| (title.as_str(), layer)).collect()
+    }
+
+    fn file(&self, title: &str) -> Option<&Descriptor> {
+        self.layers.get(title).filter(|layer| !is_directory(layer))
     }
 }
 
@@ -187,8 +151,50 @@ impl Repodata {
     }
 }
 
+/// The layers whose titles are names of files or directories.
+fn by_title(manifest: &ImageManifest) -> Result<BTreeMap<String, Descriptor>, Error> {
+    let mut layers: BTreeMap<String, Descriptor> = BTreeMap::new();
+    for layer in manifest.layers() {
+        let Some(title) = title(layer).and_then(normalized) else {
+            continue;
+        };
+        match layers.insert(title.to_owned(), layer.clone()) {
+            Some(other) if other.digest() != layer.digest() => {
+                return Err(Error::Ambiguous(name::shown(title)));
+            }
+            _ => {}
+        }
+    }
+    Ok(layers)
+}
+
+fn find_repodata(layers: &BTreeMap<String, Descriptor>) -> Option<Repodata> {
+    if let Some(archive) = REPODATA_ARCHIVES.iter().find_map(|title| layers.get(*title)) {
+        return Some(Repodata::Archive(Box::new(archive.clone())));
+    }
+    let files: BTreeMap<_, _> = layers
+        .iter()
+        .filter_map(|(title, layer)| Some((metadata_file(title)?.to_owned(), layer.clone())))
+        .collect();
+    files.contains_key(REPOMD).then_some(Repodata::Files(files))
+}
+
+/// The name of a file directly in the metadata's directory; there are none deeper in it.
+fn metadata_file(title: &str) -> Option<&str> {
+    title.strip_prefix(REPODATA)?.strip_prefix('/').filter(|name| !name.contains('/'))
+}
+
+/// The directories that a location is in, the deepest first: it is the likeliest.
+fn directories_above(location: &str) -> impl Iterator<Item = &str> {
+    location.rmatch_indices('/').map(|(end, _)| &location[..end]).chain(iter::once(ROOT))
+}
+
 fn title(layer: &Descriptor) -> Option<&str> {
     layer.annotations().as_ref()?.get(TITLE).map(String::as_str)
+}
+
+fn normalized(title: &str) -> Option<&str> {
+    if name::is_root(title) { Some(ROOT) } else { name::relative(title) }
 }
 
 fn is_directory(layer: &Descriptor) -> bool {
@@ -199,18 +205,13 @@ fn is_directory(layer: &Descriptor) -> bool {
         .is_some_and(|unpack| unpack == "true")
 }
 
-/// What is left of `name` below `directory`.
-fn below<'a>(name: &'a str, directory: &str) -> Option<&'a str> {
-    name.strip_prefix(directory)?.strip_prefix('/')
-}
-
 fn some_titles(manifest: &ImageManifest) -> String {
     let titles: Vec<_> = manifest.layers().iter().filter_map(title).collect();
     if titles.is_empty() {
         return "without titles".to_owned();
     }
     let mut named: Vec<_> =
-        titles.iter().take(NAMED_TITLES).map(|title| format!("{title:?}")).collect();
+        titles.iter().take(NAMED_TITLES).map(|title| format!("{:?}", name::shown(title))).collect();
     if titles.len() > NAMED_TITLES {
         named.push(format!("and {} more", titles.len() - NAMED_TITLES));
     }
@@ -218,119 +219,4 @@ fn some_titles(manifest: &ImageManifest) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    /// A manifest as oras makes it; each layer's digest is a number.
-    fn manifest(layers: &[(&str, bool, u8)]) -> ImageManifest {
-        let layers: Vec<_> = layers
-            .iter()
-            .map(|(title, unpack, number)| {
-                let mut annotations = json!({ TITLE: title });
-                if *unpack {
-                    annotations[UNPACK] = json!("true");
-                    annotations["io.deis.oras.content.digest"] = json!(digest(0));
-                }
-                json!({
-                    "mediaType": "application/vnd.oci.image.layer.v1.tar",
-                    "digest": digest(*number),
-                    "size": 1,
-                    "annotations": annotations,
-                })
-            })
-            .collect();
-        serde_json::from_value(json!({
-            "schemaVersion": 2,
-            "mediaType": "application/vnd.oci.image.manifest.v1+json",
-            "artifactType": "application/vnd.unknown.artifact.v1",
-            "config": {
-                "mediaType": "application/vnd.oci.empty.v1+json",
-                "digest": "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a",
-                "size": 2,
-                "data": "e30=",
-            },
-            "layers": layers,
-        }))
-        .expect("a manifest")
-    }
-
-    fn digest(number: u8) -> String {
-        format!("sha256:{number:064}")
-    }
-
-    fn number(layer: &Descriptor) -> u8 {
-        layer.digest().digest().parse().expect("a number")
-    }
-
-    fn place(artifact: &Artifact, location: &str) -> Vec<u8> {
-        match artifact.package(location) {
-            Place::Layer(layer) => vec![number(layer)],
-            Place::InDirectory(layers) => layers.into_iter().map(number).collect(),
-            Place::ByDigest => vec![],
-        }
-    }
-
-    #[test]
-    fn as_oras_pushes_a_flat_repository() {
-        let artifact =
-            Artifact::new(&manifest(&[("a.rpm", false, 1), ("repodata", true, 2)])).expect("read");
-        assert_eq!(artifact.repodata().digests(), [digest(2)]);
-        assert_eq!(artifact.repodata().layout(), "archive");
-        assert_eq!(place(&artifact, "a.rpm"), [1]);
-        assert_eq!(place(&artifact, "./a.rpm"), [1]);
-        assert_eq!(place(&artifact, "Packages/a.rpm"), [1]);
-        assert!(place(&artifact, "b.rpm").is_empty());
-        let titles: Vec<_> = artifact.layers().into_iter().map(|(title, _)| title).collect();
-        assert_eq!(titles, ["a.rpm", "repodata"]);
-    }
-
-    #[test]
-    fn as_oras_pushes_subdirectories() {
-        let artifact = Artifact::new(&manifest(&[
-            ("repodata", true, 1),
-            ("Packages", true, 2),
-            ("Packages/c", true, 3),
-            ("Pack", true, 4),
-            (".", true, 5),
-        ]))
-        .expect("read");
-        assert_eq!(place(&artifact, "Packages/c/x.rpm"), [3, 2, 5]);
-        assert_eq!(place(&artifact, "Packages/d/x.rpm"), [2, 5]);
-        assert_eq!(place(&artifact, "x.rpm"), [5]);
-    }
-
-    #[test]
-    fn every_file_a_layer() {
-        let artifact = Artifact::new(&manifest(&[
-            ("repodata/repomd.xml", false, 1),
-            ("repodata/primary.xml.zst", false, 2),
-            ("Packages/c/x.rpm", false, 3),
-        ]))
-        .expect("read");
-        let names: Vec<_> =
-            artifact.repodata().layers().into_iter().map(|(name, _)| name).collect();
-        assert_eq!(names, ["primary.xml.zst", "repomd.xml"]);
-        assert_eq!(place(&artifact, "Packages/c/x.rpm"), [3]);
-    }
-
-    #[test]
-    fn what_is_no_repository() {
-        let titles: Vec<_> = (0..7).map(|n| format!("f{n}")).collect();
-        let layers: Vec<_> = titles.iter().map(|title| (title.as_str(), false, 1)).collect();
-        let error = Artifact::new(&manifest(&layers)).expect_err("no repodata").to_string();
-        assert!(error.contains("\"repodata\""), "{error}");
-        assert!(error.ends_with("\"f0\", \"f1\", \"f2\", \"f3\", \"f4\", and 2 more"), "{error}");
-        let error = Artifact::new(&manifest(&[])).expect_err("no layer").to_string();
-        assert!(error.ends_with("without titles"), "{error}");
-    }
-
-    #[test]
-    fn layers_that_contradict_each_other() {
-        let same = [("repodata", true, 1), ("a.rpm", false, 2), ("a.rpm", false, 2)];
-        assert!(Artifact::new(&manifest(&same)).is_ok());
-        let different = [("repodata", true, 1), ("a.rpm", false, 2), ("./a.rpm", false, 3)];
-        let error = Artifact::new(&manifest(&different)).expect_err("ambiguous").to_string();
-        assert!(error.contains("\"a.rpm\""), "{error}");
-    }
-}
+mod tests;

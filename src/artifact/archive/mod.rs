@@ -1,0 +1,181 @@
+//! The one reader of tar layers, for repodata and packages alike.
+//!
+//! It never unpacks: it hands over regular files, one after the other, as a stream. Whatever else an
+//! archive can hold is an error that names the member, for what comes from a registry is hostile.
+
+mod bounds;
+mod decompress;
+mod error;
+
+use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
+use std::io::{self, Read};
+
+use tar::{Archive, Entry, EntryType};
+
+use super::name;
+use bounds::{Allowance, Bounded, Content, Remember};
+use decompress::decompress;
+pub use error::{Error, Objection};
+
+/// The longest name of a member. Longer ones fit in no file system.
+const MAX_NAME: usize = 4096;
+
+/// The records of a pax header that make the next member a sparse file, whose content is not as it
+/// stands in the archive.
+const PAX_SPARSE: &[u8] = b"GNU.sparse.";
+
+/// What an archive may hold.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// How many members, directories counted.
+    pub members: u64,
+    /// Bytes of one member.
+    pub member_size: u64,
+    /// Bytes that the whole archive expands to.
+    pub total_size: u64,
+}
+
+/// Reads an archive and hands every regular file to `visit`, with its name (relative, without `./`)
+/// and size. The compression (none, gzip, zstd) is told by the first bytes.
+///
+/// The stream is read to its end, so that a digest over it has been checked when this returns.
+///
+/// # Errors
+/// What `visit` returns; otherwise what is wrong with the archive or the stream.
+pub fn read_archive<R, E>(
+    stream: R,
+    limits: &Limits,
+    mut visit: impl FnMut(&str, u64, &mut dyn Read) -> Result<(), E>,
+) -> Result<(), E>
+where
+    R: Read,
+    E: From<Error>,
+{
+    let mut failure = None;
+    let result = decompress(Remember { stream, failure: &mut failure })
+        .map_err(Stop::from)
+        .and_then(|content| read_members(content, limits, &mut visit));
+    match (failure, result) {
+        (Some(error), Err(Stop::Archive(_))) => Err(Error::Read(error).into()),
+        (_, Err(Stop::Archive(error))) => Err(error.into()),
+        (_, Err(Stop::Visitor(error))) => Err(error),
+        (_, Ok(())) => Ok(()),
+    }
+}
+
+/// Whose error it was.
+enum Stop<E> {
+    Archive(Error),
+    Visitor(E),
+}
+
+impl<E> From<io::Error> for Stop<E> {
+    fn from(error: io::Error) -> Self {
+        Self::Archive(Error::damage(&error))
+    }
+}
+
+fn read_members<E>(
+    content: impl Read,
+    limits: &Limits,
+    visit: &mut impl FnMut(&str, u64, &mut dyn Read) -> Result<(), E>,
+) -> Result<(), Stop<E>> {
+    let allowance = Allowance::default();
+    let mut archive = Archive::new(Bounded::new(content, limits.total_size, allowance.clone()));
+    let mut members = Members::new(limits);
+    let mut entries = archive.entries()?;
+    while let Some(entry) = allowance.during(|| entries.next()) {
+        let mut entry = entry?;
+        let Some(name) = members.check(&mut entry).map_err(Stop::Archive)? else {
+            continue;
+        };
+        let size = entry.size();
+        let mut content = Content::new(entry, size);
+        let visited = match visit(&name, size, &mut content) {
+            Ok(()) => content.skip().map_err(Stop::from),
+            Err(error) => Err(Stop::Visitor(error)),
+        };
+        // What is wrong with the archive is not the visitor's error, though it came upon it.
+        match content.into_failure() {
+            Some(failure) => return Err(failure.into()),
+            None => visited?,
+        }
+    }
+    let mut rest = archive.into_inner();
+    if rest.has_ended() {
+        return Err(Stop::Archive(Error::Damaged("it has no end marker".to_owned())));
+    }
+    // What follows the end of the archive is not looked at, but it is part of the layer.
+    io::copy(&mut rest, &mut io::sink())?;
+    Ok(())
+}
+
+/// Holds members to the limits and the rules.
+struct Members<'a> {
+    limits: &'a Limits,
+    count: u64,
+    /// Hashes of the names that were there, for the names themselves could fill the memory. Nobody
+    /// can aim at a collision, as the hash is another one each time; by chance one among 100,000
+    /// names has odds of one in 10^9.
+    seen: HashSet<u64>,
+    hash: RandomState,
+}
+
+impl<'a> Members<'a> {
+    fn new(limits: &'a Limits) -> Self {
+        Self { limits, count: 0, seen: HashSet::new(), hash: RandomState::new() }
+    }
+
+    /// The name of a member that is a file; nothing for a directory.
+    fn check(&mut self, entry: &mut Entry<'_, impl Read>) -> Result<Option<String>, Error> {
+        self.count += 1;
+        if self.count > self.limits.members {
+            return Err(Error::TooMany(self.limits.members));
+        }
+        let raw = entry.path_bytes().into_owned();
+        let shown = String::from_utf8_lossy(&raw);
+        let objection = |what| Error::member(&shown, what);
+        let is_directory = match entry.header().entry_type() {
+            EntryType::Directory => true,
+            EntryType::Regular | EntryType::Continuous if !is_sparse(entry)? => false,
+            _ => return Err(objection(Objection::Kind)),
+        };
+        if is_directory && name::is_root(&shown) {
+            return Ok(None);
+        }
+        let name = safe_name(&raw).ok_or_else(|| objection(Objection::Name))?;
+        if is_directory {
+            return Ok(None);
+        }
+        if entry.size() > self.limits.member_size {
+            return Err(objection(Objection::Size(self.limits.member_size)));
+        }
+        if !self.seen.insert(self.hash.hash_one(name)) {
+            return Err(Error::member(name, Objection::Duplicate));
+        }
+        Ok(Some(name.to_owned()))
+    }
+}
+
+/// Whether a regular file is a sparse one by its pax header; GNU's own have a type of their own.
+fn is_sparse(entry: &mut Entry<'_, impl Read>) -> Result<bool, Error> {
+    let records = entry.pax_extensions().map_err(|error| Error::damage(&error))?;
+    for record in records.into_iter().flatten() {
+        let record = record.map_err(|error| Error::damage(&error))?;
+        if record.key_bytes().starts_with(PAX_SPARSE) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn safe_name(raw: &[u8]) -> Option<&str> {
+    if raw.len() > MAX_NAME {
+        return None;
+    }
+    name::relative(std::str::from_utf8(raw).ok()?)
+}
+
+#[cfg(test)]
+mod tests;

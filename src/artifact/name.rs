@@ -1,0 +1,79 @@
+//! Names that come from a registry: titles of layers, members of archives.
+
+/// How much of a name an error shows.
+const SHOWN: usize = 120;
+
+/// A name as a relative path of plain parts, without the `./` before and the `/` behind it that
+/// tools add.
+///
+/// Nothing for a name that could lead elsewhere (absolute, `..`), that is written in an unusual
+/// way (`a//b`, `a/./b`), that is empty, or that has control characters. A backslash is a
+/// character like any other.
+pub(super) fn relative(name: &str) -> Option<&str> {
+    let name = name.trim_start_matches("./").trim_end_matches('/');
+    let plain = |part: &str| !matches!(part, "" | "." | "..");
+    (name.split('/').all(plain) && !name.contains(char::is_control)).then_some(name)
+}
+
+/// Whether a name is the directory itself that everything else is in.
+pub(super) fn is_root(name: &str) -> bool {
+    matches!(name, "." | "./")
+}
+
+/// A name for an error. It may be as long as a manifest or an archive allows.
+pub(super) fn shown(name: &str) -> String {
+    match name.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}…", &name[..end]),
+        None => name.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_names_lose_what_tools_add() {
+        for (name, expected) in [
+            ("a.rpm", "a.rpm"),
+            ("./a.rpm", "a.rpm"),
+            ("././a/b/", "a/b"),
+            ("a\\..\\b", "a\\..\\b"),
+            (".hidden/...", ".hidden/..."),
+        ] {
+            assert_eq!(relative(name), Some(expected), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn names_that_lead_elsewhere_are_none() {
+        for name in [
+            "",
+            ".",
+            "./",
+            "/",
+            "//",
+            "..",
+            "/etc/x",
+            ".//etc/x",
+            "a/../b",
+            "../a",
+            "a/..",
+            "a//b",
+            "a/./b",
+            "a\0",
+            "a\n",
+            "a\u{1b}[31m",
+            "a\u{9b}31m",
+        ] {
+            assert_eq!(relative(name), None, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn an_error_shows_the_beginning_of_a_long_name() {
+        assert_eq!(shown("é"), "é");
+        assert_eq!(shown(&"é".repeat(SHOWN)), "é".repeat(SHOWN));
+        assert_eq!(shown(&"é".repeat(1 << 20)), "é".repeat(SHOWN) + "…");
+    }
+}

@@ -1,0 +1,218 @@
+use super::*;
+use serde_json::json;
+
+/// A manifest as oras makes it; each layer's digest is a number.
+fn manifest(layers: &[(&str, bool, u8)]) -> ImageManifest {
+    let layers: Vec<_> = layers
+        .iter()
+        .map(|(title, unpack, number)| {
+            let mut annotations = json!({ TITLE: title });
+            if *unpack {
+                annotations[UNPACK] = json!("true");
+                annotations["io.deis.oras.content.digest"] = json!(digest(0));
+            }
+            json!({
+                "mediaType": "application/vnd.oci.image.layer.v1.tar",
+                "digest": digest(*number),
+                "size": 1,
+                "annotations": annotations,
+            })
+        })
+        .collect();
+    serde_json::from_value(json!({
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "artifactType": "application/vnd.unknown.artifact.v1",
+        "config": {
+            "mediaType": "application/vnd.oci.empty.v1+json",
+            "digest": "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a",
+            "size": 2,
+            "data": "e30=",
+        },
+        "layers": layers,
+    }))
+    .expect("a manifest")
+}
+
+fn digest(number: u8) -> String {
+    format!("sha256:{number:064}")
+}
+
+fn number(layer: &Descriptor) -> u8 {
+    layer.digest().digest().parse().expect("a number")
+}
+
+fn place(artifact: &Artifact, location: &str) -> Vec<u8> {
+    match artifact.package(location) {
+        Place::Layer(layer) => vec![number(layer)],
+        Place::InDirectory(layers) => layers.into_iter().map(number).collect(),
+        Place::ByDigest => vec![],
+    }
+}
+
+#[test]
+fn as_oras_pushes_a_flat_repository() {
+    let artifact =
+        Artifact::new(&manifest(&[("a.rpm", false, 1), ("repodata", true, 2)])).expect("read");
+    assert_eq!(artifact.repodata().digests(), [digest(2)]);
+    assert_eq!(artifact.repodata().layout(), "archive");
+    assert_eq!(place(&artifact, "a.rpm"), [1]);
+    assert_eq!(place(&artifact, "./a.rpm"), [1]);
+    assert_eq!(place(&artifact, "Packages/a.rpm"), [1]);
+    assert!(place(&artifact, "b.rpm").is_empty());
+    let titles: Vec<_> = artifact.layers().into_iter().map(|(title, _)| title).collect();
+    assert_eq!(titles, ["a.rpm", "repodata"]);
+}
+
+#[test]
+fn as_oras_pushes_subdirectories() {
+    let artifact = Artifact::new(&manifest(&[
+        ("repodata", true, 1),
+        ("Packages", true, 2),
+        ("Packages/c", true, 3),
+        ("Pack", true, 4),
+        (".", true, 5),
+    ]))
+    .expect("read");
+    assert_eq!(place(&artifact, "Packages/c/x.rpm"), [3, 2, 5]);
+    assert_eq!(place(&artifact, "Packages/d/x.rpm"), [2, 5]);
+    assert_eq!(place(&artifact, "x.rpm"), [5]);
+}
+
+#[test]
+fn every_file_a_layer() {
+    let artifact = Artifact::new(&manifest(&[
+        ("repodata/repomd.xml", false, 1),
+        ("repodata/primary.xml.zst", false, 2),
+        ("Packages/c/x.rpm", false, 3),
+    ]))
+    .expect("read");
+    let names: Vec<_> = artifact.repodata().layers().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["primary.xml.zst", "repomd.xml"]);
+    assert_eq!(place(&artifact, "Packages/c/x.rpm"), [3]);
+}
+
+#[test]
+fn what_is_no_repository() {
+    let titles: Vec<_> = (0..7).map(|n| format!("f{n}")).collect();
+    let layers: Vec<_> = titles.iter().map(|title| (title.as_str(), false, 1)).collect();
+    let error = Artifact::new(&manifest(&layers)).expect_err("no repodata").to_string();
+    assert!(error.contains("\"repodata\""), "{error}");
+    assert!(error.ends_with("\"f0\", \"f1\", \"f2\", \"f3\", \"f4\", and 2 more"), "{error}");
+    let error = Artifact::new(&manifest(&[])).expect_err("no layer").to_string();
+    assert!(error.ends_with("without titles"), "{error}");
+}
+
+#[test]
+fn layers_that_contradict_each_other() {
+    let same = [("repodata", true, 1), ("a.rpm", false, 2), ("a.rpm", false, 2)];
+    assert!(Artifact::new(&manifest(&same)).is_ok());
+    let different = [("repodata", true, 1), ("a.rpm", false, 2), ("./a.rpm", false, 3)];
+    let error = Artifact::new(&manifest(&different)).expect_err("ambiguous").to_string();
+    assert!(error.contains("\"a.rpm\""), "{error}");
+    let directories = [("repodata", true, 1), ("x86_64", true, 2), ("x86_64/", true, 3)];
+    let error = Artifact::new(&manifest(&directories)).expect_err("ambiguous");
+    assert!(error.to_string().contains("\"x86_64\""), "{error}");
+}
+
+/// Manifests that `oras push` 1.3.3 made.
+fn pushed(name: &str) -> Result<Artifact, Error> {
+    let json = match name {
+        "flat" => include_str!("../../tests/fixtures/oras/flat.json"),
+        "subdirectories" => include_str!("../../tests/fixtures/oras/subdirectories.json"),
+        "files" => include_str!("../../tests/fixtures/oras/files.json"),
+        "dot" => include_str!("../../tests/fixtures/oras/dot.json"),
+        "from-above" => include_str!("../../tests/fixtures/oras/from-above.json"),
+        _ => unreachable!("{name}"),
+    };
+    Artifact::new(&serde_json::from_str(json).expect("a manifest"))
+}
+
+fn short(digest: impl ToString) -> String {
+    digest.to_string()["sha256:".len()..][..8].to_owned()
+}
+
+fn found(artifact: &Artifact, location: &str) -> Vec<String> {
+    match artifact.package(location) {
+        Place::Layer(layer) => vec![short(layer.digest())],
+        Place::InDirectory(layers) => {
+            layers.iter().map(|layer| format!("in {}", short(layer.digest()))).collect()
+        }
+        Place::ByDigest => vec![],
+    }
+}
+
+#[test]
+fn what_oras_pushes_is_understood() {
+    let flat = pushed("flat").expect("read");
+    assert_eq!(flat.repodata().layout(), "archive");
+    assert_eq!(flat.repodata().digests().iter().map(short).collect::<Vec<_>>(), ["c47d0161"]);
+    assert_eq!(found(&flat, "libx++-1.0-1.noarch.rpm"), ["d88bd670"]);
+
+    let subdirectories = pushed("subdirectories").expect("read");
+    assert_eq!(subdirectories.repodata().layout(), "archive");
+    assert_eq!(found(&subdirectories, "x86_64/beta-1.0-1.noarch.rpm"), ["in 1198033b"]);
+    assert_eq!(found(&subdirectories, "Packages/a/alpha-1.0-1.noarch.rpm"), ["in b0081ea4"]);
+    assert!(found(&subdirectories, "alpha-1.0-1.noarch.rpm").is_empty());
+
+    let files = pushed("files").expect("read");
+    assert_eq!(files.repodata().layout(), "files");
+    let names: Vec<_> = files.repodata().layers().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names.len(), 4);
+    assert!(names.contains(&"repomd.xml"), "{names:?}");
+    assert_eq!(found(&files, "Packages/a/alpha-1.0-1.noarch.rpm"), ["78ba05ab"]);
+}
+
+#[test]
+fn what_oras_pushes_from_elsewhere_is_no_repository() {
+    for (name, titles) in [("dot", "\".\""), ("from-above", "\"sub/repodata\", \"sub/Packages\"")] {
+        let error = pushed(name).expect_err("no repodata").to_string();
+        assert!(error.ends_with(&format!("its layers are {titles}")), "{error}");
+    }
+}
+
+#[test]
+fn titles_that_lead_elsewhere_are_passed_over() {
+    let hostile = ["../x.rpm", "/x.rpm", "a/../x.rpm", "repodata/../x.rpm", "x\u{1b}.rpm", ""];
+    let mut layers = vec![("repodata/repomd.xml", false, 1), ("repodata/a/b", false, 3)];
+    layers.extend(hostile.map(|title| (title, false, 2)));
+    layers.push(("../Packages", true, 2));
+    let artifact = Artifact::new(&manifest(&layers)).expect("read");
+    let names: Vec<_> = artifact.repodata().layers().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["repomd.xml"]);
+    let titles: Vec<_> = artifact.layers().into_iter().map(|(title, _)| title).collect();
+    assert_eq!(titles, ["repodata/a/b", "repodata/repomd.xml"]);
+    for location in hostile.into_iter().chain(["../Packages/x.rpm", "x.rpm"]) {
+        assert_eq!(artifact.package(location), Place::ByDigest, "{location:?}");
+    }
+}
+
+#[test]
+fn archives_packed_by_hand_need_no_annotation() {
+    for title in ["repodata", "./repodata/", "repodata.tar", "repodata.tar.gz", "repodata.tar.zst"]
+    {
+        let artifact = Artifact::new(&manifest(&[(title, false, 1)])).expect(title);
+        assert_eq!(artifact.repodata().layout(), "archive", "{title}");
+    }
+    let both = [("repodata.tar.zst", false, 1), ("repodata", true, 2)];
+    let artifact = Artifact::new(&manifest(&both)).expect("read");
+    assert_eq!(artifact.repodata().digests(), [digest(2)], "oras's own comes first");
+    assert!(Artifact::new(&manifest(&[("repodata.tar.xz", false, 1)])).is_err());
+    assert!(Artifact::new(&manifest(&[("repodata/primary.xml", false, 1)])).is_err());
+}
+
+#[test]
+fn a_directory_is_no_package() {
+    let layers = [("repodata", true, 1), ("x.rpm", true, 2), ("Packages/x.rpm", true, 3)];
+    let artifact = Artifact::new(&manifest(&layers)).expect("read");
+    assert!(place(&artifact, "x.rpm").is_empty());
+    assert!(place(&artifact, "Packages/x.rpm").is_empty());
+    assert_eq!(place(&artifact, "x.rpm/y.rpm"), [2]);
+}
+
+#[test]
+fn a_long_title_does_not_fill_the_error() {
+    let title = "x".repeat(1 << 20);
+    let error = Artifact::new(&manifest(&[(&title, false, 1)])).expect_err("no repodata");
+    assert!(error.to_string().len() < 400);
+}
