@@ -8,10 +8,13 @@ use containers_image_proxy as proxy;
 use super::Error;
 use crate::failure::Kind;
 
-/// Words of a message, in lower case, and what they mean. The first that fits counts.
+/// Words of a message, in lower case, and what they mean. The first that fits counts. None of them
+/// can be part of a reference, which many messages quote.
 const WORDS: &[(&str, Kind)] = &[
-    ("permission denied", Kind::Unreachable),
+    ("getting username and password", Kind::Unauthorized),
     ("rejected by policy", Kind::PolicyRejected),
+    ("no policy.json file", Kind::PolicyRejected),
+    ("invalid policy in", Kind::PolicyRejected),
     ("signature was required", Kind::PolicyRejected),
     ("none of the signatures were accepted", Kind::PolicyRejected),
     ("signature verification policy", Kind::PolicyRejected),
@@ -20,10 +23,16 @@ const WORDS: &[(&str, Kind)] = &[
     ("invalid signature", Kind::PolicyRejected),
     ("is blocked in", Kind::PolicyRejected),
     ("authentication required", Kind::Unauthorized),
-    ("unauthorized", Kind::Unauthorized),
     ("invalid username/password", Kind::Unauthorized),
-    ("denied", Kind::Unauthorized),
+    (": unauthorized", Kind::Unauthorized),
+    (": denied", Kind::Unauthorized),
+    ("is denied", Kind::Unauthorized),
     ("403 (forbidden)", Kind::Unauthorized),
+    ("403 forbidden", Kind::Unauthorized),
+    ("statuscode: 403", Kind::Unauthorized),
+    ("401 (unauthorized)", Kind::Unauthorized),
+    ("401 unauthorized", Kind::Unauthorized),
+    ("statuscode: 401", Kind::Unauthorized),
     ("no image found in manifest list", Kind::BadRepository),
     ("no image found in image index", Kind::BadRepository),
     ("unsupported manifest mime type", Kind::BadRepository),
@@ -37,7 +46,22 @@ const WORDS: &[(&str, Kind)] = &[
     ("no image found in", Kind::NotFound),
     ("no such file or directory", Kind::NotFound),
     ("404 (not found)", Kind::NotFound),
+    ("404 not found", Kind::NotFound),
+    ("statuscode: 404", Kind::NotFound),
 ];
+
+/// Answers by which registries also hide that there is no such repository.
+const HIDING: &[&str] = &[
+    ": denied",
+    "is denied",
+    "is not authorized",
+    "403 (forbidden)",
+    "403 forbidden",
+    "statuscode: 403",
+];
+
+/// What stands between the failures of mirrors and that of the registry itself.
+const AFTER_MIRRORS: &str = "]): ";
 
 /// The first version of the protocol with GetRawBlob, whose error pipe tells what happened to a
 /// body; skopeo 1.19.
@@ -45,8 +69,11 @@ pub(super) const WANTED_PROTOCOL: &str = "0.2.8";
 
 /// An answer of skopeo that was an error.
 pub(super) fn refused(message: &str, retryable: bool) -> Error {
-    let message = without_secrets(message);
+    let mut message = without_secrets(message);
     let kind = kind(&message);
+    if kind == Kind::Unauthorized && contains_any(&message.to_lowercase(), HIDING) {
+        message.push_str(" (some registries say so of a repository that does not exist)");
+    }
     // skopeo calls a blob that the registry does not have worth a retry.
     Error::Refused { kind, retryable: retryable && kind == Kind::Unreachable, message }
 }
@@ -65,37 +92,71 @@ pub(super) fn failed(error: proxy::Error) -> Error {
     }
 }
 
-/// What the error pipe of a body said.
+/// What the error pipe of a body said. The registry had begun to send: whatever broke that off can
+/// pass, though skopeo calls only some of it worth a retry.
 pub(super) fn body(error: proxy::GetBlobError) -> Error {
     match error {
-        proxy::GetBlobError::Retryable(message) => refused(&message, true),
-        proxy::GetBlobError::Other(message) => refused(&message, false),
-        other => refused(&other.to_string(), false),
+        proxy::GetBlobError::Retryable(message) | proxy::GetBlobError::Other(message) => {
+            refused(&message, true)
+        }
+        other => refused(&other.to_string(), true),
     }
 }
 
+/// What a message means; that of the registry itself decides before those of its mirrors, unless
+/// it could not be reached.
 fn kind(message: &str) -> Kind {
-    let message = message.to_lowercase();
-    WORDS
-        .iter()
-        .find(|(words, _)| message.contains(words))
-        .map_or(Kind::Unreachable, |(_, kind)| *kind)
+    // So that ": denied" is found at the beginning too.
+    let message = format!(": {}", message.to_lowercase());
+    let own = message.rfind(AFTER_MIRRORS).map_or(message.as_str(), |at| &message[at..]);
+    known(own).or_else(|| known(&message)).unwrap_or(Kind::Unreachable)
 }
 
-/// Cuts what could be a password out of URLs: `//user:password@`.
+fn known(message: &str) -> Option<Kind> {
+    WORDS.iter().find(|(words, _)| message.contains(words)).map(|(_, kind)| *kind)
+}
+
+fn contains_any(message: &str, words: &[&str]) -> bool {
+    words.iter().any(|words| message.contains(words))
+}
+
+/// Cuts out what could be a password: `//user:password@` and the query of URLs, which carries the
+/// signature of links to a registry's storage, and what follows an authorization scheme.
 fn without_secrets(message: &str) -> String {
     let mut clean = String::with_capacity(message.len());
-    let mut rest = message;
+    let mut scheme = false;
+    for word in message.split_inclusive(char::is_whitespace) {
+        let text = word.trim_end();
+        if scheme && !text.is_empty() {
+            clean.push_str("***");
+        } else {
+            without_secrets_of_urls(text, &mut clean);
+        }
+        clean.push_str(&word[text.len()..]);
+        if !text.is_empty() {
+            scheme = text.ends_with("Basic") || text.ends_with("Bearer");
+        }
+    }
+    clean
+}
+
+/// Does so for the URLs of one word.
+fn without_secrets_of_urls(word: &str, clean: &mut String) {
+    let mut rest = word;
     while let Some((before, after)) = rest.split_once("://") {
         clean.push_str(before);
         clean.push_str("://");
-        let authority = after.split(['/', ' ', '"', '?', '#']).next().unwrap_or(after);
-        rest = match authority.rfind('@') {
-            Some(at) => &after[at + 1..],
-            None => after,
+        let authority = after.split(['/', '"', '?', '#']).next().unwrap_or(after);
+        let url = authority.rfind('@').map_or(after, |at| &after[at + 1..]);
+        let end = url.find('"').unwrap_or(url.len());
+        let Some(query) = url[..end].find('?') else {
+            rest = url;
+            continue;
         };
+        clean.push_str(&url[..query]);
+        rest = &url[end..];
     }
-    clean + rest
+    clean.push_str(rest);
 }
 
 #[cfg(test)]
@@ -150,9 +211,79 @@ mod tests {
                 Kind::PolicyRejected,
             ),
             ("received unexpected HTTP status: 503 Service Unavailable", Kind::Unreachable),
+            (
+                "pinging container registry 127.0.0.1:6001: StatusCode: 429, \"slow\"",
+                Kind::Unreachable,
+            ),
+            (
+                "Requesting bearer token: received unexpected HTTP status: 403 Forbidden",
+                Kind::Unauthorized,
+            ),
+            ("pinging container registry 127.0.0.1:6004: denied", Kind::Unauthorized),
+            (
+                "pinging container registry 127.0.0.1:6009: StatusCode: 403, \"<html>no\"",
+                Kind::Unauthorized,
+            ),
+            (
+                "reading manifest 1 in 127.0.0.1:6013/a/b: unauthorized: access to the requested resource is not authorized",
+                Kind::Unauthorized,
+            ),
+            (
+                "getting username and password: reading JSON file \"/tmp/bad.json\": unmarshaling JSON at \"/tmp/bad.json\": invalid character 'n' looking for beginning of object key string",
+                Kind::Unauthorized,
+            ),
+            ("unauthorized: authentication is required", Kind::Unauthorized),
+            ("pinging container registry 127.0.0.1:6005: name unknown", Kind::NotFound),
+            (
+                "pinging container registry 127.0.0.1:6007: StatusCode: 404, \"<html>nope\"",
+                Kind::NotFound,
+            ),
+            (
+                "pinging container registry 127.0.0.1:6011: unknown: artifact a/b:1 not found",
+                Kind::NotFound,
+            ),
+            ("no descriptor found for reference \"nope\"", Kind::NotFound),
+            (
+                "no policy.json file found at any of the following: \"/root/.config/containers/policy.json\", \"/etc/containers/policy.json\"",
+                Kind::PolicyRejected,
+            ),
+            (
+                "invalid policy in \"/etc/containers/policy.json\": invalid character 'b' looking for beginning of object key string",
+                Kind::PolicyRejected,
+            ),
         ] {
             assert_eq!(refused(message, false).kind(), expected, "{message}");
         }
+    }
+
+    #[test]
+    fn names_in_messages_mean_nothing() {
+        let message = "reading manifest denied in host/acme/unauthorized: manifest unknown";
+        assert_eq!(refused(message, false).kind(), Kind::NotFound);
+    }
+
+    #[test]
+    fn the_registry_itself_decides_before_its_mirrors() {
+        let failed = |mirror: &str, own: &str| {
+            let message = format!("(Mirrors also failed: [mirror/a: {mirror}]): host/a: {own}");
+            refused(&message, false).kind()
+        };
+        assert_eq!(failed("authentication required", "manifest unknown"), Kind::NotFound);
+        assert_eq!(failed("authentication required", "no such host"), Kind::Unauthorized);
+    }
+
+    #[test]
+    fn what_may_not_exist_is_told_so() {
+        let hint = "(some registries say so of a repository that does not exist)";
+        let denied = refused("reading manifest 1 in ghcr.io/a/b: denied", false);
+        assert!(denied.to_string().ends_with(hint), "{denied}");
+        let required = refused("reading manifest 1 in host/a/b: authentication required", false);
+        assert!(!required.to_string().contains(hint), "{required}");
+    }
+
+    #[test]
+    fn a_body_that_breaks_off_is_tried_again() {
+        assert!(body(proxy::GetBlobError::Other("unexpected EOF".into())).is_worth_a_retry());
     }
 
     #[test]
@@ -169,6 +300,11 @@ mod tests {
             ("proxyconnect http://u:p@proxy:3128 x@y", "proxyconnect http://proxy:3128 x@y"),
             ("https://host/a@b", "https://host/a@b"),
             ("a://b://c", "a://b://c"),
+            (
+                "Get \"https://cdn/b?X-Signature=1a&t=2b\": dial https://u:p@cdn?t=2b",
+                "Get \"https://cdn/b\": dial https://cdn",
+            ),
+            ("Authorization: Bearer  e30.e30 sent", "Authorization: Bearer  *** sent"),
         ] {
             assert_eq!(without_secrets(message), clean);
         }
