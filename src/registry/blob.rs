@@ -27,8 +27,11 @@ pub struct Blob {
     pauses: ExponentialBackoff,
     /// Bytes delivered.
     received: u64,
-    /// What was delivered; gone when it has been checked.
-    hasher: Option<Hasher>,
+    /// What was delivered.
+    hasher: Hasher,
+    /// How it ended, once it has. All reads after that say the same: what failed must never look
+    /// complete to one who reads on.
+    ended: Option<Result<(), Error>>,
 }
 
 /// One try at the blob.
@@ -54,7 +57,8 @@ impl Blob {
             opened: None,
             size: descriptor.size(),
             received: 0,
-            hasher: Some(expected.hasher()),
+            hasher: expected.hasher(),
+            ended: None,
             pool,
             source,
             digest,
@@ -77,12 +81,21 @@ impl Blob {
     /// # Errors
     /// If the bytes cannot be had after as many tries as the settings say, or are wrong.
     pub async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
         loop {
+            if let Some(ended) = &self.ended {
+                return ended.clone().map(|()| 0);
+            }
             match self.try_read(buffer).await {
+                Ok(0) => self.ended = Some(Ok(())),
                 Ok(read) => return Ok(read),
                 Err(error) => {
                     self.opened = None;
-                    self.pause(error).await?;
+                    if let Err(error) = self.pause(error).await {
+                        self.ended = Some(Err(error));
+                    }
                 }
             }
         }
@@ -105,9 +118,6 @@ impl Blob {
     }
 
     async fn try_read(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
-        if self.hasher.is_none() || buffer.is_empty() {
-            return Ok(0);
-        }
         let stall = self.pool.settings.stall;
         let opened = match &mut self.opened {
             Some(opened) => opened,
@@ -116,33 +126,33 @@ impl Blob {
         opened.pass_over(buffer, stall).await?;
         let read = opened.read(buffer, stall).await?;
         if read == 0 {
-            opened.end(stall).await?;
-            self.check()?;
-            return Ok(0);
+            return self.check().await.map(|()| 0);
         }
         self.received += read as u64;
         if self.received > self.size {
             return Err(Error::Long { digest: self.digest.to_string(), size: self.size });
         }
-        if let Some(hasher) = &mut self.hasher {
-            hasher.update(&buffer[..read]);
-        }
+        self.hasher.update(&buffer[..read]);
         Ok(read)
     }
 
     /// Checks what was delivered, now that the stream has ended.
-    fn check(&mut self) -> Result<(), Error> {
+    ///
+    /// What skopeo says of the end does not matter when all bytes are there and right; and it says
+    /// nothing when it was killed.
+    async fn check(&mut self) -> Result<(), Error> {
         if self.received < self.size {
+            if let Some(opened) = self.opened.take() {
+                opened.end(self.pool.settings.stall).await?;
+            }
             let digest = self.digest.to_string();
             return Err(Error::Short { digest, received: self.received, size: self.size });
         }
-        match self.hasher.take().map(Hasher::finish) {
-            Some(found) if found != self.expected => Err(Error::DigestMismatch {
-                expected: self.expected.to_string(),
-                found: found.to_string(),
-            }),
-            _ => Ok(()),
+        let found = self.hasher.clone().finish();
+        if found == self.expected {
+            return Ok(());
         }
+        Err(Error::DigestMismatch { expected: self.expected.to_string(), found: found.to_string() })
     }
 }
 
@@ -151,32 +161,36 @@ impl Opened {
     async fn read(&mut self, buffer: &mut [u8], stall: Duration) -> Result<usize, Error> {
         match tokio::time::timeout(stall, self.body.data.read(buffer)).await {
             Ok(read) => Ok(read?),
-            Err(_) => {
-                self.process.kill();
-                Err(Error::Stalled(stall))
-            }
+            Err(_) => Err(self.stalled(stall)),
         }
     }
 
-    /// Reads what an earlier try delivered; `buffer` is only room for it.
+    /// Reads what an earlier try delivered, or less if the stream ends before; `buffer` is only
+    /// room for it.
     async fn pass_over(&mut self, buffer: &mut [u8], stall: Duration) -> Result<(), Error> {
         while self.skip > 0 {
             let room = usize::try_from(self.skip).unwrap_or(usize::MAX).min(buffer.len());
             match self.read(&mut buffer[..room], stall).await? {
-                0 => return self.end(stall).await,
+                0 => break,
                 read => self.skip -= read as u64,
             }
         }
         Ok(())
     }
 
-    /// Hears from skopeo how the body ended. A killed skopeo says nothing, which is why the size
-    /// is checked as well.
-    async fn end(&mut self, stall: Duration) -> Result<(), Error> {
-        match tokio::time::timeout(stall, &mut self.body.end).await {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) => Err(Error::Process("it was given up".to_owned())),
-            Err(_) => Err(Error::Stalled(stall)),
+    /// Hears from skopeo why the body ended.
+    async fn end(self, stall: Duration) -> Result<(), Error> {
+        match tokio::time::timeout(stall, self.body.end.ask()).await {
+            Ok(outcome) => outcome,
+            Err(_) => {
+                self.process.kill("it did not say how a body ended");
+                Err(Error::Stalled(stall))
+            }
         }
+    }
+
+    fn stalled(&self, stall: Duration) -> Error {
+        self.process.kill("a body stalled");
+        Error::Stalled(stall)
     }
 }

@@ -3,13 +3,15 @@
 //! | module | job |
 //! |---|---|
 //! | [`source`] | which repository, and how it is reached |
-//! | `process` | one skopeo process and the image it has open |
+//! | `process` | one skopeo process and its requests |
+//! | `child` | killing it, whatever happens |
 //! | `pool` | how many there are, which one gets the next request, when they end |
 //! | `blob` | one blob as a stream that is tried again and checked |
 //! | `classify` | what skopeo's messages mean |
 //! | `configuration` | whether the files that skopeo read have changed since |
 
 mod blob;
+mod child;
 mod classify;
 mod configuration;
 mod error;

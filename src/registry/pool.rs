@@ -1,18 +1,19 @@
 //! How many processes there are, which one gets the next request, and when they end.
 //!
-//! Each source has a few slots, each with room for one process that has the source's image open. A
-//! request takes the slot with the fewest requests; a new slot is opened when all have some, up to
-//! the bound. A blob holds its slot only until the registry has begun to answer: bodies flow
-//! beside each other.
+//! Each source has a line of processes that have its image open. A request takes a process that has
+//! none; a new one is started if all have one, up to the bound; beyond that requests wait for the
+//! first that is free. A blob holds its process only until the registry has begun to answer: bodies
+//! flow beside each other.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use backon::{ExponentialBuilder, Retryable};
 use containers_image_proxy::OpenedImage;
 use containers_image_proxy::oci_spec::image::Digest;
+use tokio::sync::Semaphore;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::configuration::Configuration;
 use super::process::{Body, Process};
@@ -23,14 +24,20 @@ const CLOSE: Duration = Duration::from_secs(5);
 
 pub(super) struct Pool {
     pub(super) settings: Settings,
-    slots: Mutex<HashMap<Source, Vec<Arc<Slot>>>>,
+    lines: Mutex<HashMap<Source, Arc<Line>>>,
 }
 
-struct Slot {
-    /// Requests that wait for this slot or have it.
-    requests: AtomicUsize,
-    used: Mutex<Instant>,
-    connection: tokio::sync::Mutex<Option<Connection>>,
+/// The processes of one source.
+struct Line {
+    /// One permit for each request that may be under way; there are never more processes.
+    turns: Semaphore,
+    /// Those without a request, the last used last.
+    free: Mutex<Vec<Free>>,
+}
+
+struct Free {
+    connection: Connection,
+    since: Instant,
 }
 
 /// A process with the source's image open.
@@ -40,12 +47,9 @@ struct Connection {
     configuration: Configuration,
 }
 
-/// A turn at a slot; counts as one of its requests.
-struct Turn(Arc<Slot>);
-
 impl Pool {
     pub(super) fn new(settings: Settings) -> Arc<Self> {
-        Arc::new(Self { settings, slots: Mutex::default() })
+        Arc::new(Self { settings, lines: Mutex::default() })
     }
 
     /// The pauses between tries.
@@ -65,21 +69,23 @@ impl Pool {
     }
 
     async fn try_manifest(self: &Arc<Self>, source: &Source) -> Result<Manifest, Error> {
-        let limit = self.settings.open;
-        let turn = self.turn(source);
-        let mut connection = turn.0.connection.lock().await;
-        if let Some(used) = connection.take_if(|connection| connection.is_usable(source)) {
-            // A process that runs is used again, but the image is opened anew: that is the request.
-            let image = used.process.open(&source.reference.to_skopeo(), limit).await?;
-            let manifest = used.process.manifest(&image, limit).await?;
-            used.process.close(&used.image, CLOSE).await?;
-            *connection = Some(Connection { image: Arc::new(image), ..used });
-            return Ok(manifest);
-        }
-        let fresh = Connection::start(&self.settings, source).await?;
-        let manifest = fresh.process.manifest(&fresh.image, limit).await?;
-        *connection = Some(fresh);
-        Ok(manifest)
+        let line = self.line(source);
+        // Never closed: this waits, and does not fail.
+        let _turn = line.turns.acquire().await;
+        let (connection, manifest) = match line.take(source) {
+            // The image is opened anew: that is the request.
+            Some(mut used) => {
+                let manifest = used.reopen(source, self.settings.open).await;
+                (used, manifest)
+            }
+            None => {
+                let fresh = Connection::start(&self.settings, source).await?;
+                let manifest = fresh.process.manifest(&fresh.image, self.settings.open).await;
+                (fresh, manifest)
+            }
+        };
+        line.put(connection);
+        manifest
     }
 
     /// Has a process send a blob; no retry.
@@ -88,44 +94,29 @@ impl Pool {
         source: &Source,
         digest: &Digest,
     ) -> Result<(Arc<Process>, Body), Error> {
-        let turn = self.turn(source);
-        let mut slot = turn.0.connection.lock().await;
-        let connection = match slot.take() {
-            Some(usable) if usable.is_usable(source) => usable,
-            _ => Connection::start(&self.settings, source).await?,
+        let line = self.line(source);
+        let _turn = line.turns.acquire().await;
+        let connection = match line.take(source) {
+            Some(used) => used,
+            None => Connection::start(&self.settings, source).await?,
         };
-        let Connection { process, image, .. } = slot.insert(connection);
-        let body = process.blob(image, digest, self.settings.stall).await?;
-        Ok((Arc::clone(process), body))
+        let process = Arc::clone(&connection.process);
+        let body = process.blob(&connection.image, digest, self.settings.stall).await;
+        line.put(connection);
+        Ok((process, body?))
     }
 
-    /// Takes a turn at the slot with the fewest requests.
-    fn turn(self: &Arc<Self>, source: &Source) -> Turn {
-        let mut slots = self.slots();
-        if slots.is_empty() {
+    fn line(self: &Arc<Self>, source: &Source) -> Arc<Line> {
+        let mut lines = self.lines();
+        if lines.is_empty() {
             tokio::spawn(end_idle(Arc::downgrade(self), self.settings.idle));
         }
-        let line = slots.entry(source.clone()).or_default();
-        let least = line.iter().min_by_key(|slot| slot.requests.load(Ordering::Relaxed));
-        let slot = match least {
-            Some(slot)
-                if slot.requests.load(Ordering::Relaxed) == 0
-                    || line.len() >= self.settings.max_processes =>
-            {
-                Arc::clone(slot)
-            }
-            _ => {
-                let slot = Arc::new(Slot::new());
-                line.push(Arc::clone(&slot));
-                slot
-            }
-        };
-        slot.requests.fetch_add(1, Ordering::Relaxed);
-        Turn(slot)
+        let line = lines.entry(source.clone()).or_insert_with(|| Line::new(&self.settings));
+        Arc::clone(line)
     }
 
-    fn slots(&self) -> MutexGuard<'_, HashMap<Source, Vec<Arc<Slot>>>> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lines(&self) -> MutexGuard<'_, HashMap<Source, Arc<Line>>> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -136,50 +127,81 @@ async fn end_idle(pool: Weak<Pool>, idle: Duration) {
         let Some(pool) = pool.upgrade() else {
             return;
         };
-        let mut slots = pool.slots();
-        for line in slots.values_mut() {
-            line.retain(|slot| !slot.is_idle(idle));
-        }
-        slots.retain(|_, line| !line.is_empty());
-        if slots.is_empty() {
+        let mut lines = pool.lines();
+        lines.retain(|_, line| {
+            line.end_idle(idle);
+            // A request that is under way, or waits, holds its line.
+            Arc::strong_count(line) > 1 || !line.free().is_empty()
+        });
+        if lines.is_empty() {
             return;
         }
     }
 }
 
-impl Slot {
-    fn new() -> Self {
-        Self {
-            requests: AtomicUsize::new(0),
-            used: Mutex::new(Instant::now()),
-            connection: tokio::sync::Mutex::new(None),
+impl Line {
+    fn new(settings: &Settings) -> Arc<Self> {
+        let turns = Semaphore::new(settings.max_processes.max(1));
+        Arc::new(Self { turns, free: Mutex::default() })
+    }
+
+    /// A connection to use again.
+    fn take(&self, source: &Source) -> Option<Connection> {
+        let mut free = self.free();
+        while let Some(Free { connection, .. }) = free.pop() {
+            if connection.is_usable(source) {
+                return Some(connection);
+            }
+        }
+        None
+    }
+
+    /// Keeps a connection for the next request.
+    fn put(&self, connection: Connection) {
+        if connection.process.is_alive() {
+            self.free().push(Free { connection, since: Instant::now() });
         }
     }
 
-    fn is_idle(&self, idle: Duration) -> bool {
-        let used = *self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        // A body on its way shares the process.
-        let sending = self.connection.try_lock().is_ok_and(|connection| {
-            connection.as_ref().is_some_and(|it| Arc::strong_count(&it.process) > 1)
+    fn end_idle(&self, idle: Duration) {
+        self.free().retain_mut(|free| {
+            // A body on its way shares the process.
+            if Arc::strong_count(&free.connection.process) > 1 {
+                free.since = Instant::now();
+            }
+            free.since.elapsed() < idle && free.connection.process.is_alive()
         });
-        self.requests.load(Ordering::Relaxed) == 0 && !sending && used.elapsed() >= idle
     }
-}
 
-impl Drop for Turn {
-    fn drop(&mut self) {
-        *self.0.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-        self.0.requests.fetch_sub(1, Ordering::Relaxed);
+    fn free(&self) -> MutexGuard<'_, Vec<Free>> {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Connection {
+    /// Starts a process and opens the image.
     async fn start(settings: &Settings, source: &Source) -> Result<Self, Error> {
-        // Noted first: what changes while it starts counts as changed.
-        let configuration = Configuration::now(&source.access);
-        let process = Process::start(settings, &source.access).await?;
-        let image = process.open(&source.reference.to_skopeo(), settings.open).await?;
-        Ok(Self { process: Arc::new(process), image: Arc::new(image), configuration })
+        let (settings, source) = (settings.clone(), source.clone());
+        // On a worker of the runtime, whatever thread asks: skopeo ends with the thread that
+        // started it.
+        let started = tokio::spawn(async move {
+            // Noted first: what changes while it starts counts as changed.
+            let configuration = Configuration::now(&source.access);
+            let process = Process::start(&settings, &source.access).await?;
+            let image = process.open(&source.reference.to_skopeo(), settings.open).await?;
+            Ok(Self { process: Arc::new(process), image: Arc::new(image), configuration })
+        });
+        AbortOnDropHandle::new(started)
+            .await
+            .unwrap_or_else(|error| Err(Error::Process(error.to_string())))
+    }
+
+    /// Asks the registry for the image again.
+    async fn reopen(&mut self, source: &Source, limit: Duration) -> Result<Manifest, Error> {
+        let image = self.process.open(&source.reference.to_skopeo(), limit).await?;
+        let old = std::mem::replace(&mut self.image, Arc::new(image));
+        self.process.close(&old, CLOSE).await?;
+        self.process.manifest(&self.image, limit).await
     }
 
     fn is_usable(&self, source: &Source) -> bool {

@@ -1,20 +1,18 @@
-//! One skopeo process and the image it has open.
+//! One skopeo process and its requests.
 
-use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
-use std::os::unix::process::CommandExt;
+use std::io;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use containers_image_proxy::oci_spec::image::Digest;
-use containers_image_proxy::{ImageProxy, ImageProxyConfig, OpenedImage};
-use rustix::process::{Pid, PidfdFlags, Signal};
+use containers_image_proxy as proxy;
+use proxy::oci_spec::image::Digest;
+use proxy::{ImageProxy, ImageProxyConfig, OpenedImage};
 use tokio::net::unix::pipe;
 use tokio::sync::oneshot;
 
+use super::child::Child;
 use super::classify::{self, WANTED_PROTOCOL};
 use super::{Access, Error, Manifest, Settings};
 
@@ -24,37 +22,39 @@ const MAX_MANIFEST: usize = 4 << 20;
 /// A running skopeo. It answers one request at a time; the bodies of blobs flow beside that.
 pub(super) struct Process {
     proxy: ImageProxy,
-    pidfd: Option<OwnedFd>,
-    dead: AtomicBool,
+    child: Child,
 }
 
-/// The body of a blob on its way.
+/// The body of a blob on its way. Dropping it ends it.
 pub(super) struct Body {
     /// The bytes, unchecked.
     pub(super) data: pipe::Receiver,
-    /// What skopeo said of the body once it ended.
-    pub(super) end: oneshot::Receiver<Result<(), Error>>,
+    pub(super) end: End,
 }
+
+/// What skopeo says of a body that has ended.
+pub(super) struct End(oneshot::Sender<oneshot::Sender<Result<(), Error>>>);
 
 impl Process {
     /// Starts skopeo and greets it.
     pub(super) async fn start(settings: &Settings, access: &Access) -> Result<Self, Error> {
-        let (mut reports, report) = std::io::pipe().map_err(Error::from)?;
+        let mut command = command(&settings.skopeo, access);
+        // Dropped, and with it killed, if what follows fails or is given up.
+        let child = Child::of(&mut command)?;
         let mut config = ImageProxyConfig::default();
-        config.skopeo_cmd = Some(command(&settings.skopeo, access, report));
+        config.skopeo_cmd = Some(command);
         config.authfile.clone_from(&access.auth_file);
         config.insecure_skip_tls_verification = access.tls_verify.map(|verify| !verify);
-        let proxy = ImageProxy::new_with_config(config).await.map_err(|error| {
-            missing(&settings.skopeo, &error).unwrap_or_else(|| classify::failed(error))
-        })?;
+        let proxy = tokio::time::timeout(settings.stall, ImageProxy::new_with_config(config))
+            .await
+            .map_err(|_| Error::Stalled(settings.stall))?
+            .map_err(|error| not_started(&settings.skopeo, error))?;
         if !proxy.supports_get_raw_blob() {
             let found = proxy.protocol_version().to_string();
             return Err(Error::SkopeoTooOld { found, wanted: WANTED_PROTOCOL });
         }
-        let mut pid = [0; 4];
-        let pidfd = reports.read_exact(&mut pid).ok().and_then(|()| open(u32::from_ne_bytes(pid)));
-        tracing::debug!(pid = u32::from_ne_bytes(pid), "skopeo started");
-        Ok(Self { proxy, pidfd, dead: AtomicBool::new(false) })
+        tracing::debug!(pid = child.pid()?, protocol = %proxy.protocol_version(), "skopeo started");
+        Ok(Self { proxy, child })
     }
 
     /// Opens an image: the registry is asked for its manifest, the policy is checked.
@@ -95,26 +95,33 @@ impl Process {
         limit: Duration,
     ) -> Result<Body, Error> {
         let (process, image, digest) = (Arc::clone(self), Arc::clone(image), digest.clone());
-        let (begun, begin) = oneshot::channel();
-        let (ended, end) = oneshot::channel();
-        // What skopeo says at the end of the body comes as a future that borrows the process: this
-        // task keeps the process until then.
+        let (mut begun, begin) = oneshot::channel();
+        let (end, asked) = oneshot::channel::<oneshot::Sender<_>>();
+        // What skopeo says of the end comes as a future that borrows the process: this task keeps
+        // both until it is asked, or the body is dropped. To read it earlier would take a thread.
         tokio::spawn(async move {
-            let request = process.proxy.get_raw_blob(&image, &digest);
-            match process.request(limit, request).await {
-                Ok((_, data, end)) => {
-                    // Both receivers are gone when nobody wants the blob any more.
+            let answer = tokio::select! {
+                answer = process.request(limit, process.proxy.get_raw_blob(&image, &digest)) => answer,
+                () = begun.closed() => return,
+            };
+            let said = match answer {
+                Ok((_, data, said)) => {
+                    // Nobody may want it any more; nobody asks then.
                     let _ = begun.send(Ok(data));
-                    let _ = ended.send(end.await.map_err(classify::body));
+                    said
                 }
                 Err(error) => {
                     let _ = begun.send(Err(error));
+                    return;
                 }
+            };
+            if let Ok(reply) = asked.await {
+                let _ = reply.send(said.await.map_err(classify::body));
             }
         });
-        let data = begin.await.map_err(|_| Error::Process("it was given up".to_owned()))??;
+        let data = begin.await.map_err(|_| given_up())??;
         let data = pipe::Receiver::from_file(data.into_std().await)?;
-        Ok(Body { data, end })
+        Ok(Body { data, end: End(end) })
     }
 
     /// Awaits one request. When it takes longer than `limit`, or nobody waits for it any more,
@@ -122,7 +129,7 @@ impl Process {
     async fn request<T>(
         &self,
         limit: Duration,
-        request: impl Future<Output = Result<T, containers_image_proxy::Error>>,
+        request: impl Future<Output = Result<T, proxy::Error>>,
     ) -> Result<T, Error> {
         let mut unfinished = KillOnDrop { process: self, armed: true };
         let answer = tokio::time::timeout(limit, request).await;
@@ -130,7 +137,7 @@ impl Process {
         answer.map_err(|_| Error::Stalled(limit))?.map_err(|error| {
             let error = classify::failed(error);
             if matches!(error, Error::Process(_)) {
-                self.kill();
+                self.kill("it failed");
             }
             error
         })
@@ -138,24 +145,22 @@ impl Process {
 
     /// Whether it can serve another request.
     pub(super) fn is_alive(&self) -> bool {
-        !self.dead.load(Ordering::Relaxed)
+        self.child.is_alive()
     }
 
-    /// Ends it at once, and with it all bodies that it sends.
-    pub(super) fn kill(&self) {
-        if self.dead.swap(true, Ordering::Relaxed) {
-            return;
-        }
-        if let Some(pidfd) = &self.pidfd {
-            // It may have ended by itself, which is as good.
-            let _ = rustix::process::pidfd_send_signal(pidfd, Signal::KILL);
-        }
+    /// Ends it at once, and with it all bodies that it sends; `reason` is for the log.
+    pub(super) fn kill(&self, reason: &str) {
+        self.child.kill(reason);
     }
 }
 
-impl Drop for Process {
-    fn drop(&mut self) {
-        self.kill();
+impl End {
+    /// Why the body ended, if skopeo knows; to be asked when there are no more bytes.
+    pub(super) async fn ask(self) -> Result<(), Error> {
+        let (reply, answer) = oneshot::channel();
+        // If the task is gone, so is the other end of `reply`.
+        let _ = self.0.send(reply);
+        answer.await.unwrap_or_else(|_| Err(given_up()))
     }
 }
 
@@ -167,43 +172,39 @@ struct KillOnDrop<'a> {
 impl Drop for KillOnDrop<'_> {
     fn drop(&mut self) {
         if self.armed {
-            tracing::debug!("killing a skopeo whose request was not answered or not wanted");
-            self.process.kill();
+            self.process.kill("a request was not answered, or is not wanted any more");
         }
     }
 }
 
-/// The command, to which the crate adds the proxy's own arguments. The process reports its id and
-/// dies with this one.
-fn command(skopeo: &Path, access: &Access, mut report: std::io::PipeWriter) -> Command {
+/// The command, to which the crate adds the proxy's own arguments.
+fn command(skopeo: &Path, access: &Access) -> Command {
     let mut command = Command::new(skopeo);
     if let Some(arch) = &access.arch {
         command.arg("--override-arch").arg(arch);
     }
-    #[expect(unsafe_code, reason = "the standard library has no safe way to do this")]
-    // SAFETY: between fork and exec only what is async-signal-safe may be called. These are two
-    // system calls, getpid and prctl, and a write to a pipe; nothing allocates or locks.
-    unsafe {
-        command.pre_exec(move || {
-            rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-            report.write_all(&std::process::id().to_ne_bytes())
-        });
-    }
     command
 }
 
-fn open(pid: u32) -> Option<OwnedFd> {
-    let pid = Pid::from_raw(i32::try_from(pid).ok()?)?;
-    rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok()
+/// A request whose task ended with the runtime.
+fn given_up() -> Error {
+    Error::Process("it was given up".to_owned())
 }
 
-/// Tells a program that is not there from one that failed.
-fn missing(skopeo: &Path, error: &containers_image_proxy::Error) -> Option<Error> {
+fn not_started(skopeo: &Path, error: proxy::Error) -> Error {
     match error {
-        containers_image_proxy::Error::SkopeoSpawnError(reason) => {
-            Some(Error::SkopeoMissing { skopeo: skopeo.to_owned(), reason: reason.to_string() })
+        proxy::Error::SkopeoSpawnError(error) => not_run(skopeo, &error),
+        error => classify::failed(error),
+    }
+}
+
+/// Tells a program that is not there from a system that has no room for a process.
+fn not_run(skopeo: &Path, error: &io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => {
+            Error::SkopeoMissing { skopeo: skopeo.to_owned(), reason: error.to_string() }
         }
-        _ => None,
+        _ => Error::Process(error.to_string()),
     }
 }
 
@@ -214,10 +215,7 @@ pub(super) async fn skopeo_version(skopeo: &Path) -> Result<String, Error> {
     let output = tokio::task::spawn_blocking(move || command.output())
         .await
         .map_err(|error| Error::Process(error.to_string()))?
-        .map_err(|error| Error::SkopeoMissing {
-            skopeo: skopeo.to_owned(),
-            reason: error.to_string(),
-        })?;
+        .map_err(|error| not_run(skopeo, &error))?;
     let text = String::from_utf8_lossy(&output.stdout);
     text.split_whitespace()
         .nth(2)
