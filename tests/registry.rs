@@ -1,0 +1,25 @@
+//! The registry layer with the real skopeo, and with one that fails as it is told.
+//!
+//! These tests need skopeo 1.19 or newer and python3.
+
+mod registry {
+    mod faults;
+    mod layout;
+    mod skopeo;
+    mod stand_in;
+
+    use dnf5_oci::registry::{Blob, Error};
+
+    /// Reads a blob to its end.
+    async fn read_all(blob: &mut Blob) -> Result<Vec<u8>, Error> {
+        let mut content = Vec::new();
+        // So small that a try is never passed over in one go.
+        let mut buffer = [0; 4];
+        loop {
+            match blob.read(&mut buffer).await? {
+                0 => return Ok(content),
+                read => content.extend_from_slice(&buffer[..read]),
+            }
+        }
+    }
+}
