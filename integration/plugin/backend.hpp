@@ -2,27 +2,31 @@
 
 #pragma once
 
+#include "process.hpp"
+
+#include <sdbus-c++/sdbus-c++.h>
+
 #include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
-#include <sys/types.h>
-
-#include <sdbus-c++/sdbus-c++.h>
-
 namespace dnf5_oci {
 
+/// A dictionary of options; dbus/ says which there are.
 using Options = std::map<std::string, sdbus::Variant>;
 
 /// Location, checksum and size, as FetchPackages takes them.
 using Package = sdbus::Struct<std::string, std::string, std::uint64_t>;
 
-/// Which instance is used; oci.conf(backend).
-enum class Choice { AUTO, SYSTEM, PRIVATE };
+/// What every call says about a repository.
+struct Repository {
+    std::string id;
+    std::string reference;
+    std::string cache_dir;
+};
 
 /// One signal of progress.
 struct Report {
@@ -33,54 +37,60 @@ struct Report {
     bool finished;
 };
 
-/// A connection to the service. Calls are made all at once and awaited together; signals of progress
-/// are handed over in between, in the thread that waits.
+/// A call that has failed.
+struct Failure {
+    std::uint64_t job;
+    std::string line;
+};
+
+/// A connection to the service. Calls are made all at once and awaited together. Dropping it cancels
+/// those that have not been answered.
 class Backend {
 public:
-    /// The error of a call, or nothing.
-    using Outcome = std::function<void(const std::optional<std::string> & error)>;
-
-    /// Connects to the service on the system bus.
+    /// Connects to the service on the system bus, which starts it if need be.
     /// @throws sdbus::Error if there is none
     static std::unique_ptr<Backend> on_system_bus();
 
     /// Starts a private instance.
     /// @throws std::exception if it cannot be started
-    static std::unique_ptr<Backend> start_private();
+    static std::unique_ptr<Backend> start_private(const std::string & program);
 
-    ~Backend();
+    /// Whether the service on the system bus has the same directory under the same name. It has not when
+    /// the bus is that of a host and we are in a chroot or a container of it, or the other way round.
+    /// @throws sdbus::Error if the bus does not say where the service is
+    bool shares(const std::string & directory);
 
-    void prefetch_repodata(
-        const std::string & repo_id,
-        const std::string & reference,
-        const std::string & cache_dir,
-        const Options & options,
-        Outcome outcome);
+    /// @return the job's number, which its reports and its failure carry
+    std::uint64_t prefetch_repodata(const Repository & repository, const Options & options);
 
-    void fetch_packages(
-        const std::string & repo_id,
-        const std::string & reference,
-        const std::string & cache_dir,
-        const std::vector<Package> & packages,
-        const Options & options,
-        Outcome outcome);
+    /// @return as above
+    std::uint64_t fetch_packages(
+        const Repository & repository, const std::vector<Package> & packages, const Options & options);
 
-    /// Returns when all calls have been answered.
-    /// @param on_progress  is called for each signal; true gives all calls up
-    /// @return whether all were answered
-    bool wait(const std::function<bool(const Report &)> & on_progress);
+    /// Waits until all calls have been answered. Both functions are called in between, in this thread,
+    /// and give up waiting by returning false; the connection is of no use then and must be dropped.
+    /// @return whether all calls have been answered
+    /// @throws sdbus::Error, std::system_error if the connection fails
+    bool wait(
+        const std::function<bool(const Report &)> & on_progress,
+        const std::function<bool(const Failure &)> & on_failure);
 
 private:
-    Backend(std::unique_ptr<sdbus::IConnection> bus, const sdbus::ServiceName & name, pid_t process);
+    Backend(std::unique_ptr<Process> process, std::unique_ptr<sdbus::IConnection> bus, const sdbus::ServiceName & name);
 
     template <typename Result, typename... Arguments>
-    void call(const char * method, Outcome outcome, const Arguments &... arguments);
+    std::uint64_t call(const char * method, Options options, const Arguments &... arguments);
 
+    void wait_for_data();
+
+    // The first, so that it goes last: it ends when the connection is closed.
+    std::unique_ptr<Process> process;
     std::unique_ptr<sdbus::IConnection> connection;
     std::unique_ptr<sdbus::IProxy> proxy;
-    std::vector<Report> reports;
+    std::uint64_t jobs{0};
     std::size_t pending{0};
-    pid_t process;
+    std::vector<Report> reports;
+    std::vector<Failure> failures;
 };
 
 }  // namespace dnf5_oci

@@ -5,17 +5,28 @@ namespace dnf5_oci {
 using libdnf5::repo::DownloadCallbacks;
 
 
-void Bars::name(std::uint64_t job, const std::string & item, const std::string & description) {
-    descriptions[{job, item}] = description;
+Bars::~Bars() {
+    for (const auto & [key, data] : bars) {
+        try {
+            callbacks->end(data, DownloadCallbacks::TransferStatus::ERROR, "given up");
+        } catch (...) {
+            // Somebody else's callbacks; there is nothing left to tell them.
+        }
+    }
+}
+
+
+void Bars::name(std::uint64_t job, const std::string & item, const std::string & description, void * user_data) {
+    names[{job, item}] = {description, user_data};
 }
 
 
 void * Bars::bar(const Key & key, std::uint64_t total) {
     auto found = bars.find(key);
     if (found == bars.end()) {
-        const auto description = descriptions.find(key);
-        const auto & text = description == descriptions.end() ? key.second : description->second;
-        void * const bar = callbacks->add_new_download(nullptr, text.c_str(), static_cast<double>(total));
+        const auto name = names.find(key);
+        const auto [text, user_data] = name == names.end() ? Name{key.second, nullptr} : name->second;
+        void * const bar = callbacks->add_new_download(user_data, text.c_str(), static_cast<double>(total));
         found = bars.emplace(key, bar).first;
     }
     return found->second;
@@ -24,22 +35,28 @@ void * Bars::bar(const Key & key, std::uint64_t total) {
 
 bool Bars::show(const Report & report) {
     if (!callbacks) {
-        return false;
+        return true;
     }
-    void * const data = bar({report.job, report.item}, report.total);
-    const auto total = static_cast<double>(report.total);
-    bool stop = callbacks->progress(data, total, static_cast<double>(report.received)) != DownloadCallbacks::OK;
+    const Key key{report.job, report.item};
+    void * const data = bar(key, report.total);
+    bool more = callbacks->progress(data, static_cast<double>(report.total), static_cast<double>(report.received)) ==
+                DownloadCallbacks::OK;
     if (report.finished) {
-        stop |= callbacks->end(data, DownloadCallbacks::TransferStatus::SUCCESSFUL, nullptr) != DownloadCallbacks::OK;
+        bars.erase(key);
+        more &= callbacks->end(data, DownloadCallbacks::TransferStatus::SUCCESSFUL, nullptr) == DownloadCallbacks::OK;
     }
-    return stop;
+    return more;
 }
 
 
 void Bars::fail(std::uint64_t job, const std::string & item, const std::string & line) {
-    if (callbacks) {
-        callbacks->end(bar({job, item}, 0), DownloadCallbacks::TransferStatus::ERROR, line.c_str());
+    if (!callbacks) {
+        return;
     }
+    const Key key{job, item};
+    void * const data = bar(key, 0);
+    bars.erase(key);
+    callbacks->end(data, DownloadCallbacks::TransferStatus::ERROR, line.c_str());
 }
 
 }  // namespace dnf5_oci
