@@ -9,6 +9,7 @@ use dnf5_oci::registry::{self, Registry};
 use dnf5_oci::service;
 use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
+use tokio_util::sync::CancellationToken;
 use zbus::connection::Builder;
 use zbus::message::Message;
 use zbus::{Connection, DBusError, OwnedVariant, Variant};
@@ -24,7 +25,7 @@ async fn instance() -> Connection {
     let settings =
         registry::Settings { skopeo: PathBuf::from("/nonexistent/skopeo"), ..Default::default() };
     let backend = Backend::new(Registry::new(settings), backend::Settings::default());
-    tokio::spawn(service::serve_socket(backend, theirs));
+    tokio::spawn(service::serve_socket(backend, theirs, CancellationToken::new()));
     Builder::unix_stream(ours).p2p().build().await.expect("connected")
 }
 

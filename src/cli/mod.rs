@@ -7,9 +7,12 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+/// What [`run`] and the parser of arguments return.
+const EXIT_STATUS: &str = "Exit status: 0 success, 1 failure, 2 wrong arguments.";
+
 /// RPM repositories from container registries, for dnf5.
 #[derive(Debug, Parser)]
-#[command(name = "dnf5-oci", version, about)]
+#[command(name = "dnf5-oci", version, about, after_help = EXIT_STATUS)]
 pub struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -21,10 +24,7 @@ enum Command {
     Serve(serve::Arguments),
 }
 
-/// Runs what was asked for.
-///
-/// The exit code is 0 for success, 1 for a failure that has been reported, and 2 (from the parser
-/// of arguments) for a command line that cannot be understood.
+/// Runs what was asked for. A failure has been reported when this returns.
 pub fn run(arguments: Arguments) -> ExitCode {
     let result = match arguments.command {
         Command::Serve(arguments) => serve::run(arguments),

@@ -1,11 +1,14 @@
 //! `dnf5-oci serve`.
 
 use std::error::Error;
-use std::os::fd::{FromRawFd, RawFd};
+use std::os::fd::{BorrowedFd, FromRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::net::{AddressFamily, SocketType, sockopt};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::logging;
@@ -23,7 +26,7 @@ const CLEAN_UP: Duration = Duration::from_secs(2);
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// Serve the socket with this file descriptor alone, and end when it is closed
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = left_open)]
     fd: Option<RawFd>,
 
     /// End after so many seconds without a call
@@ -32,12 +35,12 @@ pub struct Arguments {
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
+    let socket = arguments.fd.map(take).transpose()?;
     // A private instance shares dnf5's terminal; a call that fails, dnf5 itself reports.
-    logging::start(match arguments.fd {
+    logging::start(match socket {
         Some(_) => LevelFilter::ERROR,
         None => LevelFilter::INFO,
     });
-    let socket = arguments.fd.map(socket).transpose()?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).enable_all().build()?;
     let result = runtime.block_on(serve(socket, Duration::from_secs(arguments.idle)));
@@ -49,28 +52,53 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
 async fn serve(socket: Option<UnixStream>, idle: Duration) -> Result<(), Box<dyn Error>> {
     let registry = Registry::new(registry::Settings::default());
     let backend = Backend::new(registry, backend::Settings::default());
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let served = async {
-        match socket {
-            Some(socket) => service::serve_socket(backend, socket).await,
-            None => service::serve_bus(backend, idle).await,
-        }
-    };
-    tokio::select! {
-        result = served => Ok(result?),
-        _ = terminate.recv() => Ok(()),
-        _ = interrupt.recv() => Ok(()),
+    let stop = stop_at_signals()?;
+    match socket {
+        Some(socket) => service::serve_socket(backend, socket, stop).await?,
+        None => service::serve_bus(backend, idle, stop).await?,
     }
+    Ok(())
 }
 
-/// The socket that who started us has left open.
-fn socket(fd: RawFd) -> Result<UnixStream, Box<dyn Error>> {
-    let link = std::fs::read_link(format!("/proc/self/fd/{fd}"));
-    if !link.is_ok_and(|target| target.to_string_lossy().starts_with("socket:")) {
-        return Err(format!("the file descriptor {fd} is no socket").into());
+/// A token that SIGTERM and SIGINT cancel.
+fn stop_at_signals() -> std::io::Result<CancellationToken> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let stop = CancellationToken::new();
+    let cancelled = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => (),
+            _ = interrupt.recv() => (),
+        }
+        cancelled.cancel();
+    });
+    Ok(stop)
+}
+
+/// Checks that who started us has left a socket open under that number.
+fn left_open(number: &str) -> Result<RawFd, String> {
+    let fd: RawFd = number.parse().map_err(|_| "it is no number".to_owned())?;
+    if fd < 0 {
+        return Err("it is negative".to_owned());
     }
     #[expect(unsafe_code, reason = "a number is all that can be passed on a command line")]
-    // SAFETY: it is open, and this process, which has just begun, has not given it to anybody.
-    Ok(unsafe { UnixStream::from_raw_fd(fd) })
+    // SAFETY: the system calls below, which say so if it is not open, are all that it is used for.
+    let socket = unsafe { BorrowedFd::borrow_raw(fd) };
+    let kind = sockopt::socket_type(socket).map_err(|error| error.to_string())?;
+    let domain = sockopt::socket_domain(socket).map_err(|error| error.to_string())?;
+    if (domain, kind) != (AddressFamily::UNIX, SocketType::STREAM) {
+        return Err("it is no Unix stream socket".to_owned());
+    }
+    Ok(fd)
+}
+
+/// Takes over the socket that [`left_open`] has found.
+fn take(fd: RawFd) -> std::io::Result<UnixStream> {
+    #[expect(unsafe_code, reason = "a number is all that can be passed on a command line")]
+    // SAFETY: it was open when this process began, and nobody else here knows of it.
+    let socket = unsafe { UnixStream::from_raw_fd(fd) };
+    // A skopeo that inherited it would keep it open.
+    fcntl_setfd(&socket, FdFlags::CLOEXEC)?;
+    Ok(socket)
 }

@@ -28,7 +28,15 @@ pub(super) struct Caller {
 
 impl Caller {
     pub(super) fn new(connection: &Connection, header: &Header<'_>) -> Self {
-        Self { connection: connection.clone(), name: header.sender().map(|name| name.to_owned()) }
+        // Only a bus vouches for the sender.
+        let name = header.sender().filter(|_| connection.is_bus()).map(|name| name.to_owned());
+        Self { connection: connection.clone(), name }
+    }
+
+    #[cfg(test)]
+    pub(super) fn named(connection: &Connection, name: &'static str) -> Self {
+        let name = UniqueName::from_static_str(name).expect("a unique name");
+        Self { connection: connection.clone(), name: Some(name) }
     }
 
     /// Lets it pass, or not.
@@ -57,22 +65,8 @@ impl Caller {
         bus.get_connection_unix_user(BusName::Unique(name.clone())).await.map(Some)
     }
 
-    /// Does `work` for as long as the caller is there to hear of it.
-    pub(super) async fn unless_gone<T>(
-        &self,
-        work: impl Future<Output = Result<T, Error>>,
-    ) -> Result<T, Error> {
-        tokio::select! {
-            result = work => result,
-            () = self.gone() => {
-                tracing::info!("the caller has gone, its work is given up");
-                Err(Error::cancelled())
-            }
-        }
-    }
-
     /// Returns when the caller has left.
-    async fn gone(&self) {
+    pub(super) async fn gone(&self) {
         match &self.name {
             None => self.connection.closed().await,
             Some(name) => {

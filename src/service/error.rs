@@ -27,8 +27,9 @@ impl Error {
         Self { line: format!("repository {id}: {}", self.line), ..self }
     }
 
-    pub(super) fn cancelled() -> Self {
-        Self { name: name(Kind::Cancelled), line: "the caller has gone".to_owned() }
+    pub(super) fn cancelled(line: &str) -> Self {
+        tracing::info!("given up: {line}");
+        Self { name: name(Kind::Cancelled), line: line.to_owned() }
     }
 }
 
@@ -73,5 +74,43 @@ impl zbus::DBusError for Error {
 
     fn description(&self) -> Option<&str> {
         Some(&self.line)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KINDS: [Kind; 16] = [
+        Kind::InvalidReference,
+        Kind::NotFound,
+        Kind::Unauthorized,
+        Kind::PolicyRejected,
+        Kind::Unreachable,
+        Kind::BadRepository,
+        Kind::BadMetadata,
+        Kind::DigestMismatch,
+        Kind::PackageNotInRepository,
+        Kind::CacheDirectory,
+        Kind::NoSpace,
+        Kind::Stalled,
+        Kind::SkopeoMissing,
+        Kind::SkopeoTooOld,
+        Kind::Cancelled,
+        Kind::AccessDenied,
+    ];
+
+    #[test]
+    fn every_kind_has_the_name_that_the_contract_lists() {
+        let contract = include_str!("../../dbus/io.github.dnf5_oci.Backend1.xml");
+        let list = contract.split("NAME being one of").nth(1).expect("a list");
+        let list = list.split('.').next().expect("a sentence");
+        let listed: Vec<_> = list
+            .split([',', '\n'])
+            .flat_map(str::split_whitespace)
+            .filter(|word| *word != "and")
+            .map(|word| format!("io.github.dnf5_oci.Error.{word}"))
+            .collect();
+        assert_eq!(KINDS.map(name).to_vec(), listed);
     }
 }

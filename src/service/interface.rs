@@ -35,7 +35,7 @@ impl Backend1 {
     }
 
     /// Runs one call: lets the caller pass, counts the call, reports progress if the caller has
-    /// given it a number, and gives up when the caller leaves.
+    /// given it a number, and gives up when the caller leaves or the service stops.
     async fn run<T, F, W, E>(&self, caller: Caller, job: Option<u64>, work: W) -> Result<T, Error>
     where
         W: FnOnce(Arc<dyn Progress>) -> F,
@@ -55,7 +55,13 @@ impl Backend1 {
             let _ = sending.await;
             result.map_err(E::into)
         };
-        caller.unless_gone(work).await
+        tokio::select! {
+            result = work => result,
+            () = caller.gone() => Err(Error::cancelled("the caller has gone")),
+            () = self.jobs.given_up() => {
+                Err(Error::cancelled("the dnf5-oci service was told to stop; run dnf5 again"))
+            }
+        }
     }
 }
 

@@ -3,47 +3,56 @@
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 /// Counts calls. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Jobs(watch::Sender<u32>);
+pub(super) struct Jobs {
+    count: watch::Sender<u32>,
+    given_up: CancellationToken,
+}
 
 /// One call; it counts until this is dropped.
 pub(super) struct Job(watch::Sender<u32>);
 
 impl Default for Jobs {
     fn default() -> Self {
-        Self(watch::Sender::new(0))
+        Self { count: watch::Sender::new(0), given_up: CancellationToken::new() }
     }
 }
 
 impl Jobs {
     /// Counts a call.
     pub(super) fn begin(&self) -> Job {
-        self.0.send_modify(|count| *count += 1);
-        Job(self.0.clone())
+        self.count.send_modify(|count| *count += 1);
+        Job(self.count.clone())
     }
 
     /// How many there are.
     pub(super) fn count(&self) -> u32 {
-        *self.0.borrow()
-    }
-
-    /// Returns when there is a call.
-    pub(super) async fn some(&self) {
-        // The sender is here, so waiting cannot fail.
-        let _ = self.0.subscribe().wait_for(|count| *count > 0).await;
+        *self.count.borrow()
     }
 
     /// Returns when there has been no call for so long.
     pub(super) async fn none_for(&self, idle: Duration) {
-        let mut counts = self.0.subscribe();
+        let mut counts = self.count.subscribe();
         loop {
+            // The sender is here, so waiting cannot fail.
             let _ = counts.wait_for(|count| *count == 0).await;
             if tokio::time::timeout(idle, counts.changed()).await.is_err() {
                 return;
             }
         }
+    }
+
+    /// Gives all calls up, those to come as well.
+    pub(super) fn give_up(&self) {
+        self.given_up.cancel();
+    }
+
+    /// Returns when calls are given up.
+    pub(super) async fn given_up(&self) {
+        self.given_up.cancelled().await;
     }
 }
 

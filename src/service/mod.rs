@@ -19,6 +19,7 @@ mod progress;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
 use zbus::connection::Builder;
 use zbus::{Connection, Guid};
 
@@ -33,56 +34,85 @@ pub const NAME: &str = "io.github.dnf5_oci";
 /// The one object.
 pub const PATH: &str = "/io/github/dnf5_oci";
 
-/// How long to wait for calls that were on their way when the name was given up.
-const LAST_CALLS: Duration = Duration::from_millis(200);
+/// How long a call that has come takes to begin, at most. It is in this process by then: nothing is
+/// waited for but its turn.
+const TURN: Duration = Duration::from_millis(200);
 
-/// Serves the system bus, until nobody has wanted anything for `idle`.
+/// Serves the system bus, until nobody has wanted anything for `idle`, or the bus goes away, or
+/// `stop` is cancelled; calls being worked on then fail as cancelled.
 ///
 /// # Errors
 /// If the bus cannot be reached or does not give us the name.
-pub async fn serve_bus(backend: Backend, idle: Duration) -> zbus::Result<()> {
+pub async fn serve_bus(
+    backend: Backend,
+    idle: Duration,
+    stop: CancellationToken,
+) -> zbus::Result<()> {
     let jobs = Jobs::default();
     let interface = Backend1::new(backend, jobs.clone(), Admission::Root);
-    let connection = Builder::system().serve_at(PATH, interface).build().await?;
-    // Called at once by whoever had us started: everything is in place now.
-    connection.request_name(NAME).await?;
+    let start = async {
+        let connection = Builder::system().serve_at(PATH, interface).build().await?;
+        // Called at once by whoever had us started: everything is in place now.
+        connection.request_name(NAME).await?;
+        Ok::<_, zbus::Error>(connection)
+    };
+    let Some(connection) = stop.run_until_cancelled(start).await.transpose()? else {
+        return Ok(());
+    };
     tracing::info!("ready");
     tokio::select! {
-        () = connection.closed() => tracing::info!("the bus has gone"),
-        result = until_idle(&connection, &jobs, idle) => result?,
+        () = connection.closed() => {
+            tracing::info!("the bus has gone");
+            return Ok(());
+        }
+        () = jobs.none_for(idle) => tracing::info!("nothing to do"),
+        () = stop.cancelled() => {
+            tracing::info!("told to stop");
+            jobs.give_up();
+        }
     }
-    Ok(())
+    retire(connection, &jobs).await
 }
 
-/// Serves the other end of a socket, until it is closed. That end has started this process and may
-/// do what this process may.
+/// Serves the other end of a socket, until it is closed or `stop` is cancelled. That end has
+/// started this process and may do what this process may.
 ///
 /// # Errors
 /// If the other end does not speak D-Bus.
-pub async fn serve_socket(backend: Backend, socket: UnixStream) -> zbus::Result<()> {
-    let interface = Backend1::new(backend, Jobs::default(), Admission::Anyone);
-    let connection = Builder::unix_stream(socket)
+pub async fn serve_socket(
+    backend: Backend,
+    socket: UnixStream,
+    stop: CancellationToken,
+) -> zbus::Result<()> {
+    let jobs = Jobs::default();
+    let interface = Backend1::new(backend, jobs.clone(), Admission::Anyone);
+    let start = Builder::unix_stream(socket)
         .server(Guid::generate())
         .p2p()
         .serve_at(PATH, interface)
-        .build()
-        .await?;
-    connection.closed().await;
+        .build();
+    let Some(connection) = stop.run_until_cancelled(start).await.transpose()? else {
+        return Ok(());
+    };
+    tokio::select! {
+        () = connection.closed() => (),
+        () = stop.cancelled() => {
+            jobs.give_up();
+            connection.graceful_shutdown().await;
+        }
+    }
     Ok(())
 }
 
-/// Returns when there has been nothing to do for `idle` and the name has been given up.
-async fn until_idle(connection: &Connection, jobs: &Jobs, idle: Duration) -> zbus::Result<()> {
-    loop {
-        jobs.none_for(idle).await;
-        // From here on the bus starts another instance for new calls; those that it has already
-        // passed on are still answered.
-        connection.release_name(NAME).await?;
-        if tokio::time::timeout(LAST_CALLS, jobs.some()).await.is_err() {
-            tracing::info!("nothing to do");
-            return Ok(());
-        }
-        jobs.none_for(Duration::ZERO).await;
-        connection.request_name(NAME).await?;
-    }
+/// Gives the name up, and answers the calls that have come until then. For later ones the bus
+/// starts another instance.
+///
+/// systemd sends SIGTERM to a service that loses its name; nobody listens for signals by now, so it
+/// takes no call's answer away.
+async fn retire(connection: Connection, jobs: &Jobs) -> zbus::Result<()> {
+    connection.release_name(NAME).await?;
+    // The bus passes on in order: what was sent to the name came before the answer to this.
+    jobs.none_for(TURN).await;
+    connection.graceful_shutdown().await;
+    Ok(())
 }

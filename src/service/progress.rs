@@ -77,3 +77,52 @@ impl Progress for Reporter {
         self.report(item, total, total, true);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use futures_util::StreamExt;
+    use zbus::connection::Builder;
+    use zbus::message::Type;
+    use zbus::names::BusName;
+    use zbus::{Guid, MessageStream};
+
+    use super::super::caller::Caller;
+    use super::*;
+
+    #[tokio::test]
+    async fn signals_are_few_for_the_caller_alone_and_end_with_the_last() {
+        let (ours, theirs) = UnixStream::pair().expect("a pair of sockets");
+        let (ours, theirs) = tokio::try_join!(
+            Builder::unix_stream(ours).server(Guid::generate()).p2p().build(),
+            Builder::unix_stream(theirs).p2p().build(),
+        )
+        .expect("connected");
+        let mut signals = MessageStream::from(&theirs);
+        let caller = Caller::named(&ours, ":1.7");
+
+        let (reporter, sending) = Reporter::new(caller.emitter().expect("an emitter"), 5);
+        for received in 0..1_000 {
+            reporter.advanced("a.rpm", received, 1_000);
+            reporter.advanced("b.rpm", received, 2_000);
+        }
+        reporter.finished("a.rpm", 1_000);
+        drop(reporter);
+        sending.await.expect("sent");
+        ours.close().await.expect("closed");
+
+        let mut seen = Vec::new();
+        while let Some(Ok(signal)) = signals.next().await {
+            let header = signal.header();
+            assert_eq!(header.message_type(), Type::Signal);
+            assert_eq!(header.destination(), Some(&BusName::try_from(":1.7").expect("a name")));
+            seen.push(signal.body().deserialize::<(u64, String, u64, u64, bool)>().expect("one"));
+        }
+        let (a, b): (Vec<_>, Vec<_>) = seen.into_iter().partition(|report| report.1 == "a.rpm");
+        assert_eq!(a.first(), Some(&(5, "a.rpm".to_owned(), 0, 1_000, false)));
+        assert_eq!(a.last(), Some(&(5, "a.rpm".to_owned(), 1_000, 1_000, true)));
+        assert_eq!(b.first(), Some(&(5, "b.rpm".to_owned(), 0, 2_000, false)));
+        assert!(a.len() < 10 && b.len() < 10, "{} and {} of 1,000", a.len(), b.len());
+    }
+}
