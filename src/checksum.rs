@@ -1,6 +1,7 @@
 //! Checksums as RPM repositories and container registries write them.
 
 use std::fmt;
+use std::io;
 use std::str::FromStr;
 
 use sha2::Digest as _;
@@ -164,6 +165,17 @@ impl Hasher {
             State::Sha512(state) => (Algorithm::Sha512, to_hex(&state.finalize())),
         };
         Checksum { algorithm, hex }
+    }
+}
+
+impl io::Write for Hasher {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
