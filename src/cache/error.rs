@@ -36,6 +36,12 @@ pub enum Error {
     /// repomd.xml cannot be relied upon.
     #[error(transparent)]
     Repomd(#[from] repodata::Error),
+    /// There is no repomd.xml.
+    #[error("the repository has no repodata/repomd.xml")]
+    NoRepomd,
+    /// There is nothing that dnf5 could load.
+    #[error("repomd.xml lists no primary metadata")]
+    NoPrimary,
     /// A metadata file that repomd.xml lists is not there.
     #[error("repomd.xml lists {0:?}, which the repository does not have")]
     MissingFile(String),
@@ -71,6 +77,8 @@ impl Failure for Error {
             Self::WrongPackage { .. } => Kind::DigestMismatch,
             Self::PackageName(_)
             | Self::Repomd(_)
+            | Self::NoRepomd
+            | Self::NoPrimary
             | Self::MissingFile(_)
             | Self::WrongFile { .. }
             | Self::FileName(_) => Kind::BadMetadata,
@@ -79,8 +87,13 @@ impl Failure for Error {
 }
 
 impl From<Error> for io::Error {
+    /// The system's kind is kept: an interrupted write is tried again by it.
     fn from(error: Error) -> Self {
-        Self::other(error)
+        let kind = match &error {
+            Error::Io { error, .. } => error.kind(),
+            _ => io::ErrorKind::Other,
+        };
+        Self::new(kind, error)
     }
 }
 

@@ -1,13 +1,15 @@
 //! Whether cached metadata are good enough, decided as dnf5 decides it.
 
 use std::fs;
-use std::io::{ErrorKind, Read};
+use std::io::Read;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
+use cap_std::fs::MetadataExt as _;
 use rustix::fs::{AtFlags, Timespec, Timestamps, UTIME_NOW, utimensat};
 
-use super::{CacheDir, EXPIRED, Error, REPODATA};
+use super::{CacheDir, EXPIRED, Error, REPODATA, REPOMD};
 use crate::repodata::{MAX_REPOMD, Repomd};
 
 /// How old cached metadata may be.
@@ -41,7 +43,7 @@ impl CacheDir {
     ///
     /// dnf5's rules (`Repo::recompute_expired`): the mark `attrs/expired` counts first; with
     /// [`MaxAge::Forever`] nothing else does; a `.repo` file that is newer than the primary
-    /// metadata, or their age, expires them.
+    /// metadata, or their age, expires them. Times are whole seconds; what is of the future is young.
     ///
     /// # Errors
     /// If the directory cannot be read.
@@ -53,8 +55,7 @@ impl CacheDir {
             || match max_age {
                 MaxAge::Forever => false,
                 MaxAge::Seconds(seconds) => {
-                    let age = SystemTime::now().duration_since(modified).unwrap_or_default();
-                    age >= Duration::from_secs(seconds)
+                    now().saturating_sub(modified) >= i64::try_from(seconds).unwrap_or(i64::MAX)
                         || repo_file.is_some_and(|file| is_newer(file, modified))
                 }
             };
@@ -68,6 +69,7 @@ impl CacheDir {
     pub fn confirm(&self) -> Result<(), Error> {
         let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
         let times = Timestamps { last_access: now, last_modification: now };
+        let _locked = self.lock()?;
         let repodata = self.dir.open_dir(REPODATA).map_err(|error| self.error(REPODATA, error))?;
         for entry in repodata.entries().map_err(|error| self.error(REPODATA, error))? {
             let name = entry.map_err(|error| self.error(REPODATA, error))?.file_name();
@@ -79,124 +81,123 @@ impl CacheDir {
 
     /// Removes the mark with which dnf5 asks for a check.
     pub(super) fn clear_expired(&self) -> Result<(), Error> {
-        match self.dir.remove_file(EXPIRED) {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(self.error(EXPIRED, error)),
-            _ => Ok(()),
-        }
+        self.remove(EXPIRED)
     }
 
     /// When the primary metadata were put there; nothing if there are none that can be used.
-    fn primary_modified(&self) -> Result<Option<SystemTime>, Error> {
+    ///
+    /// dnf5 may prefer `primary_zck`, which was put there together with them.
+    fn primary_modified(&self) -> Result<Option<i64>, Error> {
         let Ok(repodata) = self.dir.open_dir(REPODATA) else {
             return Ok(None);
         };
-        let mut repomd = Vec::new();
         let Ok(file) = repodata.open("repomd.xml") else {
             return Ok(None);
         };
+        let mut repomd = Vec::new();
         file.take(MAX_REPOMD)
             .read_to_end(&mut repomd)
-            .map_err(|error| self.error("repodata/repomd.xml", error))?;
+            .map_err(|error| self.error(REPOMD, error))?;
         let Ok(repomd) = Repomd::parse(&repomd) else {
             return Ok(None);
         };
         let primary = repomd.records.iter().find(|record| record.kind == "primary");
-        let modified = primary
-            .and_then(|record| repodata.metadata(&record.name).ok())
-            .and_then(|metadata| metadata.modified().ok());
-        Ok(modified.map(cap_std::time::SystemTime::into_std))
+        let metadata = primary.and_then(|record| repodata.metadata(&record.name).ok());
+        Ok(metadata.map(|metadata| metadata.mtime()))
     }
 }
 
-/// Whole seconds count, as for dnf5.
-fn is_newer(file: &Path, than: SystemTime) -> bool {
-    let seconds = |time: SystemTime| {
-        time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
-    };
-    fs::metadata(file)
-        .and_then(|metadata| metadata.modified())
-        .is_ok_and(|modified| seconds(modified) > seconds(than))
+/// Seconds since the epoch.
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+fn is_newer(file: &Path, than: i64) -> bool {
+    fs::metadata(file).is_ok_and(|metadata| metadata.mtime() > than)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::repodata::tests::{commit, sample};
+    use crate::cache::testing::Cache;
     use std::fs::{File, FileTimes};
-    use std::sync::Arc;
+    use std::time::Duration;
 
-    struct Cache {
-        top: tempfile::TempDir,
-        dir: Arc<CacheDir>,
+    const REPO_FILE: &str = "x.repo";
+
+    fn with_metadata(age: i64) -> Cache {
+        let cache = Cache::new();
+        cache.commit("one");
+        for name in [REPOMD, "repodata/primary.xml"] {
+            set_age(&cache.path(name), age, 0);
+        }
+        cache
     }
 
-    impl Cache {
-        fn new() -> Self {
-            let top = tempfile::tempdir().expect("a temporary directory");
-            let dir = Arc::new(CacheDir::open(&top.path().join("cache")).expect("opened"));
-            Self { top, dir }
-        }
-
-        fn with_metadata(age: u64) -> Self {
-            let cache = Self::new();
-            commit(&cache.dir, &sample("one"), "one");
-            for name in ["repomd.xml", "primary.xml"] {
-                set_age(&cache.dir.path.join("repodata").join(name), age);
-            }
-            cache
-        }
-
-        fn is(&self, max_age: MaxAge) -> Freshness {
-            self.dir.freshness(max_age, Some(&self.top.path().join("x.repo"))).expect("decided")
-        }
+    fn worth(cache: &Cache, max_age: MaxAge) -> Freshness {
+        cache.dir.freshness(max_age, Some(&cache.path(REPO_FILE))).expect("decided")
     }
 
-    fn set_age(path: &Path, seconds: u64) {
-        let time = SystemTime::now() - Duration::from_secs(seconds);
+    /// Negative ages are of the future; the nanoseconds are those of the modification.
+    fn set_age(path: &Path, age: i64, nanoseconds: u32) {
+        let seconds = u64::try_from(now() - age).expect("after the epoch");
+        let time = SystemTime::UNIX_EPOCH + Duration::new(seconds, nanoseconds);
         let file = File::options().write(true).open(path).expect("opened");
         file.set_times(FileTimes::new().set_modified(time)).expect("set");
     }
 
     #[test]
     fn age_decides() {
-        let cache = Cache::with_metadata(100);
-        assert_eq!(cache.is(MaxAge::Seconds(200)), Freshness::Fresh);
-        assert_eq!(cache.is(MaxAge::Seconds(100)), Freshness::Expired);
-        assert_eq!(cache.is(MaxAge::Seconds(0)), Freshness::Expired);
-        assert_eq!(cache.is(MaxAge::Forever), Freshness::Fresh);
+        let cache = with_metadata(100);
+        assert_eq!(worth(&cache, MaxAge::Seconds(200)), Freshness::Fresh);
+        assert_eq!(worth(&cache, MaxAge::Seconds(100)), Freshness::Expired);
+        assert_eq!(worth(&cache, MaxAge::Seconds(0)), Freshness::Expired);
+        assert_eq!(worth(&cache, MaxAge::Seconds(u64::MAX)), Freshness::Fresh);
+        assert_eq!(worth(&cache, MaxAge::Forever), Freshness::Fresh);
+    }
+
+    #[test]
+    fn whole_seconds_count() {
+        let cache = with_metadata(100);
+        set_age(&cache.path("repodata/primary.xml"), 100, 999_999_999);
+        assert_eq!(worth(&cache, MaxAge::Seconds(100)), Freshness::Expired);
+        set_age(&cache.path("repodata/primary.xml"), -100, 0);
+        assert_eq!(worth(&cache, MaxAge::Seconds(0)), Freshness::Fresh, "as dnf5 counts");
     }
 
     #[test]
     fn a_newer_repo_file_expires_unless_nothing_does() {
-        let cache = Cache::with_metadata(100);
-        let file = cache.top.path().join("x.repo");
+        let cache = with_metadata(100);
+        let file = cache.path(REPO_FILE);
         fs::write(&file, "").expect("written");
-        assert_eq!(cache.is(MaxAge::Seconds(200)), Freshness::Expired);
-        assert_eq!(cache.is(MaxAge::Forever), Freshness::Fresh);
-        set_age(&file, 150);
-        assert_eq!(cache.is(MaxAge::Seconds(200)), Freshness::Fresh);
+        assert_eq!(worth(&cache, MaxAge::Seconds(200)), Freshness::Expired);
+        assert_eq!(worth(&cache, MaxAge::Forever), Freshness::Fresh);
+        set_age(&file, 150, 0);
+        assert_eq!(worth(&cache, MaxAge::Seconds(200)), Freshness::Fresh);
     }
 
     #[test]
     fn the_mark_counts_first_and_a_check_clears_it() {
-        let cache = Cache::with_metadata(100);
-        fs::create_dir(cache.dir.path.join("attrs")).expect("made");
-        fs::write(cache.dir.path.join(EXPIRED), "").expect("written");
-        assert_eq!(cache.is(MaxAge::Forever), Freshness::Expired);
+        let cache = with_metadata(100);
+        fs::create_dir(cache.path("attrs")).expect("made");
+        fs::write(cache.path(EXPIRED), "").expect("written");
+        assert_eq!(worth(&cache, MaxAge::Forever), Freshness::Expired);
         cache.dir.confirm().expect("confirmed");
-        assert!(!cache.dir.path.join(EXPIRED).exists());
-        assert_eq!(cache.is(MaxAge::Seconds(50)), Freshness::Fresh);
+        assert!(!cache.path(EXPIRED).exists());
+        assert_eq!(worth(&cache, MaxAge::Seconds(50)), Freshness::Fresh);
+        assert!(now() - fs::metadata(cache.path(REPOMD)).expect("read").mtime() < 50);
     }
 
     #[test]
     fn without_usable_metadata_they_are_missing() {
         let cache = Cache::new();
-        assert_eq!(cache.is(MaxAge::Forever), Freshness::Missing);
-        let cache = Cache::with_metadata(0);
-        fs::remove_file(cache.dir.path.join("repodata/primary.xml")).expect("removed");
-        assert_eq!(cache.is(MaxAge::Forever), Freshness::Missing);
-        let cache = Cache::with_metadata(0);
-        fs::write(cache.dir.path.join("repodata/repomd.xml"), "<").expect("written");
-        assert_eq!(cache.is(MaxAge::Forever), Freshness::Missing);
+        assert_eq!(worth(&cache, MaxAge::Forever), Freshness::Missing);
+        let cache = with_metadata(0);
+        fs::remove_file(cache.path("repodata/primary.xml")).expect("removed");
+        assert_eq!(worth(&cache, MaxAge::Forever), Freshness::Missing);
+        let cache = with_metadata(0);
+        fs::write(cache.path(REPOMD), "<").expect("written");
+        assert_eq!(worth(&cache, MaxAge::Forever), Freshness::Missing);
     }
 }

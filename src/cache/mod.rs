@@ -1,28 +1,38 @@
 //! DNF's cache directory of one repository.
 //!
 //! ```text
-//! <cachedir>/<repo id>-<hash of the baseurl>/      DNF's own, at most 0755
+//! <cachedir>/<repo id>-<hash of the baseurl>/      DNF's own
 //! ├── repodata/                                    what dnf5 reads; replaced as a whole
 //! │   ├── repomd.xml, …-primary.xml.zst, …
 //! │   └── .dnf5-oci.json                           the marker: which artifact this came from
 //! ├── packages/<basename of the location>          what dnf5 installs from
 //! ├── attrs/expired                                dnf5 wants the metadata checked
 //! ├── solv/                                        dnf5's; keyed by repomd.xml's checksum
-//! ├── .dnf5-oci-repodata-XXXXXX/                   being staged
-//! └── .dnf5-oci-package-XXXXXX                     being staged
+//! ├── .dnf5-oci-repodata-<random>/                 being staged
+//! ├── .dnf5-oci-package-<random>                   being staged
+//! └── .dnf5-oci-next/                              in the middle of a swap in steps
 //! ```
 //!
-//! **Never half of anything.** What is fetched is written beside its place, checked, made durable
-//! and then renamed; a directory is exchanged in one system call. A kill at any instant leaves the
-//! old state or the new one. The marker is part of the directory that is exchanged, so it always
-//! speaks of the metadata beside it; where dnf5 itself has put metadata there, there is none.
+//! **Never half of anything.** What is fetched is written beside its place, checked and then
+//! renamed; metadata are made durable before, and exchanged with the old ones in one system call. A
+//! kill at any instant leaves the old state or the new one. The marker is part of the directory that
+//! is exchanged, so it always speaks of the metadata beside it; where dnf5 itself has put metadata
+//! there, there is none.
+//!
+//! Where the file system cannot exchange directories, the swap has steps: the new metadata become
+//! `.dnf5-oci-next`, the old ones are removed, repomd.xml first, and the new ones get their name.
+//! From the first step on the new metadata count: [`CacheDir::open`] takes the steps that a killed
+//! run has left. Until then dnf5 finds no metadata, and never half of them.
 //!
 //! **Several at once.** Every run stages under names of its own and the last one to commit wins,
-//! with content that is as right as the other's. What is staged is locked (flock(2)) for as long
-//! as somebody works on it; [`CacheDir::sweep`] removes what nobody has locked: the leftovers of
-//! a killed run.
+//! with content that is as right as the other's. There are two locks, both flock(2), which the
+//! kernel takes from a killed run: what is staged is locked for as long as somebody works on it, so
+//! that [`CacheDir::sweep`] can tell a killed run's leftovers; and the directory itself is while
+//! its metadata are swapped or confirmed.
 //!
 //! **Nothing leaves the directory.** Every name is resolved below the directory's descriptor.
+//!
+//! **Modes** are dnf5's, 0755 and 0644 less the umask, but never wider.
 
 mod error;
 mod freshness;
@@ -30,11 +40,17 @@ mod leftovers;
 mod marker;
 mod package;
 mod repodata;
+mod swap;
 
+#[cfg(test)]
+mod testing;
+
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use cap_std::ambient_authority;
-use cap_std::fs::{Dir, DirBuilder, DirBuilderExt};
+use cap_std::fs::{Dir, DirBuilder, DirBuilderExt as _, File, OpenOptions, OpenOptionsExt as _};
 
 pub use error::Error;
 pub use freshness::{Freshness, MaxAge};
@@ -43,11 +59,21 @@ pub use package::{Proof, StagedPackage};
 pub use repodata::{StagedFile, StagedRepodata};
 
 const REPODATA: &str = "repodata";
+const REPOMD: &str = "repodata/repomd.xml";
 const PACKAGES: &str = "packages";
 const EXPIRED: &str = "attrs/expired";
 
-/// What the names of staged things begin with.
-const STAGED: &str = ".dnf5-oci-";
+/// What all names begin with that are ours.
+const OURS: &str = ".dnf5-oci";
+const STAGED_REPODATA: &str = ".dnf5-oci-repodata-";
+const STAGED_PACKAGE: &str = ".dnf5-oci-package-";
+const NEXT: &str = ".dnf5-oci-next";
+
+const DIRECTORY_MODE: u32 = 0o755;
+const FILE_MODE: u32 = 0o644;
+
+/// The longest name of a file.
+const MAX_NAME: usize = 255;
 
 /// DNF's cache directory of one repository.
 #[derive(Debug)]
@@ -57,7 +83,8 @@ pub struct CacheDir {
 }
 
 impl CacheDir {
-    /// Opens the directory, and makes it, as dnf5 would, if it is not there.
+    /// Opens the directory, and makes it, as dnf5 would, if it is not there. A swap of metadata that
+    /// a killed run has begun is finished.
     ///
     /// # Errors
     /// If the path is not absolute, has `..` in it, or cannot be made or opened.
@@ -65,10 +92,13 @@ impl CacheDir {
         if !path.is_absolute() || path.components().any(|part| part == Component::ParentDir) {
             return Err(Error::NotAbsolute(path.to_owned()));
         }
-        std::fs::create_dir_all(path).map_err(|error| Error::at(path, error))?;
-        let dir = Dir::open_ambient_dir(path, ambient_authority())
-            .map_err(|error| Error::at(path, error))?;
-        Ok(Self { path: path.to_owned(), dir })
+        let error = |error| Error::at(path, error);
+        let mut builder = std::fs::DirBuilder::new();
+        builder.recursive(true).mode(DIRECTORY_MODE).create(path).map_err(error)?;
+        let dir = Dir::open_ambient_dir(path, ambient_authority()).map_err(error)?;
+        let cache = Self { path: path.to_owned(), dir };
+        cache.resume_swap()?;
+        Ok(cache)
     }
 
     /// What the last fetch noted; nothing if dnf5 itself has put the metadata there.
@@ -78,25 +108,41 @@ impl CacheDir {
     }
 
     /// Puts up an error with the path it is about.
-    fn error(&self, name: impl AsRef<Path>, error: std::io::Error) -> Error {
+    fn error(&self, name: impl AsRef<Path>, error: io::Error) -> Error {
         Error::at(&self.path.join(name), error)
     }
 
     /// Makes a directory in this one, if it is not there, and opens it.
     fn subdirectory(&self, name: &str) -> Result<Dir, Error> {
-        let made = self.dir.create_dir_with(name, DirBuilder::new().mode(0o755));
-        match made {
-            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-                Err(self.error(name, error))
-            }
+        match create_directory(&self.dir, name) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(self.error(name, error)),
             _ => self.dir.open_dir(name).map_err(|error| self.error(name, error)),
         }
     }
 }
 
+fn create_directory(dir: &Dir, name: &str) -> io::Result<()> {
+    dir.create_dir_with(name, DirBuilder::new().mode(DIRECTORY_MODE))
+}
+
+/// Makes a file that is not there yet.
+fn create(dir: &Dir, name: &str) -> io::Result<File> {
+    dir.open_with(name, OpenOptions::new().write(true).create_new(true).mode(FILE_MODE))
+}
+
+/// Whether a name is that of one file, and fit to be shown.
+fn is_plain(name: &str) -> bool {
+    !matches!(name, "" | "." | "..")
+        && name.len() <= MAX_NAME
+        && !name.contains(|character: char| character == '/' || character.is_control())
+}
+
 #[cfg(test)]
 mod tests {
+    use super::testing::Cache;
     use super::*;
+    use crate::failure::{Failure, Kind};
+    use std::fs;
 
     #[test]
     fn a_missing_directory_is_made_and_a_relative_one_refused() {
@@ -104,8 +150,27 @@ mod tests {
         CacheDir::open(&top.path().join("a/b")).expect("made");
         assert!(top.path().join("a/b").is_dir());
         for path in ["relative", "/a/../b"] {
-            let error = CacheDir::open(Path::new(path)).expect_err("refused").to_string();
-            assert!(error.contains(path), "{error}");
+            let error = CacheDir::open(Path::new(path)).expect_err("refused");
+            assert!(error.to_string().contains(path), "{error}");
+            assert_eq!(error.kind(), Kind::CacheDirectory);
         }
+    }
+
+    #[test]
+    fn a_link_out_of_the_directory_is_not_followed() {
+        let (cache, outside) = (Cache::new(), Cache::new());
+        outside.commit("outside");
+        fs::create_dir(outside.path("attrs")).expect("made");
+        fs::write(outside.path("attrs/expired"), "").expect("written");
+        for name in [REPODATA, "attrs"] {
+            std::os::unix::fs::symlink(outside.path(name), cache.path(name)).expect("linked");
+        }
+        assert_eq!(cache.dir.marker(), None);
+        assert_eq!(
+            cache.dir.freshness(MaxAge::Forever, None).expect("decided"),
+            Freshness::Missing
+        );
+        assert!(cache.dir.confirm().is_err());
+        assert!(outside.path("attrs/expired").exists());
     }
 }

@@ -1,17 +1,13 @@
 //! Packages on their way into the cache.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::PathBuf;
 
-use cap_std::fs::{File, OpenOptions};
+use cap_std::fs::File;
 
-use super::leftovers::lock;
-use super::repodata::staged_name;
-use super::{CacheDir, Error, PACKAGES};
+use super::leftovers::{lock, staged_name};
+use super::{CacheDir, Error, PACKAGES, STAGED_PACKAGE, create, is_plain};
 use crate::checksum::{Checksum, Hasher};
-
-/// The longest name of a file.
-const MAX_NAME: usize = 255;
 
 /// What a package must be.
 #[derive(Clone, Copy, Debug)]
@@ -37,12 +33,7 @@ pub struct StagedPackage<'a> {
 /// The name that dnf5 gives a package in its cache: the last part of its location.
 fn name(location: &str) -> Result<&str, Error> {
     let name = location.rsplit('/').next().unwrap_or(location);
-    let usable = !name.is_empty()
-        && name != "."
-        && name != ".."
-        && name.len() <= MAX_NAME
-        && !name.contains(char::is_control);
-    if usable { Ok(name) } else { Err(Error::PackageName(location.to_owned())) }
+    if is_plain(name) { Ok(name) } else { Err(Error::PackageName(location.to_owned())) }
 }
 
 impl CacheDir {
@@ -77,13 +68,8 @@ impl CacheDir {
             return Ok(false);
         }
         let mut hasher = checksum.hasher();
-        let mut buffer = vec![0; 128 * 1024];
-        loop {
-            match file.read(&mut buffer).map_err(error)? {
-                0 => return Ok(hasher.finish() == *checksum),
-                read => hasher.update(&buffer[..read]),
-            }
-        }
+        io::copy(&mut file, &mut hasher).map_err(error)?;
+        Ok(hasher.finish() == *checksum)
     }
 
     /// Begins to write a package.
@@ -108,16 +94,11 @@ impl CacheDir {
 
     fn staged_file(&self) -> Result<(String, File), Error> {
         loop {
-            let staged = staged_name("package");
-            let made = self.dir.open_with(&staged, OpenOptions::new().write(true).create_new(true));
-            let file = match made {
-                // Of a process with the same number in another container.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
-                made => made.map_err(|error| self.error(&staged, error))?,
-            };
-            // A sweep may have come between; it takes what is not locked.
-            if lock(&file).map_err(|error| self.error(&staged, error))? && self.dir.is_file(&staged)
-            {
+            let staged = staged_name(STAGED_PACKAGE);
+            let error = |error| self.error(&staged, error);
+            let file = create(&self.dir, &staged).map_err(error)?;
+            // A sweep may come between; it takes what is not locked.
+            if lock(&self.dir, &staged, &file).map_err(error)? {
                 return Ok((staged, file));
             }
         }
@@ -191,98 +172,118 @@ impl Drop for StagedPackage<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cache::testing::{Cache, names, sha256};
     use crate::failure::{Failure, Kind};
     use std::fs;
-
-    fn cache() -> (tempfile::TempDir, CacheDir) {
-        let top = tempfile::tempdir().expect("a temporary directory");
-        let cache = CacheDir::open(top.path()).expect("opened");
-        (top, cache)
-    }
-
-    fn checksum(content: &[u8]) -> Checksum {
-        let mut hasher = Hasher::new(crate::checksum::Algorithm::Sha256);
-        hasher.update(content);
-        hasher.finish()
-    }
+    use std::os::unix::fs::symlink;
 
     fn put(
-        cache: &CacheDir,
+        cache: &Cache,
         location: &str,
         content: &[u8],
         promised: &[u8],
     ) -> Result<PathBuf, Error> {
-        let promise = checksum(promised);
+        let promise = sha256(promised);
         let proof = Proof::Checksum(&promise);
-        let mut staged = cache.stage_package(location, promised.len() as u64, proof)?;
+        let mut staged = cache.dir.stage_package(location, promised.len() as u64, proof)?;
         staged.write_all(content)?;
         staged.commit()
     }
 
-    fn names(top: &tempfile::TempDir) -> Vec<String> {
-        let mut names: Vec<_> = fs::read_dir(top)
-            .expect("read")
-            .map(|entry| entry.expect("read").file_name().into_string().expect("a name"))
-            .collect();
-        names.sort();
-        names
+    fn has(cache: &Cache, location: &str, content: &[u8], size: u64) -> bool {
+        cache.dir.has_package(location, &sha256(content), size).expect("looked")
     }
 
     #[test]
     fn a_right_package_gets_its_name() {
-        let (top, cache) = cache();
+        let cache = Cache::new();
         let path = put(&cache, "Packages/c/a+b~1.rpm", b"right", b"right").expect("put");
-        assert_eq!(path, top.path().join("packages/a+b~1.rpm"));
+        assert_eq!(path, cache.path("packages/a+b~1.rpm"));
         assert_eq!(fs::read(path).expect("read"), b"right");
-        assert_eq!(names(&top), ["packages"]);
-        assert!(cache.has_package("a+b~1.rpm", &checksum(b"right"), 5).expect("looked"));
-        assert!(!cache.has_package("a+b~1.rpm", &checksum(b"other"), 5).expect("looked"));
-        assert!(!cache.has_package("a+b~1.rpm", &checksum(b"right"), 6).expect("looked"));
+        assert_eq!(cache.names(), [PACKAGES]);
+        assert!(has(&cache, "a+b~1.rpm", b"right", 5));
+        assert!(!has(&cache, "a+b~1.rpm", b"other", 5));
+        assert!(!has(&cache, "a+b~1.rpm", b"right", 6));
+    }
+
+    #[test]
+    fn a_wrong_package_in_the_cache_is_replaced() {
+        let cache = Cache::new();
+        put(&cache, "a.rpm", b"wrong", b"wrong").expect("put");
+        assert!(!has(&cache, "a.rpm", b"right", 5));
+        put(&cache, "a.rpm", b"right", b"right").expect("put");
+        assert!(has(&cache, "a.rpm", b"right", 5));
     }
 
     #[test]
     fn a_wrong_package_leaves_nothing_and_replaces_nothing() {
-        let (top, cache) = cache();
+        let cache = Cache::new();
         put(&cache, "a.rpm", b"old", b"old").expect("put");
         for content in [&b"wrong"[..], b"shor", b"longer"] {
             let error = put(&cache, "a.rpm", content, b"right").expect_err("refused");
             assert_eq!(error.kind(), Kind::DigestMismatch);
             assert!(error.to_string().contains("\"a.rpm\""), "{error}");
         }
-        assert_eq!(names(&top), ["packages"]);
-        assert_eq!(fs::read(top.path().join("packages/a.rpm")).expect("read"), b"old");
+        assert_eq!(cache.names(), [PACKAGES]);
+        assert_eq!(fs::read(cache.path("packages/a.rpm")).expect("read"), b"old");
+    }
+
+    #[test]
+    fn a_stream_that_does_not_end_is_refused_at_its_size() {
+        let cache = Cache::new();
+        let mut staged = cache.dir.stage_package("a.rpm", 5, Proof::Stream).expect("staged");
+        staged.write_all(b"right").expect("written");
+        let error = Error::from(staged.write_all(b"!").expect_err("refused"));
+        assert_eq!(error.kind(), Kind::DigestMismatch);
     }
 
     #[test]
     fn hostile_locations_are_refused() {
-        let (top, cache) = cache();
+        let cache = Cache::new();
         let long = "n".repeat(256);
-        for location in ["", "a/", "..", "a/..", "a/.", "a\u{1b}b", &long] {
+        for location in ["", "a/", "..", "a/..", "a/.", "a\u{1b}b", "a\0b", &long] {
             let error = put(&cache, location, b"x", b"x").expect_err("refused");
             assert_eq!(error.kind(), Kind::BadMetadata, "{location}");
         }
-        assert!(names(&top).is_empty());
+        assert!(cache.names().is_empty());
     }
 
     #[test]
     fn a_link_does_not_lead_outside() {
-        let (top, cache) = cache();
-        let outside = tempfile::tempdir().expect("a temporary directory");
-        std::os::unix::fs::symlink(outside.path(), top.path().join("packages")).expect("linked");
+        let (cache, outside) = (Cache::new(), Cache::new());
+        symlink(&outside.dir.path, cache.path(PACKAGES)).expect("linked");
         let error = put(&cache, "a.rpm", b"x", b"x").expect_err("refused");
         assert_eq!(error.kind(), Kind::CacheDirectory);
-        assert!(names(&outside).is_empty());
+        assert!(outside.names().is_empty());
     }
 
     #[test]
-    fn a_sweep_takes_what_nobody_works_on() {
-        let (top, cache) = cache();
-        let working = cache.stage_package("a.rpm", 1, Proof::Stream).expect("staged");
-        fs::write(top.path().join(".dnf5-oci-package-1-1"), "left").expect("written");
-        fs::create_dir_all(top.path().join(".dnf5-oci-repodata-1-1/x")).expect("made");
-        cache.sweep().expect("swept");
-        assert_eq!(names(&top), std::slice::from_ref(&working.staged));
-        drop(working);
-        assert!(names(&top).is_empty());
+    fn a_link_in_the_place_of_a_package_is_replaced() {
+        let (cache, outside) = (Cache::new(), Cache::new());
+        fs::write(outside.path("a.rpm"), "right").expect("written");
+        fs::create_dir(cache.path(PACKAGES)).expect("made");
+        symlink(outside.path("a.rpm"), cache.path("packages/a.rpm")).expect("linked");
+        assert!(!has(&cache, "a.rpm", b"right", 5));
+        put(&cache, "a.rpm", b"other", b"other").expect("put");
+        assert!(has(&cache, "a.rpm", b"other", 5));
+        assert_eq!(fs::read(outside.path("a.rpm")).expect("read"), b"right");
+    }
+
+    #[test]
+    fn many_at_once_leave_one_whole() {
+        let cache = Cache::new();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..20 {
+                        cache.dir.sweep().expect("swept");
+                        put(&cache, "a.rpm", b"right", b"right").expect("put");
+                    }
+                });
+            }
+        });
+        assert_eq!(cache.names(), [PACKAGES]);
+        assert_eq!(names(&cache.path(PACKAGES)), ["a.rpm"]);
+        assert!(has(&cache, "a.rpm", b"right", 5));
     }
 }
