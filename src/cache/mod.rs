@@ -43,6 +43,8 @@ mod repodata;
 mod swap;
 
 #[cfg(test)]
+mod process_tests;
+#[cfg(test)]
 mod testing;
 
 use std::io::{self, ErrorKind};

@@ -51,6 +51,10 @@ impl Cache {
         Self { dir, _temporary: Some(top) }
     }
 
+    pub(super) fn at(path: &Path) -> Self {
+        Self { dir: Arc::new(CacheDir::open(path).expect("opened")), _temporary: None }
+    }
+
     /// As another run would.
     pub(super) fn reopen(&self) {
         CacheDir::open(&self.dir.path).expect("opened");
