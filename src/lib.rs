@@ -12,7 +12,9 @@
 //! | [`artifact`] | how a repository is laid out in an OCI artifact, and its tar layers |
 //! | [`repodata`] | repomd.xml and its checksums |
 //! | [`cache`] | DNF's cache directory of one repository |
-//! | [`backend`] | the operations: prefetch, fetch packages, inspect |
+//! | [`store`] | tar layers, unpacked once |
+//! | [`backend`] | the operations: prefetch, fetch packages, content on demand, inspect |
+//! | [`gateway`] | the HTTP front end, for what dnf5 asks for by itself |
 //! | [`service`] | the D-Bus front end |
 //! | [`cli`] | the command line |
 
@@ -23,7 +25,9 @@ pub mod checksum;
 pub mod cli;
 pub mod credentials;
 pub mod failure;
+pub mod gateway;
 pub mod reference;
 pub mod registry;
 pub mod repodata;
 pub mod service;
+pub mod store;

@@ -3,8 +3,10 @@
 use std::collections::{BTreeSet, HashMap};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use dnf5_oci::backend::{self, Backend};
+use dnf5_oci::gateway::{Gateway, Places};
 use dnf5_oci::registry::{self, Registry};
 use dnf5_oci::service;
 use quick_xml::Reader;
@@ -25,7 +27,8 @@ async fn instance() -> Connection {
     let settings =
         registry::Settings { skopeo: PathBuf::from("/nonexistent/skopeo"), ..Default::default() };
     let backend = Backend::new(Registry::new(settings), backend::Settings::default());
-    tokio::spawn(service::serve_socket(backend, theirs, CancellationToken::new()));
+    let gateway = Arc::new(Gateway::new(backend.clone(), Places::usual()));
+    tokio::spawn(service::serve_socket(backend, gateway, theirs, CancellationToken::new()));
     Builder::unix_stream(ours).p2p().build().await.expect("connected")
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::artifact::{self, archive};
 use crate::credentials;
@@ -36,6 +37,11 @@ pub(crate) enum Cause {
     Cache(#[from] cache::Error),
     #[error("the repodata layer has {0:?}, which is not a file directly below repodata/")]
     StrayMember(String),
+    /// What happened to the same layer a moment ago.
+    #[error(transparent)]
+    Again(Arc<Cause>),
+    #[error("the repository has no {0:?}")]
+    NoSuchFile(String),
     #[error("package {0:?} is not in the repository")]
     PackageNotInRepository(String),
     #[error("package {location:?} is {found} in the repository where its metadata say {wanted}")]
@@ -78,6 +84,8 @@ impl Failure for Cause {
             Self::Archive(error) => error.kind(),
             Self::Repodata(error) => error.kind(),
             Self::Cache(error) => error.kind(),
+            Self::Again(cause) => cause.kind(),
+            Self::NoSuchFile(_) => Kind::NotFound,
             Self::StrayMember(_) => Kind::BadMetadata,
             Self::PackageNotInRepository(_) => Kind::PackageNotInRepository,
             Self::PackageChanged { .. } => Kind::DigestMismatch,

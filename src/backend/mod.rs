@@ -4,9 +4,11 @@
 //! Dropping a future of this module gives its work up; what is complete stays in the cache.
 
 mod blocking;
+mod content;
 mod copy;
 mod error;
 mod inspect;
+mod layers;
 mod manifests;
 mod meter;
 mod packages;
@@ -14,8 +16,10 @@ mod prefetch;
 
 use std::path::PathBuf;
 
+pub use content::{Content, Found, View};
 pub use error::Error;
 pub use inspect::Inspection;
+use layers::Turns;
 pub use packages::Package;
 pub use prefetch::{PrefetchOptions, Prefetched, Status};
 
@@ -90,12 +94,13 @@ pub struct Backend {
     registry: Registry,
     settings: Settings,
     manifests: Manifests,
+    turns: Turns,
 }
 
 impl Backend {
     /// A backend that fetches through `registry`.
     pub fn new(registry: Registry, settings: Settings) -> Self {
-        Self { registry, settings, manifests: Manifests::default() }
+        Self { registry, settings, manifests: Manifests::default(), turns: Turns::default() }
     }
 
     /// The version of the skopeo in use.

@@ -123,7 +123,7 @@ fn plan(snapshot: &Snapshot, packages: Vec<Package>) -> Result<Vec<Job>, Cause> 
                 }
                 entry.1.push(package);
             }
-            Place::ByDigest => jobs.push(by_digest(package)?),
+            Place::ByDigest => jobs.push(job_by_digest(package)?),
         }
     }
     jobs.extend(directories.into_values().map(|(layers, wanted)| Job::Directories(layers, wanted)));
@@ -148,12 +148,16 @@ fn check_layer(package: &Package, layer: &Descriptor) -> Result<(), Cause> {
 
 /// No layer has the package's title: a registry may have it as a blob all the same, whose digest
 /// is the package's checksum.
-fn by_digest(package: Package) -> Result<Job, Cause> {
+fn job_by_digest(package: Package) -> Result<Job, Cause> {
+    by_digest(package.clone()).map(|blob| Job::Digest(package, blob))
+}
+
+/// The blob that a package would be.
+pub(super) fn by_digest(package: Package) -> Result<Descriptor, Cause> {
     let digest = package.checksum.to_string().parse::<Digest>();
     match digest {
         Ok(digest) if package.checksum.algorithm() == Algorithm::Sha256 => {
-            let blob = Descriptor::new(MediaType::ImageLayer, package.size, digest);
-            Ok(Job::Digest(package, blob))
+            Ok(Descriptor::new(MediaType::ImageLayer, package.size, digest))
         }
         _ => Err(Cause::PackageNotInRepository(package.location)),
     }
@@ -199,7 +203,7 @@ impl Fetch<'_> {
             }
             wanted = self.directory(layer, wanted).await?;
         }
-        let jobs = wanted.into_iter().map(by_digest);
+        let jobs = wanted.into_iter().map(job_by_digest);
         stream::iter(jobs)
             .map(|job| async { Box::pin(self.job(job?)).await })
             .buffer_unordered(self.backend.settings.parallel_packages)

@@ -61,7 +61,7 @@ pub enum Error {
 }
 
 impl Error {
-    pub(super) fn at(path: &Path, error: io::Error) -> Self {
+    pub(crate) fn at(path: &Path, error: io::Error) -> Self {
         Self::Io { path: path.to_owned(), error }
     }
 }

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::os::fd::{BorrowedFd, FromRawFd, RawFd};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::io::{FdFlags, fcntl_setfd};
@@ -13,6 +14,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 use super::logging;
 use crate::backend::{self, Backend};
+use crate::gateway::{Gateway, Places};
 use crate::registry::{self, Registry};
 use crate::service;
 
@@ -52,12 +54,15 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
 async fn serve(socket: Option<UnixStream>, idle: Duration) -> Result<(), Box<dyn Error>> {
     let registry = Registry::new(registry::Settings::default());
     let backend = Backend::new(registry, backend::Settings::default());
+    let gateway = Arc::new(Gateway::new(backend.clone(), Places::usual()));
     let stop = stop_at_signals()?;
-    match socket {
-        Some(socket) => service::serve_socket(backend, socket, stop).await?,
-        None => service::serve_bus(backend, idle, stop).await?,
-    }
-    Ok(())
+    let serving = Arc::clone(&gateway);
+    let result = match socket {
+        Some(socket) => service::serve_socket(backend, serving, socket, stop).await,
+        None => service::serve_bus(backend, serving, idle, stop).await,
+    };
+    gateway.close();
+    Ok(result?)
 }
 
 /// A token that SIGTERM and SIGINT cancel.

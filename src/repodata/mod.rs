@@ -3,6 +3,7 @@
 //! The format is createrepo_c's; it has no specification beside the program.
 
 mod error;
+mod primary;
 mod record;
 
 use std::collections::HashMap;
@@ -12,6 +13,7 @@ use quick_xml::events::{BytesStart, Event};
 
 use crate::checksum::Checksum;
 pub use error::Error;
+pub use primary::{Listed, read_primary};
 use record::{Draft, Field};
 
 /// The directory that all metadata files are in.

@@ -100,7 +100,7 @@ fn plain_name(location: &str) -> Option<&str> {
     plain.then_some(name)
 }
 
-fn attribute(tag: &BytesStart<'_>, name: &str) -> Result<Option<String>, Error> {
+pub(super) fn attribute(tag: &BytesStart<'_>, name: &str) -> Result<Option<String>, Error> {
     let Some(attribute) = tag.try_get_attribute(name).map_err(Error::malformed)? else {
         return Ok(None);
     };

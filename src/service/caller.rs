@@ -39,6 +39,11 @@ impl Caller {
         Self { connection: connection.clone(), name: Some(name) }
     }
 
+    /// Its name on the bus, if it is on one.
+    pub(super) fn name(&self) -> Option<&UniqueName<'static>> {
+        self.name.as_ref()
+    }
+
     /// Lets it pass, or not.
     pub(super) async fn admit(&self, admission: Admission) -> Result<(), Error> {
         if admission == Admission::Anyone {

@@ -13,8 +13,10 @@ use super::error::Error;
 use super::jobs::Jobs;
 use super::options::Options;
 use super::progress::Reporter;
+use super::runs::Runs;
 use crate::backend::{Backend, Package, PrefetchOptions, Progress, Repository, Status};
 use crate::failure;
+use crate::gateway::{Address, Gateway};
 use crate::registry::{Access, Source};
 
 /// A dictionary of options, as it comes.
@@ -27,11 +29,18 @@ pub(super) struct Backend1 {
     backend: Backend,
     jobs: Jobs,
     admission: Admission,
+    gateway: Arc<Gateway>,
+    runs: Runs,
 }
 
 impl Backend1 {
-    pub(super) fn new(backend: Backend, jobs: Jobs, admission: Admission) -> Self {
-        Self { backend, jobs, admission }
+    pub(super) fn new(
+        backend: Backend,
+        gateway: Arc<Gateway>,
+        jobs: Jobs,
+        admission: Admission,
+    ) -> Self {
+        Self { backend, jobs, admission, gateway, runs: Runs::default() }
     }
 
     /// Runs one call: lets the caller pass, counts the call, reports progress if the caller has
@@ -158,6 +167,37 @@ impl Backend1 {
             ("skopeo", Variant::from(found.skopeo)),
             ("auth-file", Variant::from(found.auth_file.map(text).unwrap_or_default())),
         ]))
+    }
+
+    #[zbus(out_args("baseurl", "proxy", "proxy_username"))]
+    async fn open_repository(
+        &self,
+        repo_id: String,
+        reference: String,
+        options: Given,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<(String, String, String), Error> {
+        let caller = Caller::new(connection, &header);
+        caller.admit(self.admission).await?;
+        let mut options = Options::new(options);
+        let source = source(&reference, options.access()?);
+        let source = source.map_err(|error| error.of_repository(&repo_id))?;
+        options.finish()?;
+        let run = self.runs.of(caller, || self.gateway.begin(), &self.jobs)?;
+        let Address { baseurl, proxy, proxy_username } = run.open(&repo_id, &source);
+        Ok((baseurl, proxy, proxy_username))
+    }
+
+    #[zbus(out_args("lines"))]
+    async fn take_failures(
+        &self,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<Vec<String>, Error> {
+        let caller = Caller::new(connection, &header);
+        caller.admit(self.admission).await?;
+        Ok(self.runs.known(&caller).map(|run| run.take_failures()).unwrap_or_default())
     }
 
     #[zbus(signal)]

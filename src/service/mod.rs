@@ -7,6 +7,7 @@
 //! | `caller` | who calls, whether it may, and whether it is still there |
 //! | `progress` | signals to the caller |
 //! | `jobs` | what is being worked on |
+//! | `runs` | the runs of dnf5 that the gateway serves |
 //! | `error` | the interface's error names |
 
 mod caller;
@@ -15,8 +16,10 @@ mod interface;
 mod jobs;
 mod options;
 mod progress;
+mod runs;
 
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -24,6 +27,7 @@ use zbus::connection::Builder;
 use zbus::{Connection, Guid};
 
 use crate::backend::Backend;
+use crate::gateway::Gateway;
 use caller::Admission;
 use interface::Backend1;
 use jobs::Jobs;
@@ -45,11 +49,12 @@ const TURN: Duration = Duration::from_millis(200);
 /// If the bus cannot be reached or does not give us the name.
 pub async fn serve_bus(
     backend: Backend,
+    gateway: Arc<Gateway>,
     idle: Duration,
     stop: CancellationToken,
 ) -> zbus::Result<()> {
     let jobs = Jobs::default();
-    let interface = Backend1::new(backend, jobs.clone(), Admission::Root);
+    let interface = Backend1::new(backend, gateway, jobs.clone(), Admission::Root);
     let start = async {
         let connection = Builder::system().serve_at(PATH, interface).build().await?;
         // Called at once by whoever had us started: everything is in place now.
@@ -81,11 +86,12 @@ pub async fn serve_bus(
 /// If the other end does not speak D-Bus.
 pub async fn serve_socket(
     backend: Backend,
+    gateway: Arc<Gateway>,
     socket: UnixStream,
     stop: CancellationToken,
 ) -> zbus::Result<()> {
     let jobs = Jobs::default();
-    let interface = Backend1::new(backend, jobs.clone(), Admission::Anyone);
+    let interface = Backend1::new(backend, gateway, jobs.clone(), Admission::Anyone);
     let start = Builder::unix_stream(socket)
         .server(Guid::generate())
         .p2p()

@@ -15,7 +15,7 @@ const BUFFER: usize = 128 * 1024;
 const MAGIC: u64 = 4;
 
 /// The content of a stream that may be compressed with gzip or zstd.
-pub(super) fn decompress<'a>(stream: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
+pub(crate) fn decompress<'a>(stream: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
     let mut stream = BufReader::with_capacity(BUFFER, stream);
     // A network may deliver these few bytes one by one.
     let mut magic = Vec::new();

@@ -15,7 +15,7 @@ use tar::{Archive, Entry, EntryType};
 
 use super::name;
 use bounds::{Allowance, Bounded, Content, Remember};
-use decompress::decompress;
+pub(crate) use decompress::decompress;
 pub use error::{Error, Objection};
 
 /// The longest name of a member. Longer ones fit in no file system.
