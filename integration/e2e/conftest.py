@@ -64,6 +64,19 @@ def clean_slate():
     PLUGIN_CONF.write_text(conf)
 
 
+def plugin_option(usual, other):
+    """Sets an option of the plugin, until the test ends."""
+    text = PLUGIN_CONF.read_text()
+    assert usual in text
+    PLUGIN_CONF.write_text(text.replace(usual, other))
+
+
+@pytest.fixture
+def eager(clean_slate):
+    """Everything is fetched before dnf5 asks the user."""
+    plugin_option("fetch = on-demand", "fetch = eager")
+
+
 class Dnf:
     """dnf5, and what it works with."""
 
@@ -101,8 +114,7 @@ class Dnf:
     @staticmethod
     def backend(choice):
         """Forces a backend."""
-        text = PLUGIN_CONF.read_text()
-        PLUGIN_CONF.write_text(text.replace("backend = auto", f"backend = {choice}"))
+        plugin_option("backend = auto", f"backend = {choice}")
 
     def repository(self, name="repository"):
         return Repository(self.tmp_path / name)

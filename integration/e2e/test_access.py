@@ -9,6 +9,8 @@ from harness.commands import run
 from harness.registry import Certificate, Registry
 from harness.repository import build
 
+pytestmark = pytest.mark.usefixtures("eager")
+
 HOST = "registry.example"
 
 

@@ -14,6 +14,8 @@ from harness.relay import Relay
 from harness.registry import Registry
 from harness.repository import build
 
+pytestmark = pytest.mark.usefixtures("eager")
+
 SERVICE = ("dnf5-oci", "serve")
 SKOPEO = ("skopeo", "experimental-image-proxy")
 SLOW_PORT = 5010

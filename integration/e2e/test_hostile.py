@@ -11,6 +11,8 @@ import pytest
 from harness.commands import run
 from harness.repository import build
 
+pytestmark = pytest.mark.usefixtures("eager")
+
 
 @pytest.fixture
 def good(dnf, registry):

@@ -7,6 +7,8 @@ import pytest
 from harness.commands import processes, run, until
 from harness.repository import build
 
+pytestmark = pytest.mark.usefixtures("eager")
+
 SERVE = ("dnf5-oci", "serve")
 
 

@@ -9,6 +9,8 @@ from conftest import insecure
 from harness.commands import run
 from harness.repository import build
 
+pytestmark = pytest.mark.usefixtures("eager")
+
 
 def install_both(dnf, registry, installed):
     """Installs p-one and p-two from the repository that was pushed; the log then shows it."""

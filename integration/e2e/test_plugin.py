@@ -9,12 +9,15 @@ from conftest import CACHE, PLUGIN_CONF
 from harness.commands import processes, run, until
 from harness.repository import build
 
+pytestmark = pytest.mark.usefixtures("eager")
+
 PRIVATE = ("dnf5-oci", "serve", "--fd")
 NO_BUS = {"DBUS_SYSTEM_BUS_ADDRESS": "unix:path=/nonexistent", "PATH": "/usr/bin:/usr/sbin"}
 
 # A program of its own on libdnf5, without download callbacks.
 QUERY = """
 import libdnf5
+
 base = libdnf5.base.Base()
 base.load_config()
 base.setup()

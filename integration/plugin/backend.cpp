@@ -30,16 +30,16 @@ constexpr auto NO_TIMEOUT = std::numeric_limits<std::uint64_t>::max();
     throw std::system_error(errno, std::generic_category(), what);
 }
 
-/// What the user sees of an error. Those of the service are whole lines; others come from the bus, or
-/// from the end of the connection.
-std::string line(const sdbus::Error & error) {
+}  // namespace
+
+
+std::string line_of(const sdbus::Error & error) {
+    // Those of the service are whole lines; others come from the bus, or from the end of the connection.
     if (error.getName().starts_with(ERRORS)) {
         return error.getMessage();
     }
     return "the dnf5-oci service failed: " + error.getMessage() + "; run dnf5 again, and see its log";
 }
-
-}  // namespace
 
 
 std::unique_ptr<Backend> Backend::on_system_bus() {
@@ -110,7 +110,7 @@ std::uint64_t Backend::call(const char * method, Options options, const Argument
         .uponReplyInvoke([this, job](std::optional<sdbus::Error> error, const Result &) {
             --pending;
             if (error) {
-                failures.push_back({job, line(*error)});
+                failures.push_back({job, line_of(*error)});
             }
         });
     ++pending;
@@ -127,6 +127,23 @@ std::uint64_t Backend::fetch_packages(
     const Repository & repository, const std::vector<Package> & packages, const Options & options) {
     return call<std::vector<std::string>>(
         "FetchPackages", options, repository.id, repository.reference, repository.cache_dir, packages);
+}
+
+
+Address Backend::open_repository(const std::string & id, const std::string & reference, const Options & options) {
+    Address address;
+    proxy->callMethod("OpenRepository")
+        .onInterface(INTERFACE)
+        .withArguments(id, reference, options)
+        .storeResultsTo(address.baseurl, address.proxy, address.proxy_username);
+    return address;
+}
+
+
+std::vector<std::string> Backend::take_failures() {
+    std::vector<std::string> lines;
+    proxy->callMethod("TakeFailures").onInterface(INTERFACE).storeResultsTo(lines);
+    return lines;
 }
 
 

@@ -28,6 +28,13 @@ struct Repository {
     std::string cache_dir;
 };
 
+/// How dnf5 reaches a repository by itself.
+struct Address {
+    std::string baseurl;
+    std::string proxy;
+    std::string proxy_username;
+};
+
 /// One signal of progress.
 struct Report {
     std::uint64_t job;
@@ -42,6 +49,9 @@ struct Failure {
     std::uint64_t job;
     std::string line;
 };
+
+/// What the user sees of an error.
+std::string line_of(const sdbus::Error & error);
 
 /// A connection to the service. Calls are made all at once and awaited together. Dropping it cancels
 /// those that have not been answered.
@@ -66,6 +76,14 @@ public:
     /// @return as above
     std::uint64_t fetch_packages(
         const Repository & repository, const std::vector<Package> & packages, const Options & options);
+
+    /// Has the service serve a repository to dnf5, for as long as this object lives.
+    /// @throws sdbus::Error if it does not
+    Address open_repository(const std::string & id, const std::string & reference, const Options & options);
+
+    /// What could not be served since this was called last, each as a line for the user.
+    /// @throws sdbus::Error if the service does not answer
+    std::vector<std::string> take_failures();
 
     /// Waits until all calls have been answered. Both functions are called in between, in this thread,
     /// and give up waiting by returning false; the connection is of no use then and must be dropped.

@@ -2,7 +2,9 @@
 // oci://…. All decisions are the service's; this only says what dnf5 wants and shows what comes.
 
 #include "backend.hpp"
-#include "fetch.hpp"
+#include "eager.hpp"
+#include "on_demand.hpp"
+#include "repositories.hpp"
 
 #include <libdnf5/base/base.hpp>
 #include <libdnf5/conf/config_parser.hpp>
@@ -43,11 +45,22 @@ Choice parse_choice(const std::string & value) {
 }
 
 
+bool parse_eager(const std::string & value) {
+    if (value == "on-demand" || value == "eager") {
+        return value == "eager";
+    }
+    throw std::runtime_error("fetch = " + value + " is none of on-demand, eager");
+}
+
+
 class Oci : public plugin::IPlugin2_1 {
 public:
     Oci(plugin::IPluginData & data, ConfigParser & parser) : IPlugin2_1(data) {
         if (parser.has_option("main", "backend")) {
             choice = parse_choice(parser.get_value("main", "backend"));
+        }
+        if (parser.has_option("main", "fetch")) {
+            eager = parse_eager(parser.get_value("main", "fetch"));
         }
         if (parser.has_option("main", "service")) {
             program = parser.get_value("main", "service");
@@ -68,15 +81,18 @@ public:
     }
 
     void repos_configured() override;
+    void repos_loaded() override;
     void goal_resolved(const base::Transaction & transaction) override;
-    void finish() noexcept override { backend.reset(); }
+    void finish() noexcept override;
 
 private:
     dnf5_oci::Backend & service();
     std::unique_ptr<dnf5_oci::Backend> connect();
     std::unique_ptr<dnf5_oci::Backend> on_system_bus();
+    void prefetch(const dnf5_oci::Repositories & repositories);
 
     Choice choice{Choice::AUTO};
+    bool eager{false};
     std::string program{SERVICE};
     std::unique_ptr<dnf5_oci::Backend> backend;
 };
@@ -125,30 +141,68 @@ std::unique_ptr<dnf5_oci::Backend> Oci::on_system_bus() {
 
 
 void Oci::repos_configured() {
-    if (get_base().get_config().get_cacheonly_option().get_value() != "none") {
-        return;
-    }
     const auto repositories = dnf5_oci::oci_repositories(get_base());
     if (repositories.empty()) {
         return;
     }
-    // dnf5 itself cannot ask a registry: once this hook is over, the cache is what there is. A command
-    // that needs what is not there fails or skips it; those that load no repository go on.
-    for (const auto & repository : repositories) {
-        repository->set_sync_strategy(repo::Repo::SyncStrategy::ONLY_CACHE);
-    }
     try {
-        dnf5_oci::prefetch(get_base(), service(), repositories);
+        if (eager) {
+            prefetch(repositories);
+        } else {
+            dnf5_oci::open(get_base(), service(), repositories);
+        }
     } catch (const std::exception & error) {
         backend.reset();
+        // A command that needs what is not in the cache fails or skips it; those that load no repository
+        // go on.
+        for (const auto & repository : repositories) {
+            repository->set_sync_strategy(repo::Repo::SyncStrategy::ONLY_CACHE);
+        }
         dnf5_oci::warn(get_base(), error.what());
     }
 }
 
 
+void Oci::prefetch(const dnf5_oci::Repositories & repositories) {
+    if (get_base().get_config().get_cacheonly_option().get_value() != "none") {
+        return;
+    }
+    // dnf5 itself cannot ask a registry: once this is over, the cache is what there is.
+    for (const auto & repository : repositories) {
+        repository->set_sync_strategy(repo::Repo::SyncStrategy::ONLY_CACHE);
+    }
+    dnf5_oci::prefetch(get_base(), service(), repositories);
+}
+
+
+void Oci::repos_loaded() {
+    if (eager || !backend) {
+        return;
+    }
+    try {
+        dnf5_oci::show_failures(get_base(), *backend);
+    } catch (const std::exception & error) {
+        // The service has gone, and what it had to say with it.
+        get_base().get_logger()->warning("oci: {}", error.what());
+    }
+}
+
+
+void Oci::finish() noexcept {
+    try {
+        if (!eager && backend) {
+            dnf5_oci::print_failures(*backend);
+        }
+    } catch (...) {
+        // As above; and nothing may leave this function.
+    }
+    backend.reset();
+}
+
+
 void Oci::goal_resolved(const base::Transaction & transaction) {
     const auto & config = get_base().get_config();
-    if (config.get_assumeno_option().get_value() || config.get_cacheonly_option().get_value() == "all") {
+    if (!eager || config.get_assumeno_option().get_value() || config.get_cacheonly_option().get_value() == "all") {
         return;
     }
     const auto packages = dnf5_oci::inbound_packages(transaction);

@@ -26,11 +26,11 @@ class Result:
 
 
 def run(*arguments, code=0, **options):
-    """Runs a command; its exit code must be `code`, if that is not None."""
+    """Runs a command; its exit code must be `code`, if that is not None. It reads `answer`."""
     arguments = [str(argument) for argument in arguments]
     done = subprocess.run(
         arguments,
-        stdin=subprocess.DEVNULL,
+        input=options.pop("answer", ""),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -1,9 +1,8 @@
-#include "fetch.hpp"
+#include "eager.hpp"
 
 #include "progress.hpp"
 
 #include <libdnf5/base/transaction_package.hpp>
-#include <libdnf5/repo/repo_query.hpp>
 #include <libdnf5/transaction/transaction_item_action.hpp>
 
 #include <cstdint>
@@ -15,33 +14,14 @@ using namespace libdnf5;
 
 namespace {
 
-constexpr const char * SCHEME{"oci://"};
-
 // What progress reports call the metadata.
 constexpr const char * REPODATA{"repodata"};
 
 constexpr const char * GIVEN_UP{"the download was given up"};
 
 
-/// Its baseurl, if it is in a registry.
-std::string reference_of(const repo::Repo & repository) {
-    const auto urls = repository.get_config().get_baseurl_option().get_value();
-    return !urls.empty() && urls.front().starts_with(SCHEME) ? urls.front() : "";
-}
-
-
 Repository describe(const repo::Repo & repository) {
     return {repository.get_id(), reference_of(repository), repository.get_cachedir()};
-}
-
-
-/// What its configuration says about reaching it.
-Options access_options(const repo::Repo & repository) {
-    Options options;
-    if (!repository.get_config().get_sslverify_option().get_value()) {
-        options["tls-verify"] = sdbus::Variant{false};
-    }
-    return options;
 }
 
 
@@ -69,20 +49,6 @@ bool is_cached(const repo::Repo & repository) {
 }
 
 }  // namespace
-
-
-Repositories oci_repositories(Base & base) {
-    repo::RepoQuery query(base);
-    query.filter_enabled(true);
-    query.filter_type(repo::Repo::Type::AVAILABLE);
-    Repositories found;
-    for (const auto & repository : query) {
-        if (!reference_of(*repository).empty()) {
-            found.push_back(repository);
-        }
-    }
-    return found;
-}
 
 
 Packages inbound_packages(const base::Transaction & transaction) {
@@ -150,11 +116,5 @@ void fetch(Base & base, Backend & service, const Packages & packages) {
     }
 }
 
-
-void warn(Base & base, const std::string & line) {
-    base.get_logger()->warning("{}", line);
-    Bars bars(base);
-    bars.fail(0, "dnf5-oci", line);
-}
 
 }  // namespace dnf5_oci

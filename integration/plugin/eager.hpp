@@ -1,13 +1,14 @@
-// What the hooks have the service fetch.
+// Everything before the question: metadata when repositories are set up, packages when a transaction
+// has been resolved.
 
 #pragma once
 
 #include "backend.hpp"
+#include "repositories.hpp"
 
 #include <libdnf5/base/base.hpp>
 #include <libdnf5/base/transaction.hpp>
 #include <libdnf5/plugin/iplugin.hpp>
-#include <libdnf5/repo/repo.hpp>
 #include <libdnf5/rpm/package.hpp>
 
 #include <map>
@@ -23,13 +24,8 @@ public:
     using std::runtime_error::runtime_error;
 };
 
-using Repositories = std::vector<libdnf5::repo::RepoWeakPtr>;
-
 /// Packages by the id of their repository.
 using Packages = std::map<std::string, std::vector<libdnf5::rpm::Package>>;
-
-/// The enabled repositories whose first baseurl is oci://….
-Repositories oci_repositories(libdnf5::Base & base);
 
 /// What a transaction wants from such repositories; nothing if dnf5 will not carry it out.
 Packages inbound_packages(const libdnf5::base::Transaction & transaction);
@@ -43,8 +39,5 @@ void prefetch(libdnf5::Base & base, Backend & service, const Repositories & repo
 /// @throws Stop at the first failure
 /// @throws std::exception if the service fails altogether
 void fetch(libdnf5::Base & base, Backend & service, const Packages & packages);
-
-/// Shows and logs a line that belongs to no repository in particular.
-void warn(libdnf5::Base & base, const std::string & line);
 
 }  // namespace dnf5_oci

@@ -1,0 +1,81 @@
+"""What dnf5 asks for is fetched when dnf5 asks for it."""
+
+from pathlib import Path
+
+import pytest
+
+from harness.commands import run
+from harness.repository import build
+
+SOCKETS = Path("/run/dnf5-oci")
+
+
+@pytest.fixture
+def tools(dnf, registry):
+    """A repository with one package that no command has asked for yet."""
+    dnf.repository().add(build("one")).describe().push(dnf.reference(registry))
+    dnf.add("tools", f"oci://{dnf.reference(registry)}")
+    registry.clear()
+
+
+def test_no_package_without_a_yes(dnf, registry, tools):
+    dnf("--assumeno", "install", "one", code=1).has("Need to download")
+    assert len(registry.blobs()) == 1, "the metadata alone"
+    assert not [name for name in dnf.cached("tools") if name.startswith("packages/")]
+
+
+@pytest.mark.parametrize("backend", ["system", "private"])
+def test_install(dnf, registry, tools, installed, backend):
+    dnf.backend(backend)
+    installed.append("one")
+    dnf("-y", "install", "one").has("Complete!").has_not("oci.localhost")
+    assert Path("/usr/share/one/file").read_text() == "one 1\n"
+    assert len(registry.manifests()) == 1
+
+
+def test_download_and_reposync(dnf, registry, tools, tmp_path):
+    dnf("download", "one", f"--destdir={tmp_path / 'downloaded'}")
+    assert len(list((tmp_path / "downloaded").glob("*.rpm"))) == 1
+    dnf("reposync", "--repoid=tools", "--download-metadata", f"--download-path={tmp_path}")
+    assert (tmp_path / "tools/repodata/repomd.xml").exists()
+    run("dnf5", f"--repofrompath=copy,{tmp_path / 'tools'}", "--repo=copy", "repoquery").has("one-0:1")
+
+
+def test_commands_that_need_nothing_ask_nobody(dnf, registry, tools):
+    for command in (["list", "--installed"], ["repo", "list"], ["history", "list"]):
+        dnf(*command, code=None).has_not("oci.localhost")
+    assert registry.requests() == []
+
+
+def test_cached_metadata_cost_no_request(dnf, registry, tools):
+    dnf("repoquery").has("one-0:1-1.noarch")
+    registry.clear()
+    dnf("repoquery").has("one-0:1-1.noarch")
+    assert registry.requests() == []
+    dnf("--refresh", "repoquery").has("one-0:1-1.noarch")
+    assert len(registry.manifests()) == 1
+    assert registry.blobs() == [], "the layer was unpacked before"
+
+
+def test_a_failure_is_one_clear_line(dnf, registry):
+    dnf.add("tools", f"oci://{dnf.reference(registry, 'missing')}")
+    registry.clear()
+    result = dnf("repoquery", code=1)
+    line = f"repository tools oci://{dnf.reference(registry, 'missing')}: "
+    result.has(line).has("check the reference's spelling and tag")
+    assert str(result).count(line) == 1
+    # librepo tries four times, the registry is asked once.
+    assert len(registry.manifests()) == 1
+    skipped = dnf("--setopt=tools.skip_if_unavailable=1", "repoquery")
+    assert str(skipped).count(line) == 1
+
+
+def test_nobody_else_reaches_the_socket(dnf, registry, tools):
+    dnf("repoquery")
+    assert SOCKETS.stat().st_mode & 0o777 == 0o700
+    [directory] = [path for path in SOCKETS.iterdir() if path.is_dir()]
+    socket = directory / "gateway"
+    assert directory.stat().st_mode & 0o077 == 0
+    assert socket.stat().st_mode & 0o077 == 0
+    # A run that has ended is not served any more.
+    run("curl", "-sS", f"--proxy=socks5h://1.0:-@localhost{socket}", "http://oci.localhost/", code=97)

@@ -1,0 +1,187 @@
+"""Every command prints and does the same over oci:// as over http://.
+
+The same repository is served by nginx and pushed to the registry. Each case runs its commands once
+with either, from the same state, and what dnf5 prints must be the same, but for speeds and times.
+"""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from conftest import CACHE, REPOS
+from harness.commands import run, until
+from harness.repository import Repository, build
+
+HTTP = "http://localhost:8080"
+
+# What dnf5 remembers of packages and groups.
+STATE = Path("/usr/lib/sysimage/libdnf5")
+
+PACKAGES = ["app", "needs", "needed", "odd+name", "tilde"]
+
+COMPS = """<?xml version="1.0" encoding="UTF-8"?>
+<comps><group><id>tools</id><name>Tools</name><description>Tools</description>
+<default>true</default><uservisible>true</uservisible>
+<packagelist><packagereq type="mandatory">needs</packagereq></packagelist></group></comps>
+"""
+
+ADVISORY = """<?xml version="1.0" encoding="UTF-8"?>
+<updates><update from="test" status="stable" type="security" version="1"><id>TEST-1</id>
+<title>A fix</title><issued date="2026-01-01 00:00:00"/><severity>Important</severity>
+<description>It was broken.</description><pkglist><collection short="t"><name>t</name>
+<package name="app" version="2" release="1" epoch="0" arch="noarch"><filename>app-2-1.noarch.rpm
+</filename></package></collection></pkglist></update></updates>
+"""
+
+# What is there before the commands, and the commands. What they install is removed afterwards.
+CASES = {
+    "makecache": ([], [["makecache"], ["makecache"], ["makecache", "--refresh"]]),
+    "repoquery": ([], [["repoquery"], ["repoquery", "--requires", "needs"]]),
+    "location": ([], [["repoquery", "--location", "app"]]),
+    "files": ([], [["repoquery", "--list", "app"], ["provides", "/usr/share/app/file"]]),
+    "info": ([], [["info", "app"], ["search", "tests"], ["list", "--available"]]),
+    "repo": ([], [["repo", "list"], ["repo", "info", "tools"], ["repo", "list", "--all"]]),
+    "install": ([], [["-y", "install", "needs"], ["list", "--installed", "needs*"]]),
+    "install-no": ([], [["install", "needs"]]),
+    "install-assumeno": ([], [["--assumeno", "install", "needs"]]),
+    "install-downloadonly": ([], [["-y", "install", "--downloadonly", "needs"],
+                                  ["-y", "install", "needs"]]),
+    "install-keepcache": ([], [["-y", "--setopt=keepcache=1", "install", "app"],
+                               ["-y", "reinstall", "app"]]),
+    "install-unknown": ([], [["-y", "install", "no-such-package"]]),
+    "upgrade": (["app-1"], [["check-upgrade"], ["-y", "upgrade", "app"], ["-y", "upgrade"]]),
+    "downgrade": (["app-2"], [["-y", "downgrade", "app"]]),
+    "reinstall": (["app-2"], [["-y", "reinstall", "app"]]),
+    "distro-sync": (["app-1"], [["-y", "distro-sync"]]),
+    "swap": (["app-2"], [["-y", "swap", "app", "needed"]]),
+    "remove": (["app-2"], [["-y", "remove", "app"]]),
+    "download": ([], [["download", "app"], ["download", "--resolve", "needs"]]),
+    "download-url": ([], [["download", "--url", "app"]]),
+    "download-srpm": ([], [["download", "--srpm", "app"]]),
+    "reposync": ([], [["reposync", "--repoid=tools", "--download-metadata", "--newest-only"]]),
+    "reposync-urls": ([], [["reposync", "--repoid=tools", "--urls"]]),
+    "group": ([], [["group", "list"], ["-y", "group", "install", "tools"]]),
+    "advisory": (["app-1"], [["advisory", "list"], ["-y", "upgrade", "--security"]]),
+    "cacheonly": ([], [["repoquery"], ["-C", "repoquery"],
+                       ["--setopt=cacheonly=metadata", "repoquery"]]),
+    "cacheonly-empty": ([], [["-C", "repoquery"]]),
+    "clean": ([], [["repoquery"], ["clean", "expire-cache"], ["repoquery"], ["clean", "metadata"],
+                   ["repoquery"], ["clean", "all"]]),
+    "odd-names": ([], [["-y", "install", "odd+name"], ["download", "tilde"]]),
+    "cachedir": ([], [["--setopt=cachedir=/tmp/other-cache", "repoquery"]]),
+    "history": ([], [["-y", "install", "app"], ["history", "info", "last"]]),
+}
+
+
+@pytest.fixture(scope="module")
+def nginx(tmp_path_factory):
+    """A plain web server."""
+    directory = tmp_path_factory.mktemp("http")
+    directory.chmod(0o755)
+    for parent in directory.parents[:3]:
+        parent.chmod(0o755)
+    conf = directory.parent / "nginx.conf"
+    conf.write_text(
+        "daemon off; pid /tmp/nginx.pid; error_log stderr; events {}\n"
+        f"http {{ access_log off; server {{ listen 127.0.0.1:8080; root {directory}; }} }}\n"
+    )
+    process = subprocess.Popen(["nginx", "-c", conf])
+    until(lambda: run("curl", "-s", HTTP, code=None).code == 0, "nginx answers")
+    yield directory
+    process.terminate()
+    process.wait()
+
+
+@pytest.fixture(scope="module")
+def urls(nginx, registry):
+    """One repository at two addresses."""
+    repository = Repository(nginx / "repository")
+    for package in (
+        build("app", "1"), build("app", "2"), build("needs", tags="Requires: needed"),
+        build("needed"), build("odd+name"), build("tilde", "1~rc1^git"),
+    ):
+        repository.add(package, "Packages")
+    repository.add(source_package(), "Packages")
+    comps = nginx.parent / "comps.xml"
+    comps.write_text(COMPS)
+    repository.describe("-g", comps)
+    advisory = nginx.parent / "updateinfo.xml"
+    advisory.write_text(ADVISORY)
+    run("modifyrepo_c", advisory, repository.directory / "repodata")
+    reference = f"{registry.address}/acme/same"
+    repository.push(f"{reference}:dirs")
+    repository.push_files(f"{reference}:files")
+    return {"http": f"{HTTP}/repository", "dirs": f"oci://{reference}:dirs",
+            "files": f"oci://{reference}:files"}
+
+
+def source_package():
+    top = Path("/tmp/source")
+    shutil.rmtree(top, ignore_errors=True)
+    top.mkdir()
+    spec = top / "app.spec"
+    spec.write_text("Name: app\nVersion: 2\nRelease: 1\nSummary: s\nLicense: MIT\n"
+                    "%description\ns\n%files\n")
+    run("rpmbuild", "-bs", "--quiet", "--define", f"_topdir {top}", "--define", f"_srcrpmdir {top}",
+        spec)
+    return next(top.glob("*.src.rpm"))
+
+
+def normal(text, url):
+    """Without what differs from run to run."""
+    # dnf5 itself fetches from an address of ours, which libdnf5 also prints for locations: it would
+    # leave out URLs of a scheme that it does not know.
+    text = text.replace(url.replace("oci://", "http://oci.localhost/"), "URL")
+    text = text.replace(url, "URL")
+    text = re.sub(r"(\d+|\?\?\?)% \|.*", "BAR", text)
+    text = re.sub(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9:]{5,8}( UTC)?", "TIME", text)
+    text = re.sub(r"(Begin time|End time|Begin rpmdb|End rpmdb|Last updated|Updated|Transaction ID) *: .*", r"\1", text)
+    text = re.sub(r"Removed \d+ files, \d+ directories.*", "Removed", text)
+    lines = [line.rstrip() for line in text.splitlines()]
+    # Downloads end in any order.
+    bars = sorted(re.sub(r"^\[ *\d+/\d+\]", "[]", line) for line in lines if line.endswith("BAR"))
+    return [line for line in lines if not line.endswith("BAR")], bars
+
+
+def world(url, present, commands, directory):
+    """What the commands print and leave behind, with the repository at this address."""
+    for stale in (CACHE, REPOS, STATE, directory, Path("/tmp/other-cache")):
+        shutil.rmtree(stale, ignore_errors=True)
+        stale.mkdir(parents=True)
+    remove_all()
+    for package in present:
+        name, version = package.rsplit("-", 1)
+        run("rpm", "-i", "--nodeps", build(name, version))
+    (REPOS / "tools.repo").write_text(f"[tools]\nname=Tools\nbaseurl={url}\n")
+    seen = []
+    for command in commands:
+        result = run("dnf5", *command, code=None, cwd=directory, answer="n\n")
+        seen.append((command, result.code, *normal(result.output, url)))
+    files = sorted(str(path.relative_to(directory)) for path in directory.rglob("*"))
+    packages = run("rpm", "-q", *PACKAGES, code=None).output
+    remove_all()
+    return seen, files, packages
+
+
+def remove_all():
+    for name in PACKAGES:
+        run("rpm", "-e", "--nodeps", name, code=None)
+
+
+@pytest.mark.parametrize("layout", ["dirs", "files"])
+@pytest.mark.parametrize("case", CASES)
+def test_same(urls, tmp_path, case, layout):
+    present, commands = CASES[case]
+    expected = world(urls["http"], present, commands, tmp_path / "here")
+    found = world(urls[layout], present, commands, tmp_path / "here")
+    for want, have in zip(expected[0], found[0]):
+        assert pretty(have) == pretty(want)
+    assert found[1:] == expected[1:]
+
+
+def pretty(seen):
+    command, code, lines, bars = seen
+    return "\n".join([f"$ dnf5 {' '.join(command)}", *lines, *bars, f"(exit code {code})"])

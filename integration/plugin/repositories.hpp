@@ -1,0 +1,28 @@
+// The repositories that are in registries, and what their configuration says.
+#pragma once
+
+#include "backend.hpp"
+
+#include <libdnf5/base/base.hpp>
+#include <libdnf5/repo/repo.hpp>
+
+#include <string>
+#include <vector>
+
+namespace dnf5_oci {
+
+using Repositories = std::vector<libdnf5::repo::RepoWeakPtr>;
+
+/// The enabled repositories whose first baseurl is oci://….
+Repositories oci_repositories(libdnf5::Base & base);
+
+/// A repository's first baseurl, if it is oci://…; nothing otherwise.
+std::string reference_of(const libdnf5::repo::Repo & repository);
+
+/// What its configuration says about reaching it.
+Options access_options(const libdnf5::repo::Repo & repository);
+
+/// Shows and logs a line that belongs to no repository in particular.
+void warn(libdnf5::Base & base, const std::string & line);
+
+}  // namespace dnf5_oci
