@@ -15,6 +15,7 @@
 //! | [`store`] | tar layers, unpacked once |
 //! | [`backend`] | the operations: prefetch, fetch packages, content on demand, inspect |
 //! | [`gateway`] | the HTTP front end, for what dnf5 asks for by itself |
+//! | [`doctor`] | why dnf5 does or does not get packages from a reference |
 //! | [`service`] | the D-Bus front end |
 //! | [`cli`] | the command line |
 
@@ -24,6 +25,7 @@ pub mod cache;
 pub mod checksum;
 pub mod cli;
 pub mod credentials;
+pub mod doctor;
 pub mod failure;
 pub mod gateway;
 pub mod reference;

@@ -111,6 +111,13 @@ impl RegistryReference {
     }
 }
 
+impl LayoutReference {
+    /// The directory that the layout is in.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+}
+
 impl FromStr for Reference {
     type Err = InvalidReference;
 

@@ -107,6 +107,15 @@ impl Error {
             auth_files,
         }
     }
+
+    /// What failed and what to do about it, for those who know which repository it is about.
+    pub fn advice(&self) -> String {
+        let fact = one_line(&self.cause);
+        match self.kind() {
+            Kind::Unauthorized => format!("{fact}; {}", log_in(&self.reference, &self.auth_files)),
+            kind => remedy(kind).map_or_else(|| fact.clone(), |remedy| format!("{fact}; {remedy}")),
+        }
+    }
 }
 
 impl fmt::Display for Error {
@@ -114,11 +123,7 @@ impl fmt::Display for Error {
         if let Some(id) = &self.repository {
             write!(f, "repository {id} ")?;
         }
-        write!(f, "{}: {}", self.reference, one_line(&self.cause))?;
-        match self.kind() {
-            Kind::Unauthorized => write!(f, "; {}", log_in(&self.reference, &self.auth_files)),
-            kind => remedy(kind).map_or(Ok(()), |remedy| write!(f, "; {remedy}")),
-        }
+        write!(f, "{}: {}", self.reference, self.advice())
     }
 }
 

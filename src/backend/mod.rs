@@ -6,7 +6,7 @@
 mod blocking;
 mod content;
 mod copy;
-mod error;
+pub(crate) mod error;
 mod inspect;
 mod layers;
 mod manifests;
@@ -111,8 +111,13 @@ impl Backend {
         self.registry.skopeo_version().await
     }
 
+    /// The registries, for those who go step by step.
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
     /// The source with the auth file that holds for it written down.
-    fn with_credentials(&self, source: &Source) -> Source {
+    pub(crate) fn with_credentials(&self, source: &Source) -> Source {
         let mut source = source.clone();
         if source.access.auth_file.is_none() {
             let system = &self.settings.system_auth_file;

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod doctor;
 pub mod logging;
 mod serve;
 
@@ -22,15 +23,18 @@ pub struct Arguments {
 enum Command {
     /// Serve the libdnf5 plugin, on the system bus or on a socket
     Serve(serve::Arguments),
+    /// Say step by step why dnf5 does or does not get packages from a repository
+    Doctor(doctor::Arguments),
 }
 
 /// Runs what was asked for. A failure has been reported when this returns.
 pub fn run(arguments: Arguments) -> ExitCode {
     let result = match arguments.command {
-        Command::Serve(arguments) => serve::run(arguments),
+        Command::Serve(arguments) => serve::run(arguments).map(|()| ExitCode::SUCCESS),
+        Command::Doctor(arguments) => doctor::run(&arguments),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             tracing::error!("{}", crate::failure::one_line(error.as_ref()));
             ExitCode::FAILURE

@@ -34,7 +34,7 @@ use crate::backend::Backend;
 use crate::cache;
 use crate::store::Store;
 use run::Shelf;
-pub use run::{Address, Run};
+pub use run::{Address, Run, baseurl};
 
 /// How much the unpacked layers may take, in bytes.
 const STORE_LIMIT: u64 = 4 << 30;

@@ -84,7 +84,7 @@ impl Run {
         };
         let mut usernames = lock(&self.usernames);
         let address = Address {
-            baseurl: format!("http://{}{}", socks::HOST, shelf.prefix.trim_end_matches('/')),
+            baseurl: baseurl(&source.reference),
             proxy: format!("socks5h://localhost{}", self.socket.display()),
             proxy_username: format!("{}.{}", self.number, usernames.len()),
         };
@@ -131,6 +131,11 @@ impl Shelf {
         lock(&self.failed).insert(location.to_owned(), failed.clone());
         failed
     }
+}
+
+/// The baseurl that dnf5 has instead of a reference. DNF's cache directory is named after it.
+pub fn baseurl(reference: &Reference) -> String {
+    format!("http://{}{}", socks::HOST, prefix(reference).trim_end_matches('/'))
 }
 
 /// The path of a repository's URL: the reference, encoded, with slashes around it.

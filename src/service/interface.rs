@@ -15,6 +15,7 @@ use super::options::Options;
 use super::progress::Reporter;
 use super::runs::Runs;
 use crate::backend::{Backend, Package, PrefetchOptions, Progress, Repository, Status};
+use crate::doctor::{self, Question};
 use crate::failure;
 use crate::gateway::{Address, Gateway};
 use crate::registry::{Access, Source};
@@ -198,6 +199,26 @@ impl Backend1 {
         let caller = Caller::new(connection, &header);
         caller.admit(self.admission).await?;
         Ok(self.runs.known(&caller).map(|run| run.take_failures()).unwrap_or_default())
+    }
+
+    #[zbus(out_args("steps"))]
+    async fn diagnose(
+        &self,
+        reference: String,
+        options: Given,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<Vec<(String, String, String)>, Error> {
+        let mut options = Options::new(options);
+        let source = source(&reference, options.access()?)?;
+        let question = Question { source, baseurl: reference, cachedir: options.cachedir()? };
+        options.finish()?;
+        let work = |_| async { Ok::<_, Error>(doctor::examine(&self.backend, &question).await) };
+        let steps = self.run(Caller::new(connection, &header), None, work).await?;
+        Ok(steps
+            .into_iter()
+            .map(|step| (step.part.name().into(), step.verdict.name().into(), step.text))
+            .collect())
     }
 
     #[zbus(signal)]

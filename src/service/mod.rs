@@ -35,6 +35,9 @@ use jobs::Jobs;
 /// The name on the bus.
 pub const NAME: &str = "io.github.dnf5_oci";
 
+/// The one interface.
+pub const INTERFACE: &str = "io.github.dnf5_oci.Backend1";
+
 /// The one object.
 pub const PATH: &str = "/io/github/dnf5_oci";
 

@@ -55,6 +55,11 @@ impl Options {
         self.path("repo-file")
     }
 
+    /// DNF's directory for all its caches.
+    pub(super) fn cachedir(&mut self) -> Result<Option<PathBuf>, Error> {
+        self.path("cachedir")
+    }
+
     /// The number that the caller has given the call.
     pub(super) fn job(&mut self) -> Result<Option<u64>, Error> {
         self.take("job", "an unsigned 64-bit number")

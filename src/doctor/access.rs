@@ -1,0 +1,210 @@
+//! From skopeo to the manifest. All is one request, and the kind of its failure says how far it
+//! came.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use super::registries::{self, Entry};
+use super::{Part, Step, Verdict, credentials, policy, without_transport};
+use crate::backend::Error;
+use crate::failure::{Failure, Kind};
+use crate::reference::Reference;
+use crate::registry::{self, Manifest, Source};
+
+/// Where certificates for single hosts are: containers-certs.d(5).
+const CERTIFICATES: [&str; 2] = ["/etc/containers/certs.d", "/etc/docker/certs.d"];
+
+/// The variables that send skopeo's requests through a proxy.
+const PROXIES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"];
+
+/// The outcome of the request: where it ended, if it failed.
+struct Request {
+    failed: Option<(Part, String)>,
+}
+
+/// The steps, given the version of skopeo and what the request for the manifest has brought.
+pub(super) fn steps(
+    source: &Source,
+    version: Option<String>,
+    manifest: &Result<Manifest, registry::Error>,
+) -> Vec<Step> {
+    let entry = match source.reference {
+        Reference::Registry(_) => registries::entry(&without_transport(&source.reference)),
+        Reference::Layout(_) => Ok(None),
+    };
+    let forbidden =
+        entry.as_ref().map_or(true, |entry| entry.as_ref().is_some_and(Entry::is_blocked));
+    let request = Request::new(source, manifest.as_ref().err(), forbidden);
+    let version = version.map_or(String::new(), |version| format!("version {version}"));
+    let manifest = manifest.as_ref().map_or("it is there".to_owned(), describe);
+    vec![
+        request.step(Part::Skopeo, &version),
+        registries_step(&request, source, entry),
+        registry_step(&request, source),
+        credentials_step(&request, source),
+        request.outcome(Part::Manifest, &manifest, ""),
+        policy_step(&request, source),
+    ]
+}
+
+fn registries_step(
+    request: &Request,
+    source: &Source,
+    entry: Result<Option<Entry>, registries::Unreadable>,
+) -> Step {
+    match (entry, &source.reference) {
+        (Ok(Some(entry)), _) => request.step(Part::Registries, &entry.to_string()),
+        (Ok(None), Reference::Registry(registry)) => {
+            request.step(Part::Registries, &format!("no entry for {}", registry.host()))
+        }
+        (Ok(None), Reference::Layout(_)) => request.step(Part::Registries, "not needed"),
+        (Err(error), _) => request.step(Part::Registries, &error.to_string()).at_least_a_warning(),
+    }
+}
+
+fn registry_step(request: &Request, source: &Source) -> Step {
+    let registry = match &source.reference {
+        Reference::Registry(registry) => registry,
+        Reference::Layout(layout) => {
+            let text = format!("{} is a directory of this machine", layout.directory().display());
+            return request.step(Part::Registry, &text);
+        }
+    };
+    let notes = notes(source, registry.host()).join(", ");
+    let answers = match notes.as_str() {
+        "" => format!("{} answers", registry.host()),
+        notes => format!("{} answers; {notes}", registry.host()),
+    };
+    request.outcome(Part::Registry, &answers, &notes)
+}
+
+/// What bears on how the registry is reached.
+fn notes(source: &Source, host: &str) -> Vec<String> {
+    let unchecked = source.access.tls_verify == Some(false);
+    let unchecked = unchecked.then(|| "TLS is not verified, as asked for".to_owned());
+    let certificates = CERTIFICATES
+        .iter()
+        .map(|directory| Path::new(directory).join(host))
+        .filter(|path| path.is_dir())
+        .map(|path: PathBuf| format!("certificates in {}", path.display()));
+    let proxy =
+        PROXIES.iter().find(|name| env::var_os(name).is_some_and(|value| !value.is_empty()));
+    let proxy = proxy.map(|name| format!("through the proxy in ${name}"));
+    unchecked.into_iter().chain(certificates).chain(proxy).collect()
+}
+
+fn credentials_step(request: &Request, source: &Source) -> Step {
+    let Reference::Registry(registry) = &source.reference else {
+        return request.step(Part::Credentials, "not needed");
+    };
+    let found = credentials::look(source, registry.host());
+    let step = request.step(Part::Credentials, &found.text);
+    if found.is_open { step.at_least_a_warning() } else { step }
+}
+
+fn policy_step(request: &Request, source: &Source) -> Step {
+    match policy::rule(&source.reference) {
+        Ok(rule) => request.step(Part::Policy, &rule.to_string()),
+        Err(error) => request.step(Part::Policy, &error.to_string()).at_least_a_warning(),
+    }
+}
+
+fn describe(manifest: &Manifest) -> String {
+    let kind =
+        manifest.image.media_type().as_ref().map_or(String::new(), |kind| format!(", {kind}"));
+    format!("{}{kind}, {} layers", manifest.digest, manifest.image.layers().len())
+}
+
+impl Request {
+    fn new(source: &Source, error: Option<&registry::Error>, forbidden: bool) -> Self {
+        let failed = error.map(|error| {
+            let advice = Error::new(None, source, error.clone().into()).advice();
+            (where_it_ended(error, forbidden), advice)
+        });
+        Self { failed }
+    }
+
+    /// A step about which `known` is known, whatever became of the request.
+    fn step(&self, part: Part, known: &str) -> Step {
+        self.outcome(part, known, known)
+    }
+
+    /// A step about which `good` can be said if the request came that far, and `known` in any case.
+    fn outcome(&self, part: Part, good: &str, known: &str) -> Step {
+        match &self.failed {
+            Some((end, _)) if part > *end => Step::skipped(part, known),
+            Some((end, advice)) if part == *end => {
+                let separator = if known.is_empty() { "" } else { "; " };
+                Step::new(part, Verdict::Failed, format!("{known}{separator}{advice}"))
+            }
+            _ => Step::new(part, Verdict::Ok, good.to_owned()),
+        }
+    }
+}
+
+/// The part at which a request has failed. `forbidden`: registries.conf lets nothing through.
+fn where_it_ended(error: &registry::Error, forbidden: bool) -> Part {
+    if matches!(error, registry::Error::Process(_)) {
+        return Part::Skopeo;
+    }
+    match error.kind() {
+        Kind::SkopeoMissing | Kind::SkopeoTooOld => Part::Skopeo,
+        Kind::Unauthorized => Part::Credentials,
+        Kind::NotFound | Kind::BadRepository | Kind::DigestMismatch => Part::Manifest,
+        _ if forbidden => Part::Registries,
+        Kind::PolicyRejected => Part::Policy,
+        _ => Part::Registry,
+    }
+}
+
+impl Step {
+    fn at_least_a_warning(mut self) -> Self {
+        if self.verdict == Verdict::Ok {
+            self.verdict = Verdict::Warning;
+        }
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(kind: Kind) -> registry::Error {
+        registry::Error::Refused { kind, retryable: false, message: "no".to_owned() }
+    }
+
+    #[test]
+    fn a_failure_ends_the_request_at_its_part() {
+        let crashed = registry::Error::Process("killed".to_owned());
+        for (error, forbidden, part) in [
+            (refused(Kind::SkopeoTooOld), false, Part::Skopeo),
+            (crashed, false, Part::Skopeo),
+            (refused(Kind::Unreachable), false, Part::Registry),
+            (refused(Kind::Unreachable), true, Part::Registries),
+            (refused(Kind::PolicyRejected), true, Part::Registries),
+            (refused(Kind::PolicyRejected), false, Part::Policy),
+            (refused(Kind::Unauthorized), false, Part::Credentials),
+            (refused(Kind::NotFound), false, Part::Manifest),
+        ] {
+            assert_eq!(where_it_ended(&error, forbidden), part, "{error:?} {forbidden}");
+        }
+    }
+
+    #[test]
+    fn what_comes_before_a_failure_is_good_and_what_comes_after_is_not_tried() {
+        let request = Request { failed: Some((Part::Credentials, "log in".to_owned())) };
+        for (part, known, verdict, text) in [
+            (Part::Registry, "known", Verdict::Ok, "good"),
+            (Part::Credentials, "known", Verdict::Failed, "known; log in"),
+            (Part::Credentials, "", Verdict::Failed, "log in"),
+            (Part::Manifest, "", Verdict::Skipped, "not tried"),
+            (Part::Policy, "known", Verdict::Skipped, "not tried; known"),
+        ] {
+            assert_eq!(
+                request.outcome(part, "good", known),
+                Step::new(part, verdict, text.to_owned())
+            );
+        }
+    }
+}

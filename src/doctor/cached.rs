@@ -1,0 +1,121 @@
+//! DNF's cache directory for a reference: whether there is one, what is in it, and whether it can
+//! be written. Nothing is written.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Access, AtFlags, CWD, accessat};
+
+use super::{Part, Step, Verdict};
+use crate::cache::{CacheDir, Freshness, MaxAge};
+use crate::checksum::{Algorithm, Hasher};
+
+/// How much of the hash of its baseurl a repository's directory is named by.
+const HASH: usize = 16;
+
+/// DNF's cachedir for the user this process runs as, as long as dnf.conf names no other.
+pub(super) fn usual_cachedir() -> PathBuf {
+    if rustix::process::geteuid().is_root() {
+        return PathBuf::from("/var/cache/libdnf5");
+    }
+    let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let home = || set("HOME").or_else(env::home_dir).unwrap_or_default();
+    set("XDG_CACHE_HOME").unwrap_or_else(|| home().join(".cache")).join("libdnf5")
+}
+
+/// Looks at what `cachedir` has for these baseurls: dnf5 names the directory of a repository by
+/// its id and a hash of its baseurl.
+pub(super) fn examine(cachedir: &Path, baseurls: &[String]) -> Step {
+    let suffixes: Vec<_> = baseurls.iter().map(|baseurl| format!("-{}", hash(baseurl))).collect();
+    let found = directories(cachedir, &suffixes);
+    let of_cachedir = vec![cachedir.to_owned()];
+    let to_write = if found.is_empty() { &of_cachedir } else { &found };
+    if let Some(path) = to_write.iter().find_map(|path| not_writable(path)) {
+        let text = format!("{} cannot be written; check its owner and permissions", path.display());
+        return Step::new(Part::Cache, Verdict::Failed, text);
+    }
+    let text = match found.is_empty() {
+        true => {
+            let suffix = suffixes.first().map_or("", String::as_str);
+            format!("nothing yet; it will be {}/REPOSITORY{suffix}", cachedir.display())
+        }
+        false => found.iter().map(|path| describe(path)).collect::<Vec<_>>().join(", "),
+    };
+    Step::new(Part::Cache, Verdict::Ok, text)
+}
+
+fn hash(baseurl: &str) -> String {
+    let mut hasher = Hasher::new(Algorithm::Sha256);
+    hasher.update(baseurl.as_bytes());
+    hasher.finish().hex()[..HASH].to_owned()
+}
+
+fn directories(cachedir: &Path, suffixes: &[String]) -> Vec<PathBuf> {
+    let entries = fs::read_dir(cachedir).map(|entries| entries.flatten().collect::<Vec<_>>());
+    let mut found: Vec<_> = entries
+        .unwrap_or_default()
+        .iter()
+        .filter(|entry| {
+            let name = entry.file_name();
+            suffixes.iter().any(|suffix| name.to_string_lossy().ends_with(suffix))
+        })
+        .map(fs::DirEntry::path)
+        .collect();
+    found.sort();
+    found
+}
+
+/// The directory that keeps a path from being written: it, or what is there of the ones above it.
+fn not_writable(path: &Path) -> Option<&Path> {
+    let there = path.ancestors().find(|path| path.exists())?;
+    let rights = Access::WRITE_OK | Access::EXEC_OK;
+    accessat(CWD, there, rights, AtFlags::EACCESS).is_err().then_some(there)
+}
+
+fn describe(path: &Path) -> String {
+    // It is there, so nothing is made.
+    let metadata =
+        match CacheDir::open(path).and_then(|cache| cache.freshness(MaxAge::Forever, None)) {
+            Ok(Freshness::Fresh) => "metadata",
+            Ok(Freshness::Expired) => "expired metadata",
+            Ok(Freshness::Missing) => "no metadata",
+            Err(_) => "metadata that cannot be read",
+        };
+    let packages = fs::read_dir(path.join("packages")).map_or(0, Iterator::count);
+    format!("{} with {metadata}, {packages} packages", path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BASEURL: &str = "oci://localhost:5000/acme/rpms:stable";
+
+    fn examined(cachedir: &Path) -> (Verdict, String) {
+        let step = examine(cachedir, &[BASEURL.to_owned()]);
+        let top = cachedir.parent().expect("a parent").display().to_string();
+        (step.verdict, step.text.replace(&top, ""))
+    }
+
+    #[test]
+    fn directories_are_known_by_the_hash_of_the_baseurl() {
+        let top = tempfile::tempdir().expect("a temporary directory");
+        let cachedir = top.path().join("libdnf5");
+        let hash = hash(BASEURL);
+        // printf %s oci://localhost:5000/acme/rpms:stable | sha256sum
+        assert_eq!(hash, "5f2178b1bf2c56bc");
+        let nothing = format!("nothing yet; it will be /libdnf5/REPOSITORY-{hash}");
+        assert_eq!(examined(&cachedir), (Verdict::Ok, nothing));
+        assert!(!cachedir.exists(), "it is left as it is");
+        for name in [format!("tools-{hash}"), format!("b.a-{hash}"), "x-0123456789abcdef".into()] {
+            fs::create_dir_all(cachedir.join(name).join("packages")).expect("made");
+        }
+        fs::write(cachedir.join(format!("tools-{hash}/packages/a.rpm")), "").expect("written");
+        let both = format!(
+            "/libdnf5/b.a-{hash} with no metadata, 0 packages, /libdnf5/tools-{hash} with no \
+             metadata, 1 packages"
+        );
+        assert_eq!(examined(&cachedir), (Verdict::Ok, both));
+    }
+}

@@ -1,0 +1,154 @@
+//! Why dnf5 does or does not get packages from a reference, step by step, for people.
+//!
+//! The steps are taken by the same code as dnf5's own requests, so their outcome is dnf5's. What
+//! comes with it from /etc/containers is information: skopeo decides.
+//!
+//! | module | steps |
+//! |---|---|
+//! | `access` | from skopeo to the manifest and the signature policy |
+//! | `content` | the layout, the metadata, the speed |
+//! | `cached` | DNF's cache directory |
+//! | `registries`, `policy`, `credentials` | what the files of that name say of the reference |
+
+mod access;
+mod cached;
+mod content;
+mod credentials;
+mod policy;
+mod registries;
+
+use std::path::PathBuf;
+
+use crate::backend::Backend;
+use crate::gateway;
+use crate::reference::Reference;
+use crate::registry::Source;
+
+/// What is to be examined.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// Which repository, and how it is reached.
+    pub source: Source,
+    /// Its baseurl as it is written in the `.repo` file.
+    pub baseurl: String,
+    /// DNF's cachedir; that of the user this process runs as if not given.
+    pub cachedir: Option<PathBuf>,
+}
+
+/// The outcome of one step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// What was examined.
+    pub part: Part,
+    /// How it is.
+    pub verdict: Verdict,
+    /// What was found and, if it is not good, what to do about it: one line.
+    pub text: String,
+}
+
+/// What is examined, in the order in which one thing needs the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// The program that fetches.
+    Skopeo,
+    /// The entry of registries.conf.
+    Registries,
+    /// The registry's host: network and TLS.
+    Registry,
+    /// The auth file.
+    Credentials,
+    /// What the reference leads to.
+    Manifest,
+    /// policy.json, and what it says of the manifest.
+    Policy,
+    /// How a repository is laid out in the artifact.
+    Layout,
+    /// repomd.xml and all it lists.
+    Repodata,
+    /// One small layer, timed.
+    Download,
+    /// DNF's cache directory.
+    Cache,
+}
+
+/// How something is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Good.
+    Ok,
+    /// Good enough for dnf5, but somebody should look at it.
+    Warning,
+    /// dnf5 cannot work with this reference.
+    Failed,
+    /// Not tried, for something that it needs has failed.
+    Skipped,
+}
+
+/// Examines a reference. Nothing is written but a temporary directory, which is removed.
+pub async fn examine(backend: &Backend, question: &Question) -> Vec<Step> {
+    let source = backend.with_credentials(&question.source);
+    let version = backend.skopeo_version().await;
+    let manifest = match &version {
+        Ok(_) => backend.registry().manifest(&source).await,
+        Err(error) => Err(error.clone()),
+    };
+    let mut steps = access::steps(&source, version.ok(), &manifest);
+    steps.extend(content::steps(backend, &source, manifest.ok()).await);
+    let cachedir = question.cachedir.clone().unwrap_or_else(cached::usual_cachedir);
+    // On demand, and as the .repo file has it.
+    let baseurls = [gateway::baseurl(&source.reference), question.baseurl.clone()];
+    steps.push(cached::examine(&cachedir, &baseurls));
+    steps
+}
+
+impl Step {
+    fn new(part: Part, verdict: Verdict, text: String) -> Self {
+        Self { part, verdict, text }
+    }
+
+    /// A step that was not taken, and what is known all the same.
+    fn skipped(part: Part, known: &str) -> Self {
+        let text = match known {
+            "" => "not tried".to_owned(),
+            known => format!("not tried; {known}"),
+        };
+        Self::new(part, Verdict::Skipped, text)
+    }
+}
+
+impl Part {
+    /// What people call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Skopeo => "skopeo",
+            Self::Registries => "registries.conf",
+            Self::Registry => "registry",
+            Self::Credentials => "credentials",
+            Self::Manifest => "manifest",
+            Self::Policy => "policy",
+            Self::Layout => "layout",
+            Self::Repodata => "repodata",
+            Self::Download => "download",
+            Self::Cache => "cache",
+        }
+    }
+}
+
+impl Verdict {
+    /// What people call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warning => "warning",
+            Self::Failed => "failed",
+            Self::Skipped => "skipped",
+        }
+    }
+}
+
+/// A reference as skopeo's configuration names it: with tag or digest, without a transport.
+fn without_transport(reference: &Reference) -> String {
+    let whole = reference.to_skopeo();
+    let name = whole.strip_prefix("docker://").or_else(|| whole.strip_prefix("oci:"));
+    name.unwrap_or(&whole).to_owned()
+}
