@@ -5,6 +5,7 @@
 //! | module | job |
 //! |---|---|
 //! | [`failure`] | what kinds of failure there are, for every layer's error type |
+//! | [`secret`] | what is not to be shown |
 //! | [`checksum`] | checksums and digests |
 //! | [`reference`] | `oci://` references |
 //! | [`credentials`] | which auth file holds for a registry |
@@ -31,5 +32,6 @@ pub mod gateway;
 pub mod reference;
 pub mod registry;
 pub mod repodata;
+pub mod secret;
 pub mod service;
 pub mod store;

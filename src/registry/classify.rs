@@ -7,10 +7,12 @@ use containers_image_proxy as proxy;
 
 use super::Error;
 use crate::failure::Kind;
+use crate::secret::without_secrets;
 
 /// Words of a message, in lower case, and what they mean. The first that fits counts. None of them
 /// can be part of a reference, which many messages quote.
 const WORDS: &[(&str, Kind)] = &[
+    ("proxy authentication required", Kind::Unreachable),
     ("getting username and password", Kind::Unauthorized),
     ("rejected by policy", Kind::PolicyRejected),
     ("no policy.json file", Kind::PolicyRejected),
@@ -120,45 +122,6 @@ fn contains_any(message: &str, words: &[&str]) -> bool {
     words.iter().any(|words| message.contains(words))
 }
 
-/// Cuts out what could be a password: `//user:password@` and the query of URLs, which carries the
-/// signature of links to a registry's storage, and what follows an authorization scheme.
-fn without_secrets(message: &str) -> String {
-    let mut clean = String::with_capacity(message.len());
-    let mut scheme = false;
-    for word in message.split_inclusive(char::is_whitespace) {
-        let text = word.trim_end();
-        if scheme && !text.is_empty() {
-            clean.push_str("***");
-        } else {
-            without_secrets_of_urls(text, &mut clean);
-        }
-        clean.push_str(&word[text.len()..]);
-        if !text.is_empty() {
-            scheme = text.ends_with("Basic") || text.ends_with("Bearer");
-        }
-    }
-    clean
-}
-
-/// Does so for the URLs of one word.
-fn without_secrets_of_urls(word: &str, clean: &mut String) {
-    let mut rest = word;
-    while let Some((before, after)) = rest.split_once("://") {
-        clean.push_str(before);
-        clean.push_str("://");
-        let authority = after.split(['/', '"', '?', '#']).next().unwrap_or(after);
-        let url = authority.rfind('@').map_or(after, |at| &after[at + 1..]);
-        let end = url.find('"').unwrap_or(url.len());
-        let Some(query) = url[..end].find('?') else {
-            rest = url;
-            continue;
-        };
-        clean.push_str(&url[..query]);
-        rest = &url[end..];
-    }
-    clean.push_str(rest);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -209,6 +172,10 @@ mod tests {
             (
                 "registry blocked.example is blocked in /etc/containers/registries.conf",
                 Kind::PolicyRejected,
+            ),
+            (
+                "pinging container registry registry.example: Get \"https://registry.example/v2/\": Proxy Authentication Required",
+                Kind::Unreachable,
             ),
             ("received unexpected HTTP status: 503 Service Unavailable", Kind::Unreachable),
             (
@@ -291,22 +258,5 @@ mod tests {
         assert!(refused("connect: connection refused", true).is_worth_a_retry());
         assert!(!refused("x509: unknown authority", false).is_worth_a_retry());
         assert!(!refused("fetching blob: blob unknown to registry", true).is_worth_a_retry());
-    }
-
-    #[test]
-    fn secrets_are_cut_out() {
-        for (message, clean) in [
-            ("Get \"https://user:pa@ss@host/v2/\": refused", "Get \"https://host/v2/\": refused"),
-            ("proxyconnect http://u:p@proxy:3128 x@y", "proxyconnect http://proxy:3128 x@y"),
-            ("https://host/a@b", "https://host/a@b"),
-            ("a://b://c", "a://b://c"),
-            (
-                "Get \"https://cdn/b?X-Signature=1a&t=2b\": dial https://u:p@cdn?t=2b",
-                "Get \"https://cdn/b\": dial https://cdn",
-            ),
-            ("Authorization: Bearer  e30.e30 sent", "Authorization: Bearer  *** sent"),
-        ] {
-            assert_eq!(without_secrets(message), clean);
-        }
     }
 }
