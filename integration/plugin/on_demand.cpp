@@ -35,7 +35,8 @@ void point_to(repo::Repo & repository, const Address & address) {
 void open(Base & base, Backend & service, const Repositories & repositories) {
     for (const auto & repository : repositories) {
         try {
-            const auto options = access_options(*repository);
+            auto options = access_options(*repository);
+            options["ignored"] = sdbus::Variant{ignored_options(*repository)};
             point_to(*repository, service.open_repository(repository->get_id(), reference_of(*repository), options));
         } catch (const sdbus::Error & error) {
             repository->set_sync_strategy(repo::Repo::SyncStrategy::ONLY_CACHE);

@@ -4,6 +4,8 @@
 
 #include <libdnf5/repo/repo_query.hpp>
 
+#include <utility>
+
 namespace dnf5_oci {
 
 using namespace libdnf5;
@@ -11,6 +13,26 @@ using namespace libdnf5;
 namespace {
 
 constexpr const char * SCHEME{"oci://"};
+
+// Options of a repository in dnf's terms and in the service's.
+constexpr std::pair<const char *, const char *> PASSED_ON[]{
+    {"username", "username"},
+    {"password", "password"},
+    {"sslcacert", "ca-cert"},
+    {"sslclientcert", "client-cert"},
+    {"sslclientkey", "client-key"},
+    {"proxy", "proxy"},
+    {"proxy_username", "proxy-username"},
+    {"proxy_password", "proxy-password"}};
+
+// Those that the service has nothing like.
+constexpr const char * IGNORED[]{
+    "ip_resolve",
+    "proxy_auth_method",
+    "proxy_sslcacert",
+    "proxy_sslclientcert",
+    "proxy_sslclientkey",
+    "proxy_sslverify"};
 
 }  // namespace
 
@@ -35,12 +57,31 @@ std::string reference_of(const repo::Repo & repository) {
 }
 
 
-Options access_options(const repo::Repo & repository) {
+Options access_options(repo::Repo & repository) {
     Options options;
     if (!repository.get_config().get_sslverify_option().get_value()) {
         options["tls-verify"] = sdbus::Variant{false};
     }
+    auto & all = repository.get_config().opt_binds();
+    for (const auto & [dnf, service] : PASSED_ON) {
+        const auto & option = all.at(dnf);
+        if (option.get_priority() > Option::Priority::DEFAULT && !option.get_value_string().empty()) {
+            options[service] = sdbus::Variant{option.get_value_string()};
+        }
+    }
     return options;
+}
+
+
+std::vector<std::string> ignored_options(repo::Repo & repository) {
+    std::vector<std::string> ignored;
+    for (const auto * name : IGNORED) {
+        // What is set for all repositories is meant for others.
+        if (repository.get_config().opt_binds().at(name).get_priority() >= Option::Priority::REPOCONFIG) {
+            ignored.emplace_back(name);
+        }
+    }
+    return ignored;
 }
 
 

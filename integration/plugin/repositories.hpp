@@ -20,7 +20,10 @@ Repositories oci_repositories(libdnf5::Base & base);
 std::string reference_of(const libdnf5::repo::Repo & repository);
 
 /// What its configuration says about reaching it.
-Options access_options(const libdnf5::repo::Repo & repository);
+Options access_options(libdnf5::repo::Repo & repository);
+
+/// What its configuration says without any effect.
+std::vector<std::string> ignored_options(libdnf5::repo::Repo & repository);
 
 /// Shows and logs a line that belongs to no repository in particular.
 void warn(libdnf5::Base & base, const std::string & line);

@@ -112,9 +112,26 @@ impl Error {
     pub fn advice(&self) -> String {
         let fact = one_line(&self.cause);
         match self.kind() {
-            Kind::Unauthorized => format!("{fact}; {}", log_in(&self.reference, &self.auth_files)),
+            Kind::Unauthorized => format!("{fact}; {}", self.log_in()),
             kind => remedy(kind).map_or_else(|| fact.clone(), |remedy| format!("{fact}; {remedy}")),
         }
+    }
+
+    /// How to log in, and where credentials were looked for.
+    fn log_in(&self) -> String {
+        if self.auth_files.is_empty() {
+            return "check the username and password in the repository's configuration".to_owned();
+        }
+        let host = match &self.reference {
+            Reference::Registry(registry) => registry.host(),
+            Reference::Layout(_) => "",
+        };
+        let files: Vec<_> = self.auth_files.iter().map(|file| file.display().to_string()).collect();
+        format!(
+            "run \"podman login {host}\" or \"skopeo login {host}\" as the user that runs dnf5; \
+             looked for credentials in {}",
+            files.join(", ")
+        )
     }
 }
 
@@ -133,20 +150,6 @@ impl Failure for Error {
     fn kind(&self) -> Kind {
         self.cause.kind()
     }
-}
-
-/// How to log in, and where credentials were looked for.
-fn log_in(reference: &Reference, auth_files: &[PathBuf]) -> String {
-    let host = match reference {
-        Reference::Registry(registry) => registry.host(),
-        Reference::Layout(_) => "",
-    };
-    let files: Vec<_> = auth_files.iter().map(|file| file.display().to_string()).collect();
-    format!(
-        "run \"podman login {host}\" or \"skopeo login {host}\" as the user that runs dnf5; looked \
-         for credentials in {}",
-        files.join(", ")
-    )
 }
 
 /// What to do about it, where there is something to be done that the fact itself does not say.

@@ -10,6 +10,7 @@ use crate::backend::Error;
 use crate::failure::{Failure, Kind};
 use crate::reference::Reference;
 use crate::registry::{self, Manifest, Source};
+use crate::secret::without_secrets;
 
 /// Where certificates for single hosts are: containers-certs.d(5).
 const CERTIFICATES: [&str; 2] = ["/etc/containers/certs.d", "/etc/docker/certs.d"];
@@ -82,14 +83,22 @@ fn registry_step(request: &Request, source: &Source) -> Step {
 fn notes(source: &Source, host: &str) -> Vec<String> {
     let unchecked = source.access.tls_verify == Some(false);
     let unchecked = unchecked.then(|| "TLS is not verified, as asked for".to_owned());
-    let certificates = CERTIFICATES
-        .iter()
-        .map(|directory| Path::new(directory).join(host))
-        .filter(|path| path.is_dir())
-        .map(|path: PathBuf| format!("certificates in {}", path.display()));
-    let proxy =
-        PROXIES.iter().find(|name| env::var_os(name).is_some_and(|value| !value.is_empty()));
-    let proxy = proxy.map(|name| format!("through the proxy in ${name}"));
+    let given: Vec<_> = source.access.certificates.named().map(|(_, file)| file.clone()).collect();
+    let certificates = match given.is_empty() {
+        true => CERTIFICATES
+            .iter()
+            .map(|directory| Path::new(directory).join(host))
+            .filter(|path| path.is_dir())
+            .collect(),
+        false => given,
+    };
+    let certificates =
+        certificates.into_iter().map(|path: PathBuf| format!("certificates in {}", path.display()));
+    let set = |name: &&&str| env::var_os(name).is_some_and(|value| !value.is_empty());
+    let proxy = match &source.access.proxy {
+        Some(proxy) => Some(format!("through the proxy {}", without_secrets(proxy.reveal()))),
+        None => PROXIES.iter().find(set).map(|name| format!("through the proxy in ${name}")),
+    };
     unchecked.into_iter().chain(certificates).chain(proxy).collect()
 }
 

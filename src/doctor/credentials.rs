@@ -21,6 +21,7 @@ pub(super) struct Found {
 pub(super) fn look(source: &Source, host: &str) -> Found {
     let mut text = match credentials::in_effect(&source.access, &source.reference) {
         Some(file) => format!("{} has an entry for {host}", file.display()),
+        None if source.access.login.is_some() => "username and password are given".to_owned(),
         None => format!("no auth file has an entry for {host}, so it is asked without"),
     };
     let searched = credentials::search_order(&source.access);

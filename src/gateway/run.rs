@@ -49,6 +49,8 @@ pub(super) struct Shelf {
     /// What the path of a request begins with.
     prefix: String,
     pub(super) view: View,
+    /// A line for the user, if something is asked for.
+    warning: Mutex<Option<String>>,
     /// Lines for the user that nobody has fetched yet.
     failures: Arc<Mutex<Vec<String>>>,
     /// What failed a moment ago.
@@ -75,9 +77,14 @@ impl Run {
     }
 
     /// Serves a repository. Nothing is asked for before dnf5 asks.
-    pub fn open(&self, id: &str, source: &Source) -> Address {
+    ///
+    /// `ignored` are options of its configuration that have no effect; the user is told when
+    /// something is asked for.
+    pub fn open(&self, id: &str, source: &Source, ignored: &[String]) -> Address {
+        let warning = (!ignored.is_empty()).then(|| without_effect(id, source, ignored));
         let shelf = Shelf {
             prefix: prefix(&source.reference),
+            warning: Mutex::new(warning),
             view: self.backend.view(id.to_owned(), source, Arc::clone(&self.store)),
             failures: Arc::clone(&self.failures),
             failed: Mutex::default(),
@@ -112,6 +119,7 @@ impl Shelf {
     /// What a request asks for, relative to the repository.
     pub(super) fn location(&self, path: &str) -> Option<String> {
         let rest = path.strip_prefix(&self.prefix)?;
+        lock(&self.failures).extend(lock(&self.warning).take());
         percent_decode_str(rest).decode_utf8().ok().map(|location| location.into_owned())
     }
 
@@ -131,6 +139,14 @@ impl Shelf {
         lock(&self.failed).insert(location.to_owned(), failed.clone());
         failed
     }
+}
+
+fn without_effect(id: &str, source: &Source, ignored: &[String]) -> String {
+    let names = ignored.join(", ");
+    format!(
+        "repository {id} {}: {names} in its configuration has no effect: skopeo has no such setting",
+        source.reference
+    )
 }
 
 /// The baseurl that dnf5 has instead of a reference. DNF's cache directory is named after it.

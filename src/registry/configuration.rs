@@ -26,7 +26,9 @@ impl Configuration {
     /// As it is now.
     pub fn now(access: &Access) -> Self {
         let mut state = DefaultHasher::new();
-        for path in directories().into_iter().chain(credentials::search_order(access)) {
+        let certificates = access.certificates.named().map(|(_, file)| file.clone());
+        let files = credentials::search_order(access).into_iter().chain(certificates);
+        for path in directories().into_iter().chain(files) {
             note(&path, DEPTH, &mut state);
         }
         Self(state.finish())

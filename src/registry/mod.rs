@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`source`] | which repository, and how it is reached |
 //! | `process` | one skopeo process and its requests |
+//! | `invocation` | how it is started |
 //! | `child` | killing it, whatever happens |
 //! | `pool` | how many there are, which one gets the next request, when they end |
 //! | `blob` | one blob as a stream that is tried again and checked |
@@ -15,6 +16,7 @@ mod child;
 mod classify;
 mod configuration;
 mod error;
+mod invocation;
 mod pool;
 mod process;
 mod settings;
@@ -28,7 +30,7 @@ pub use blob::Blob;
 pub use configuration::Configuration;
 pub use error::Error;
 pub use settings::Settings;
-pub use source::{Access, Source};
+pub use source::{Access, Certificates, Login, Source};
 
 use pool::Pool;
 

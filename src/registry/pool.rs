@@ -187,7 +187,7 @@ impl Connection {
         let started = tokio::spawn(async move {
             // Noted first: what changes while it starts counts as changed.
             let configuration = Configuration::now(&source.access);
-            let process = Process::start(&settings, &source.access).await?;
+            let process = Process::start(&settings, &source).await?;
             let image = process.open(&source.reference.to_skopeo(), settings.open).await?;
             Ok(Self { process: Arc::new(process), image: Arc::new(image), configuration })
         });

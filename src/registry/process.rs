@@ -8,13 +8,15 @@ use std::time::Duration;
 
 use containers_image_proxy as proxy;
 use proxy::oci_spec::image::Digest;
-use proxy::{ImageProxy, ImageProxyConfig, OpenedImage};
+use proxy::{ImageProxy, OpenedImage};
+use tempfile::TempDir;
 use tokio::net::unix::pipe;
 use tokio::sync::oneshot;
 
 use super::child::Child;
 use super::classify::{self, WANTED_PROTOCOL};
-use super::{Access, Error, Manifest, Settings};
+use super::invocation::Invocation;
+use super::{Error, Manifest, Settings, Source};
 
 /// The largest manifest that is read; skopeo itself reads no larger one.
 const MAX_MANIFEST: usize = 4 << 20;
@@ -23,6 +25,7 @@ const MAX_MANIFEST: usize = 4 << 20;
 pub(super) struct Process {
     proxy: ImageProxy,
     child: Child,
+    _certificates: Option<TempDir>,
 }
 
 /// The body of a blob on its way. Dropping it ends it.
@@ -37,14 +40,12 @@ pub(super) struct End(oneshot::Sender<oneshot::Sender<Result<(), Error>>>);
 
 impl Process {
     /// Starts skopeo and greets it.
-    pub(super) async fn start(settings: &Settings, access: &Access) -> Result<Self, Error> {
-        let mut command = command(&settings.skopeo, access);
+    pub(super) async fn start(settings: &Settings, source: &Source) -> Result<Self, Error> {
+        let Invocation { mut command, mut config, certificates } =
+            Invocation::new(settings, source)?;
         // Dropped, and with it killed, if what follows fails or is given up.
         let child = Child::of(&mut command)?;
-        let mut config = ImageProxyConfig::default();
         config.skopeo_cmd = Some(command);
-        config.authfile.clone_from(&access.auth_file);
-        config.insecure_skip_tls_verification = access.tls_verify.map(|verify| !verify);
         let proxy = tokio::time::timeout(settings.stall, ImageProxy::new_with_config(config))
             .await
             .map_err(|_| Error::Stalled(settings.stall))?
@@ -54,7 +55,7 @@ impl Process {
             return Err(Error::SkopeoTooOld { found, wanted: WANTED_PROTOCOL });
         }
         tracing::debug!(pid = child.pid()?, protocol = %proxy.protocol_version(), "skopeo started");
-        Ok(Self { proxy, child })
+        Ok(Self { proxy, child, _certificates: certificates })
     }
 
     /// Opens an image: the registry is asked for its manifest, the policy is checked.
@@ -175,15 +176,6 @@ impl Drop for KillOnDrop<'_> {
             self.process.kill("a request was not answered, or is not wanted any more");
         }
     }
-}
-
-/// The command, to which the crate adds the proxy's own arguments.
-fn command(skopeo: &Path, access: &Access) -> Command {
-    let mut command = Command::new(skopeo);
-    if let Some(arch) = &access.arch {
-        command.arg("--override-arch").arg(arch);
-    }
-    command
 }
 
 /// A request whose task ended with the runtime.

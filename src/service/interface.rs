@@ -184,9 +184,10 @@ impl Backend1 {
         let mut options = Options::new(options);
         let source = source(&reference, options.access()?);
         let source = source.map_err(|error| error.of_repository(&repo_id))?;
+        let ignored = options.ignored()?;
         options.finish()?;
         let run = self.runs.of(caller, || self.gateway.begin(), &self.jobs)?;
-        let Address { baseurl, proxy, proxy_username } = run.open(&repo_id, &source);
+        let Address { baseurl, proxy, proxy_username } = run.open(&repo_id, &source, &ignored);
         Ok((baseurl, proxy, proxy_username))
     }
 
