@@ -18,6 +18,7 @@
 //! | [`gateway`] | the HTTP front end, for what dnf5 asks for by itself |
 //! | [`doctor`] | why dnf5 does or does not get packages from a reference |
 //! | [`service`] | the D-Bus front end |
+//! | [`settings`] | what an administrator can set |
 //! | [`cli`] | the command line |
 
 pub mod artifact;
@@ -34,4 +35,5 @@ pub mod registry;
 pub mod repodata;
 pub mod secret;
 pub mod service;
+pub mod settings;
 pub mod store;

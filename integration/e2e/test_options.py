@@ -1,18 +1,16 @@
 """dnf's own options of a repository mean what they mean, though it is skopeo that obeys them."""
 
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from harness.commands import run, until
+from harness.proxy import PASSWORD, URL, USER, Proxy
 from harness.registry import Certificate, Registry
 from harness.repository import build
 
 HOST = "options.example"
 ADDRESS = f"{HOST}:5443"
-PROXY_PORT = 8888
 LOGIN = {"username": "user", "password": "the-password"}
 
 
@@ -42,21 +40,9 @@ def pushed(dnf, guarded):
 
 @pytest.fixture
 def proxy(tmp_path):
-    """An HTTP proxy with a user of its own; what it was asked for is in its log."""
-    log = tmp_path / "proxy.log"
-    log.touch()
-    conf = tmp_path / "tinyproxy.conf"
-    conf.write_text(f'Port {PROXY_PORT}\nListen 127.0.0.1\nLogFile "{log}"\nLogLevel Connect\n'
-                    'BasicAuth proxy-user proxy-password\n')
-    for path in (tmp_path, *tmp_path.parents[:3]):
-        path.chmod(0o755)
-    log.chmod(0o666)
-    process = subprocess.Popen(["tinyproxy", "-d", "-c", conf], stdout=subprocess.DEVNULL)
-    until(lambda: run("curl", "-s", f"http://127.0.0.1:{PROXY_PORT}", code=None).code == 0,
-          "the proxy answers")
-    yield log
-    process.terminate()
-    process.wait()
+    running = Proxy(tmp_path)
+    yield running
+    running.stop()
 
 
 def command_lines():
@@ -98,17 +84,16 @@ def test_a_wrong_password_is_told_and_not_shown(dnf, pushed, guarded):
 
 
 def test_proxy(dnf, pushed, guarded, proxy):
-    options = {"proxy": f"http://localhost:{PROXY_PORT}", "sslcacert": guarded.authority, **LOGIN}
-    dnf.add("tools", pushed, proxy_username="proxy-user", proxy_password="proxy-password",
-            **options)
+    options = {"sslcacert": guarded.authority, "proxy": URL, "proxy_username": USER, **LOGIN}
+    dnf.add("tools", pushed, proxy_password=PASSWORD, **options)
     dnf("repoquery").has("one-0:1-1.noarch")
-    assert f"CONNECT {ADDRESS}" in proxy.read_text()
+    passed = proxy.count(ADDRESS)
+    assert passed > 0
     dnf.add("direct", pushed, sslcacert=guarded.authority, **LOGIN)
-    passed = proxy.read_text().count("CONNECT")
     dnf("--repo=direct", "repoquery").has("one-0:1-1.noarch")
-    assert proxy.read_text().count("CONNECT") == passed
+    assert proxy.count(ADDRESS) == passed
 
-    dnf.add("tools", pushed, proxy_username="proxy-user", proxy_password="wrong-one", **options)
+    dnf.add("tools", pushed, proxy_password="wrong-one", **options)
     result = dnf("--repo=tools", "--refresh", "repoquery", code=None)
     result.has(f"repository tools {pushed}: ").has("Proxy Authentication Required")
     result.has("check the network").has_not("wrong-one")

@@ -173,7 +173,11 @@ fn remedy(kind: Kind) -> Option<&'static str> {
         Kind::SkopeoMissing => "install skopeo",
         Kind::SkopeoTooOld => "install skopeo 1.19 or newer",
         Kind::CacheDirectory => "check that it exists, and its owner and permissions",
-        Kind::InvalidReference | Kind::Unauthorized | Kind::Cancelled | Kind::AccessDenied => {
+        Kind::InvalidReference
+        | Kind::Unauthorized
+        | Kind::Cancelled
+        | Kind::AccessDenied
+        | Kind::InvalidSettings => {
             return None;
         }
     })

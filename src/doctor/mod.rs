@@ -20,6 +20,7 @@ mod registries;
 use std::path::PathBuf;
 
 use crate::backend::Backend;
+use crate::cache;
 use crate::gateway;
 use crate::reference::Reference;
 use crate::registry::Source;
@@ -94,7 +95,7 @@ pub async fn examine(backend: &Backend, question: &Question) -> Vec<Step> {
     };
     let mut steps = access::steps(&source, version.ok(), &manifest);
     steps.extend(content::steps(backend, &source, manifest.ok()).await);
-    let cachedir = question.cachedir.clone().unwrap_or_else(cached::usual_cachedir);
+    let cachedir = question.cachedir.clone().unwrap_or_else(cache::usual_cachedir);
     // On demand, and as the .repo file has it.
     let baseurls = [gateway::baseurl(&source.reference), question.baseurl.clone()];
     steps.push(cached::examine(&cachedir, &baseurls));

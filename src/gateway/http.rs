@@ -185,6 +185,7 @@ fn status(kind: Kind) -> StatusCode {
         Kind::NoSpace => StatusCode::INSUFFICIENT_STORAGE,
         Kind::InvalidReference
         | Kind::CacheDirectory
+        | Kind::InvalidSettings
         | Kind::SkopeoMissing
         | Kind::SkopeoTooOld => StatusCode::INTERNAL_SERVER_ERROR,
     }

@@ -36,7 +36,7 @@ use crate::store::Store;
 use run::Shelf;
 pub use run::{Address, Run, baseurl};
 
-/// How much the unpacked layers may take, in bytes.
+/// How much the unpacked layers may take, in bytes, unless somebody says otherwise.
 const STORE_LIMIT: u64 = 4 << 30;
 
 /// The socket's name in its directory.
@@ -49,6 +49,8 @@ pub struct Places {
     pub runtime: PathBuf,
     /// The directory of unpacked layers.
     pub store: PathBuf,
+    /// How much they may take, in bytes.
+    pub store_limit: u64,
 }
 
 /// Serves runs of dnf5; begins to listen with the first.
@@ -75,16 +77,15 @@ impl Places {
     pub fn usual() -> Self {
         let set =
             |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let store_limit = STORE_LIMIT;
         if rustix::process::geteuid().is_root() {
-            return Self {
-                runtime: PathBuf::from("/run/dnf5-oci"),
-                store: PathBuf::from("/var/cache/dnf5-oci"),
-            };
+            let (runtime, store) = ("/run/dnf5-oci".into(), "/var/cache/dnf5-oci".into());
+            return Self { runtime, store, store_limit };
         }
         let caches = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")));
         let runtime = set("XDG_RUNTIME_DIR").unwrap_or_else(std::env::temp_dir);
         let store = caches.unwrap_or_else(std::env::temp_dir).join("dnf5-oci");
-        Self { runtime, store }
+        Self { runtime, store, store_limit }
     }
 }
 
@@ -120,7 +121,7 @@ impl Gateway {
         if let Some(listening) = &*listening {
             return Ok((Arc::clone(&listening.store), listening.directory.path().join(SOCKET)));
         }
-        let store = Arc::new(Store::open(&self.places.store, STORE_LIMIT)?);
+        let store = Arc::new(Store::open(&self.places.store, self.places.store_limit)?);
         let failed = |error| cache::Error::at(&self.places.runtime, error);
         let directory = private_directory(&self.places.runtime).map_err(failed)?;
         let socket = directory.path().join(SOCKET);
