@@ -45,10 +45,11 @@ const SOCKET: &str = "gateway";
 /// Where a gateway keeps what it needs.
 #[derive(Clone, Debug)]
 pub struct Places {
-    /// The directory in which the directory of the socket is made.
-    pub runtime: PathBuf,
-    /// The directory of unpacked layers.
-    pub store: PathBuf,
+    /// In the first of these that it can be, the directory of the socket is made.
+    pub runtime: Vec<PathBuf>,
+    /// The directory of unpacked layers. Where it cannot be used, they are kept in a temporary one, and
+    /// unpacked anew by the next process.
+    pub store: Option<PathBuf>,
     /// How much they may take, in bytes.
     pub store_limit: u64,
 }
@@ -69,6 +70,7 @@ type Shelves = Mutex<HashMap<String, Arc<Shelf>>>;
 struct Listening {
     directory: TempDir,
     store: Arc<Store>,
+    _temporary_store: Option<TempDir>,
     _until_dropped: DropGuard,
 }
 
@@ -77,15 +79,18 @@ impl Places {
     pub fn usual() -> Self {
         let set =
             |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-        let store_limit = STORE_LIMIT;
+        let (temporary, store_limit) = (std::env::temp_dir(), STORE_LIMIT);
         if rustix::process::geteuid().is_root() {
-            let (runtime, store) = ("/run/dnf5-oci".into(), "/var/cache/dnf5-oci".into());
-            return Self { runtime, store, store_limit };
+            return Self {
+                runtime: vec![PathBuf::from("/run/dnf5-oci"), temporary],
+                store: Some(PathBuf::from("/var/cache/dnf5-oci")),
+                store_limit,
+            };
         }
         let caches = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")));
-        let runtime = set("XDG_RUNTIME_DIR").unwrap_or_else(std::env::temp_dir);
-        let store = caches.unwrap_or_else(std::env::temp_dir).join("dnf5-oci");
-        Self { runtime, store, store_limit }
+        // After su it may be another user's.
+        let runtime = set("XDG_RUNTIME_DIR").into_iter().chain([temporary]).collect();
+        Self { runtime, store: caches.map(|caches| caches.join("dnf5-oci")), store_limit }
     }
 }
 
@@ -121,13 +126,9 @@ impl Gateway {
         if let Some(listening) = &*listening {
             return Ok((Arc::clone(&listening.store), listening.directory.path().join(SOCKET)));
         }
-        let store = Arc::new(Store::open(&self.places.store, self.places.store_limit)?);
-        let failed = |error| cache::Error::at(&self.places.runtime, error);
-        let directory = private_directory(&self.places.runtime).map_err(failed)?;
+        let (directory, listener) = bind(&self.places.runtime)?;
         let socket = directory.path().join(SOCKET);
-        let listener = UnixListener::bind(&socket).map_err(failed)?;
-        let own = fs::Permissions::from_mode(0o600);
-        fs::set_permissions(&socket, own).map_err(failed)?;
+        let (store, _temporary_store) = open_store(&self.places)?;
         let closed = CancellationToken::new();
         let (shelves, until) = (Arc::clone(&self.shelves), closed.clone());
         tokio::spawn(async move {
@@ -137,16 +138,52 @@ impl Gateway {
             }
         });
         let _until_dropped = closed.drop_guard();
-        *listening = Some(Listening { directory, store: Arc::clone(&store), _until_dropped });
+        let kept = Arc::clone(&store);
+        *listening = Some(Listening { directory, store: kept, _temporary_store, _until_dropped });
         Ok((store, socket))
     }
 }
 
-/// A fresh directory that nobody else may enter, so that nobody else reaches the socket in it.
-fn private_directory(parent: &Path) -> io::Result<TempDir> {
+/// Listens in the first of these directories that lets us; a name of a socket cannot be long.
+fn bind(runtime: &[PathBuf]) -> Result<(TempDir, UnixListener), cache::Error> {
+    let mut failed = cache::Error::at(Path::new(SOCKET), io::ErrorKind::NotFound.into());
+    for parent in runtime {
+        match bind_in(parent) {
+            Ok(bound) => return Ok(bound),
+            Err(error) => failed = cache::Error::at(parent, error),
+        }
+    }
+    Err(failed)
+}
+
+fn bind_in(parent: &Path) -> io::Result<(TempDir, UnixListener)> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
+    let directory = private_directory(parent)?;
+    let socket = directory.path().join(SOCKET);
+    let listener = UnixListener::bind(&socket)?;
+    fs::set_permissions(&socket, fs::Permissions::from_mode(0o600))?;
+    Ok((directory, listener))
+}
+
+/// A fresh directory that nobody else may enter, so that nobody else reaches what is in it.
+fn private_directory(parent: &Path) -> io::Result<TempDir> {
     let private = fs::Permissions::from_mode(0o700);
     tempfile::Builder::new().prefix("dnf5-oci-").permissions(private).tempdir_in(parent)
+}
+
+/// The store, and its directory if that is a temporary one. Such a one is always fresh: what lies
+/// where everybody may write can be anybody's.
+fn open_store(places: &Places) -> Result<(Arc<Store>, Option<TempDir>), cache::Error> {
+    if let Some(place) = &places.store {
+        match Store::open(place, places.store_limit) {
+            Ok(store) => return Ok((Arc::new(store), None)),
+            Err(error) => tracing::info!(%error, "layers are kept in a temporary directory"),
+        }
+    }
+    let parent = std::env::temp_dir();
+    let directory = private_directory(&parent).map_err(|error| cache::Error::at(&parent, error))?;
+    let store = Arc::new(Store::open(directory.path(), places.store_limit)?);
+    Ok((store, Some(directory)))
 }
 
 async fn accept(listener: UnixListener, shelves: Arc<Shelves>) {

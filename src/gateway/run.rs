@@ -1,7 +1,7 @@
 //! The repositories of one run of dnf5.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -92,7 +92,7 @@ impl Run {
         let mut usernames = lock(&self.usernames);
         let address = Address {
             baseurl: baseurl(&source.reference),
-            proxy: format!("socks5h://localhost{}", self.socket.display()),
+            proxy: proxy(&self.socket),
             proxy_username: format!("{}.{}", self.number, usernames.len()),
         };
         lock(&self.shelves).insert(address.proxy_username.clone(), Arc::new(shelf));
@@ -154,6 +154,11 @@ pub fn baseurl(reference: &Reference) -> String {
     format!("http://{}{}", socks::HOST, prefix(reference).trim_end_matches('/'))
 }
 
+/// The proxy that stands for a socket: libcurl takes the path of this host for the socket's.
+fn proxy(socket: &Path) -> String {
+    format!("socks5h://localhost{}", utf8_percent_encode(&socket.to_string_lossy(), PATH))
+}
+
 /// The path of a repository's URL: the reference, encoded, with slashes around it.
 fn prefix(reference: &Reference) -> String {
     let text = reference.to_string();
@@ -180,5 +185,6 @@ mod tests {
             let reference = reference.parse().expect(reference);
             assert_eq!(prefix(&reference), expected);
         }
+        assert_eq!(proxy(Path::new("/run/a b/x")), "socks5h://localhost/run/a%20b/x");
     }
 }

@@ -189,7 +189,8 @@ impl Backend1 {
         let source = source.map_err(|error| error.of_repository(&repo_id))?;
         let ignored = options.ignored()?;
         options.finish()?;
-        let run = self.runs.of(caller, || self.instance.gateway.begin(), &self.jobs)?;
+        let run = self.runs.of(caller, || self.instance.gateway.begin(), &self.jobs);
+        let run = run.map_err(|error| Error::from(error).of_repository(&repo_id))?;
         let Address { baseurl, proxy, proxy_username } = run.open(&repo_id, &source, &ignored);
         Ok((baseurl, proxy, proxy_username))
     }
