@@ -69,6 +69,11 @@ Options access_options(repo::Repo & repository) {
             options[service] = sdbus::Variant{option.get_value_string()};
         }
     }
+    // The one that dnf5 works for, which need not be the machine's.
+    const auto vars = repository.get_base()->get_vars();
+    if (vars->contains("basearch")) {
+        options["arch"] = sdbus::Variant{vars->get_value("basearch")};
+    }
     return options;
 }
 

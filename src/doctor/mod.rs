@@ -96,7 +96,7 @@ pub async fn examine(backend: &Backend, question: &Question) -> Vec<Step> {
     steps.extend(content::steps(backend, &source, manifest.ok()).await);
     let cachedir = question.cachedir.clone().unwrap_or_else(cache::usual_cachedir);
     // On demand, and as the .repo file has it.
-    let baseurls = [gateway::baseurl(&source.reference), question.baseurl.clone()];
+    let baseurls = [gateway::baseurl(&source), question.baseurl.clone()];
     steps.push(cached::examine(&cachedir, &baseurls));
     steps
 }

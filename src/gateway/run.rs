@@ -10,7 +10,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 
 use super::{Shelves, socks};
 use crate::backend::{Backend, View};
-use crate::reference::{Reference, SCHEME};
+use crate::reference::SCHEME;
 use crate::registry::Source;
 use crate::store::Store;
 
@@ -83,7 +83,7 @@ impl Run {
     pub fn open(&self, id: &str, source: &Source, ignored: &[String]) -> Address {
         let warning = (!ignored.is_empty()).then(|| without_effect(id, source, ignored));
         let shelf = Shelf {
-            prefix: prefix(&source.reference),
+            prefix: prefix(source),
             warning: Mutex::new(warning),
             view: self.backend.view(id.to_owned(), source, Arc::clone(&self.store)),
             failures: Arc::clone(&self.failures),
@@ -91,7 +91,7 @@ impl Run {
         };
         let mut usernames = lock(&self.usernames);
         let address = Address {
-            baseurl: baseurl(&source.reference),
+            baseurl: baseurl(source),
             proxy: proxy(&self.socket),
             proxy_username: format!("{}.{}", self.number, usernames.len()),
         };
@@ -150,8 +150,8 @@ fn without_effect(id: &str, source: &Source, ignored: &[String]) -> String {
 }
 
 /// The baseurl that dnf5 has instead of a reference. DNF's cache directory is named after it.
-pub fn baseurl(reference: &Reference) -> String {
-    format!("http://{}{}", socks::HOST, prefix(reference).trim_end_matches('/'))
+pub fn baseurl(source: &Source) -> String {
+    format!("http://{}{}", socks::HOST, prefix(source).trim_end_matches('/'))
 }
 
 /// The proxy that stands for a socket: libcurl takes the path of this host for the socket's.
@@ -159,11 +159,17 @@ fn proxy(socket: &Path) -> String {
     format!("socks5h://localhost{}", utf8_percent_encode(&socket.to_string_lossy(), PATH))
 }
 
-/// The path of a repository's URL: the reference, encoded, with slashes around it.
-fn prefix(reference: &Reference) -> String {
-    let text = reference.to_string();
+/// The path of a repository's URL: the reference, encoded, with slashes around it. An image index may
+/// lead to other metadata for another architecture: a foreign one is part of the path, so that caches
+/// do not mix. No reference goes on with a slash after its tag.
+fn prefix(source: &Source) -> String {
+    let text = source.reference.to_string();
     let name = text.strip_prefix(SCHEME).unwrap_or(&text);
-    format!("/{}/", utf8_percent_encode(name, PATH))
+    let name = utf8_percent_encode(name, PATH);
+    match &source.access.arch {
+        Some(arch) => format!("/{name}/{}/", utf8_percent_encode(arch, PATH)),
+        None => format!("/{name}/"),
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -173,6 +179,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::registry::Access;
 
     #[test]
     fn urls_are_stable_and_plain() {
@@ -183,7 +190,10 @@ mod tests {
             ("oci:///srv/my mirror:1", "//srv/my%20mirror:1/"),
         ] {
             let reference = reference.parse().expect(reference);
-            assert_eq!(prefix(&reference), expected);
+            let mut source = Source { reference, access: Access::default() };
+            assert_eq!(prefix(&source), expected);
+            source.access.arch = Some("arm64".to_owned());
+            assert_eq!(prefix(&source), format!("{expected}arm64/"));
         }
         assert_eq!(proxy(Path::new("/run/a b/x")), "socks5h://localhost/run/a%20b/x");
     }

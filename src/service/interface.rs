@@ -266,7 +266,7 @@ fn repository(
     let source = source(reference, access).map_err(|error| error.of_repository(&id))?;
     let cache_dir = match cache_dir.as_str() {
         "" => {
-            let baseurl = gateway::baseurl(&source.reference);
+            let baseurl = gateway::baseurl(&source);
             cache::usual_cachedir().join(cache::directory_name(&id, &baseurl))
         }
         given => PathBuf::from(given),

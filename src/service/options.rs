@@ -55,7 +55,7 @@ impl Options {
                 key: self.path("client-key")?,
             },
             proxy: self.proxy()?,
-            arch: self.text("arch")?.map(|arch| go_arch(&arch).to_owned()),
+            arch: self.text("arch")?.and_then(|arch| foreign(&arch)),
         })
     }
 
@@ -120,14 +120,23 @@ fn encoded(text: &str) -> impl fmt::Display {
     utf8_percent_encode(text, NON_ALPHANUMERIC)
 }
 
-/// An architecture in Go's names, which registries use, if it is in RPM's.
+/// An architecture in Go's names, unless it is the machine's own: skopeo knows that one better, down to
+/// its variants.
+fn foreign(arch: &str) -> Option<String> {
+    let arch = go_arch(arch);
+    (arch != go_arch(std::env::consts::ARCH)).then(|| arch.to_owned())
+}
+
+/// An architecture in Go's names, which registries use, if it is in RPM's or Rust's.
 fn go_arch(arch: &str) -> &str {
     match arch {
         "x86_64" => "amd64",
         "aarch64" => "arm64",
-        "i386" | "i486" | "i586" | "i686" => "386",
+        "x86" | "i386" | "i486" | "i586" | "i686" => "386",
         "armhfp" | "armv7hl" | "armv7hnl" => "arm",
         "loongarch64" => "loong64",
+        "powerpc64" if cfg!(target_endian = "little") => "ppc64le",
+        "powerpc64" => "ppc64",
         other => other,
     }
 }
@@ -168,5 +177,14 @@ mod tests {
         assert!(access(&[("password", "secret")]).expect("understood").login.is_none());
         let login = access(&[("username", "me")]).expect("understood").login.expect("given");
         assert_eq!((login.username.as_str(), login.password.reveal()), ("me", ""));
+    }
+
+    #[test]
+    fn the_machines_own_architecture_is_not_passed_on() {
+        assert_eq!(foreign(std::env::consts::ARCH), None);
+        assert_eq!(foreign("s390x").as_deref(), Some("s390x"));
+        for (rpm, go) in [("aarch64", "arm64"), ("i686", "386"), ("ppc64le", "ppc64le")] {
+            assert_eq!(go_arch(rpm), go);
+        }
     }
 }
