@@ -10,10 +10,12 @@
 //! | `socks` | the handshake |
 //! | `http` | requests and responses |
 //! | `run` | the repositories of one run of dnf5, and what went wrong with them |
+//! | `tunnel` | connections to other hosts |
 
 mod http;
 mod run;
 mod socks;
+mod tunnel;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -35,6 +37,7 @@ use crate::cache;
 use crate::store::Store;
 use run::Shelf;
 pub use run::{Address, Run, baseurl};
+use socks::Guest;
 
 /// How much the unpacked layers may take, in bytes, unless somebody says otherwise.
 const STORE_LIMIT: u64 = 4 << 30;
@@ -59,12 +62,15 @@ pub struct Gateway {
     backend: Backend,
     places: Places,
     next: AtomicU64,
-    shelves: Arc<Shelves>,
+    library: Arc<Library>,
     listening: Mutex<Option<Listening>>,
 }
 
 /// All repositories that are served, by the names they are asked for by.
-type Shelves = Mutex<HashMap<String, Arc<Shelf>>>;
+type Library = Mutex<HashMap<String, Shelves>>;
+
+/// What one repository has, for each of its references. There is at least one.
+type Shelves = Vec<Arc<Shelf>>;
 
 /// What there is from the first run on.
 struct Listening {
@@ -101,7 +107,7 @@ impl Gateway {
             backend,
             places,
             next: AtomicU64::new(1),
-            shelves: Arc::default(),
+            library: Arc::default(),
             listening: Mutex::default(),
         }
     }
@@ -113,7 +119,7 @@ impl Gateway {
     pub fn begin(&self) -> Result<Run, cache::Error> {
         let (store, socket) = self.listen()?;
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        Ok(Run::new(number, self.backend.clone(), store, socket, Arc::clone(&self.shelves)))
+        Ok(Run::new(number, self.backend.clone(), store, socket, Arc::clone(&self.library)))
     }
 
     /// Forgets the socket; runs that are left get no answer any more.
@@ -130,10 +136,10 @@ impl Gateway {
         let socket = directory.path().join(SOCKET);
         let (store, _temporary_store) = open_store(&self.places)?;
         let closed = CancellationToken::new();
-        let (shelves, until) = (Arc::clone(&self.shelves), closed.clone());
+        let (library, until) = (Arc::clone(&self.library), closed.clone());
         tokio::spawn(async move {
             tokio::select! {
-                () = accept(listener, shelves) => {}
+                () = accept(listener, library) => {}
                 () = until.cancelled() => {}
             }
         });
@@ -186,13 +192,13 @@ fn open_store(places: &Places) -> Result<(Arc<Store>, Option<TempDir>), cache::E
     Ok((store, Some(directory)))
 }
 
-async fn accept(listener: UnixListener, shelves: Arc<Shelves>) {
+async fn accept(listener: UnixListener, library: Arc<Library>) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                let shelves = Arc::clone(&shelves);
+                let library = Arc::clone(&library);
                 tokio::spawn(async move {
-                    if let Err(error) = serve(stream, &shelves).await {
+                    if let Err(error) = serve(stream, &library).await {
                         tracing::debug!(error, "a connection ended");
                     }
                 });
@@ -206,20 +212,22 @@ async fn accept(listener: UnixListener, shelves: Arc<Shelves>) {
     }
 }
 
-async fn serve(stream: UnixStream, shelves: &Shelves) -> Result<(), String> {
+async fn serve(stream: UnixStream, library: &Library) -> Result<(), String> {
     let peer = stream.peer_cred().map_err(|error| error.to_string())?;
     if peer.uid() != rustix::process::geteuid().as_raw() {
         return Err(format!("user {} has no business here", peer.uid()));
     }
-    let admitted = socks::handshake(stream, |name| {
-        shelves.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    let guest = socks::handshake(stream, |name| {
+        library.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     })
     .await
     .map_err(|error| error.to_string())?;
-    let Some((stream, shelf)) = admitted else {
-        return Ok(());
+    let (stream, shelves) = match guest {
+        Some(Guest::Ours(stream, shelves)) => (stream, shelves),
+        Some(Guest::Elsewhere(request)) => return tunnel::serve(request).await,
+        None => return Ok(()),
     };
-    let service = service_fn(|request| http::answer(Arc::clone(&shelf), request));
+    let service = service_fn(|request| http::answer(shelves.clone(), request));
     http1::Builder::new()
         .serve_connection(TokioIo::new(stream), service)
         .await

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use hyper::StatusCode;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-use super::{Shelves, socks};
+use super::{Library, socks};
 use crate::backend::{Backend, View};
 use crate::reference::SCHEME;
 use crate::registry::Source;
@@ -39,13 +39,16 @@ pub struct Run {
     backend: Backend,
     store: Arc<Store>,
     socket: PathBuf,
-    shelves: Arc<Shelves>,
-    usernames: Mutex<Vec<String>>,
+    library: Arc<Library>,
+    /// The user names for the proxy, by the ids of the repositories.
+    usernames: Mutex<HashMap<String, String>>,
     failures: Arc<Mutex<Vec<String>>>,
 }
 
-/// One repository of one run.
+/// One reference of one repository of one run.
 pub(super) struct Shelf {
+    /// What it is called in lines for the user.
+    name: String,
     /// What the path of a request begins with.
     prefix: String,
     pub(super) view: View,
@@ -70,34 +73,43 @@ impl Run {
         backend: Backend,
         store: Arc<Store>,
         socket: PathBuf,
-        shelves: Arc<Shelves>,
+        library: Arc<Library>,
     ) -> Self {
         let (usernames, failures) = Default::default();
-        Self { number, backend, store, socket, shelves, usernames, failures }
+        Self { number, backend, store, socket, library, usernames, failures }
     }
 
     /// Serves a repository. Nothing is asked for before dnf5 asks.
     ///
+    /// One with several references is opened with each of them, and has one user name: dnf5 knows
+    /// one proxy for a repository. A reference that is opened again begins anew.
+    ///
     /// `ignored` are options of its configuration that have no effect; the user is told when
     /// something is asked for.
     pub fn open(&self, id: &str, source: &Source, ignored: &[String]) -> Address {
-        let warning = (!ignored.is_empty()).then(|| without_effect(id, source, ignored));
+        let name = format!("repository {id} {}", source.reference);
+        let warning = (!ignored.is_empty()).then(|| without_effect(&name, ignored));
         let shelf = Shelf {
+            name,
             prefix: prefix(source),
             warning: Mutex::new(warning),
             view: self.backend.view(id.to_owned(), source, Arc::clone(&self.store)),
             failures: Arc::clone(&self.failures),
             failed: Mutex::default(),
         };
+        let proxy_username = self.username(id);
+        let mut library = lock(&self.library);
+        let shelves = library.entry(proxy_username.clone()).or_default();
+        shelves.retain(|other| other.prefix != shelf.prefix);
+        shelves.push(Arc::new(shelf));
+        Address { baseurl: baseurl(source), proxy: proxy(&self.socket), proxy_username }
+    }
+
+    fn username(&self, id: &str) -> String {
         let mut usernames = lock(&self.usernames);
-        let address = Address {
-            baseurl: baseurl(source),
-            proxy: proxy(&self.socket),
-            proxy_username: format!("{}.{}", self.number, usernames.len()),
-        };
-        lock(&self.shelves).insert(address.proxy_username.clone(), Arc::new(shelf));
-        usernames.push(address.proxy_username.clone());
-        address
+        let next = usernames.len();
+        let new = || format!("{}.{next}", self.number);
+        usernames.entry(id.to_owned()).or_insert_with(new).clone()
     }
 
     /// The clear lines of what failed since this was asked last.
@@ -108,9 +120,9 @@ impl Run {
 
 impl Drop for Run {
     fn drop(&mut self) {
-        let mut shelves = lock(&self.shelves);
-        for username in lock(&self.usernames).drain(..) {
-            shelves.remove(&username);
+        let mut library = lock(&self.library);
+        for username in lock(&self.usernames).values() {
+            library.remove(username);
         }
     }
 }
@@ -119,8 +131,15 @@ impl Shelf {
     /// What a request asks for, relative to the repository.
     pub(super) fn location(&self, path: &str) -> Option<String> {
         let rest = path.strip_prefix(&self.prefix)?;
-        lock(&self.failures).extend(lock(&self.warning).take());
+        if let Some(warning) = lock(&self.warning).take() {
+            self.tell(warning);
+        }
         percent_decode_str(rest).decode_utf8().ok().map(|location| location.into_owned())
+    }
+
+    /// Notes that dnf5 was led to where nothing can be had.
+    pub(super) fn note_astray(&self, fact: &str) {
+        self.tell(format!("{}: {fact}", self.name));
     }
 
     pub(super) fn failed(&self, location: &str) -> Option<Failed> {
@@ -131,22 +150,23 @@ impl Shelf {
 
     /// Notes a failure for the user, once for each text.
     pub(super) fn note(&self, location: &str, status: StatusCode, line: String) -> Failed {
-        let mut failures = lock(&self.failures);
-        if !failures.contains(&line) {
-            failures.push(line.clone());
-        }
+        self.tell(line.clone());
         let failed = Failed { when: Instant::now(), status, line };
         lock(&self.failed).insert(location.to_owned(), failed.clone());
         failed
     }
+
+    fn tell(&self, line: String) {
+        let mut failures = lock(&self.failures);
+        if !failures.contains(&line) {
+            failures.push(line);
+        }
+    }
 }
 
-fn without_effect(id: &str, source: &Source, ignored: &[String]) -> String {
-    let names = ignored.join(", ");
-    format!(
-        "repository {id} {}: {names} in its configuration has no effect: skopeo has no such setting",
-        source.reference
-    )
+fn without_effect(name: &str, ignored: &[String]) -> String {
+    let ignored = ignored.join(", ");
+    format!("{name}: {ignored} in its configuration has no effect: skopeo has no such setting")
 }
 
 /// The baseurl that dnf5 has instead of a reference. DNF's cache directory is named after it.
