@@ -2,8 +2,10 @@
 
 #include "progress.hpp"
 
+#include <libdnf5/repo/config_repo.hpp>
 #include <libdnf5/repo/repo_query.hpp>
 
+#include <algorithm>
 #include <utility>
 
 namespace dnf5_oci {
@@ -34,6 +36,12 @@ constexpr const char * IGNORED[]{
     "proxy_sslclientkey",
     "proxy_sslverify"};
 
+/// Whether dnf5 takes its addresses from a list that it fetches, and never looks at baseurl.
+bool has_list(const repo::ConfigRepo & config) {
+    const auto is_set = [](const OptionString & option) { return !option.empty() && !option.get_value().empty(); };
+    return is_set(config.get_metalink_option()) || is_set(config.get_mirrorlist_option());
+}
+
 }  // namespace
 
 
@@ -51,9 +59,19 @@ Repositories oci_repositories(Base & base) {
 }
 
 
+bool is_reference(const std::string & url) {
+    return url.starts_with(SCHEME);
+}
+
+
 std::string reference_of(const repo::Repo & repository) {
-    const auto urls = repository.get_config().get_baseurl_option().get_value();
-    return !urls.empty() && urls.front().starts_with(SCHEME) ? urls.front() : "";
+    const auto & config = repository.get_config();
+    if (has_list(config)) {
+        return "";
+    }
+    const auto urls = config.get_baseurl_option().get_value();
+    const auto found = std::ranges::find_if(urls, is_reference);
+    return found == urls.end() ? "" : *found;
 }
 
 

@@ -13,10 +13,14 @@ namespace dnf5_oci {
 
 using Repositories = std::vector<libdnf5::repo::RepoWeakPtr>;
 
-/// The enabled repositories whose first baseurl is oci://….
+/// The enabled repositories that have a baseurl oci://….
 Repositories oci_repositories(libdnf5::Base & base);
 
-/// A repository's first baseurl, if it is oci://…; nothing otherwise.
+/// Whether an address is oci://….
+bool is_reference(const std::string & url);
+
+/// The first oci://… among a repository's baseurls; nothing if there is none, or if dnf5 has a mirrorlist or
+/// a metalink and so does not look at them.
 std::string reference_of(const libdnf5::repo::Repo & repository);
 
 /// What its configuration says about reaching it.
