@@ -39,9 +39,10 @@ Process::Process(const std::string & program, int socket) {
     const char * const arguments[] = {program.c_str(), "serve", "--fd", number.c_str(), nullptr};
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init(&actions);
+    // First, for the socket may be one of those that come next: not every process has all of them open.
+    posix_spawn_file_actions_adddup2(&actions, socket, SOCKET);
     posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
     posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
-    posix_spawn_file_actions_adddup2(&actions, socket, SOCKET);
     // dnf5's locks and databases are not its business.
     posix_spawn_file_actions_addclosefrom_np(&actions, SOCKET + 1);
     posix_spawnattr_t attributes;
