@@ -190,3 +190,14 @@ def test_packages_outside_of_the_repository(dnf, registry):
     line = f"repository tools oci://{reference}: \"/{registry.address}/acme/up/Packages/one-1-1.noarch.rpm\""
     result.has(line).has("is outside of it")
     assert result.output.count(line) == 1, result
+
+
+def test_no_connection_goes_past_the_repositorys_proxy(dnf, registry, web):
+    reference = push(dnf, registry, "web-one", options=["--baseurl", f"{web.url}/web"])
+    # Go reaches localhost without a proxy.
+    dnf.add("tools", reference, proxy="http://localhost:1")
+    web.clear()
+    result = dnf("-y", "install", "web-one", code=1)
+    result.has(f"repository tools {reference}: localhost port 8080, where dnf5 was led to, cannot be "
+               "reached: the repository's proxy holds for its registry alone")
+    assert web.requests() == []

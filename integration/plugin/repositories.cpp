@@ -36,6 +36,7 @@ constexpr const char * IGNORED[]{
     "proxy_sslclientkey",
     "proxy_sslverify"};
 
+
 /// Whether dnf5 takes its addresses from a list that it fetches, and never looks at baseurl.
 bool has_list(const repo::ConfigRepo & config) {
     const auto is_set = [](const OptionString & option) { return !option.empty() && !option.get_value().empty(); };

@@ -51,6 +51,8 @@ pub(super) struct Shelf {
     name: String,
     /// What the path of a request begins with.
     prefix: String,
+    /// Whether it is reached through a proxy of its own.
+    pub(super) has_proxy: bool,
     pub(super) view: View,
     /// A line for the user, if something is asked for.
     warning: Mutex<Option<String>>,
@@ -92,6 +94,7 @@ impl Run {
         let shelf = Shelf {
             name,
             prefix: prefix(source),
+            has_proxy: source.access.proxy.is_some(),
             warning: Mutex::new(warning),
             view: self.backend.view(id.to_owned(), source, Arc::clone(&self.store)),
             failures: Arc::clone(&self.failures),

@@ -6,7 +6,7 @@
 //!
 //! That opens no door. The socket is its user's own, who can connect to wherever it likes without us;
 //! and where dnf5 lets itself be led by a repository's metadata is the same as with any other
-//! repository.
+//! repository. One that is to be reached through a proxy gets no connection past it.
 
 use std::io;
 use std::time::Duration;
@@ -24,7 +24,12 @@ const ANSWER: Duration = Duration::from_secs(5);
 /// Connects a client to the host that it wants, and passes on what both say until they are done.
 pub(super) async fn serve(request: Request<UnixStream>) -> Result<(), String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
-    match connect(&request.host, request.port).await {
+    let proxied = request.shelves.iter().any(|shelf| shelf.has_proxy);
+    let there = match proxied {
+        true => Err(io::Error::other("the repository's proxy holds for its registry alone")),
+        false => connect(&request.host, request.port).await,
+    };
+    match there {
         Ok(mut there) => {
             let mut client = request.grant().await.map_err(|error| text(&error))?;
             copy_bidirectional(&mut client, &mut there).await.map_err(|error| text(&error))?;
