@@ -252,10 +252,23 @@ fn packages_of(stream: &mut dyn Read) -> Result<HashMap<String, Package>, Cause>
     let mut packages = HashMap::new();
     let xml = decompress(stream)?;
     read_primary(BufReader::new(xml), |Listed { location, checksum, size }| {
-        packages.insert(location.clone(), Package { location, checksum, size });
+        packages.insert(as_asked_for(&location), Package { location, checksum, size });
         true
     })?;
     Ok(packages)
+}
+
+/// A location as clients ask for it: they leave out the steps that lead nowhere (RFC 3986, 5.2.4).
+fn as_asked_for(location: &str) -> String {
+    let mut parts = Vec::new();
+    for part in location.split('/') {
+        match part {
+            "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    parts.join("/")
 }
 
 fn blob(layer: &Descriptor) -> Found {
@@ -263,5 +276,22 @@ fn blob(layer: &Descriptor) -> Found {
         size: layer.size(),
         tag: layer.digest().to_string(),
         place: Where::Blob(Box::new(layer.clone())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn locations_are_known_as_they_are_asked_for() {
+        for (location, expected) in [
+            ("a.rpm", "a.rpm"),
+            ("././p/a.rpm", "p/a.rpm"),
+            ("x/../p/./a.rpm", "p/a.rpm"),
+            ("p//a..rpm", "p//a..rpm"),
+        ] {
+            assert_eq!(as_asked_for(location), expected);
+        }
     }
 }
