@@ -70,6 +70,8 @@ CASES = {
                    ["repoquery"], ["clean", "all"]]),
     "odd-names": ([], [["-y", "install", "odd+name"], ["download", "tilde"]]),
     "cachedir": ([], [["--setopt=cachedir=/tmp/other-cache", "repoquery"]]),
+    "changelog": ([], [["changelog", "app"], ["repoclosure"], ["leaves"]]),
+    "builddep": ([], [["-y", "builddep", "/tmp/source/app.spec"], ["-y", "builddep", "app"]]),
     "history": ([], [["-y", "install", "app"], ["history", "info", "last"]]),
 }
 
@@ -111,7 +113,7 @@ def source_package():
     top.mkdir()
     spec = top / "app.spec"
     spec.write_text("Name: app\nVersion: 2\nRelease: 1\nSummary: s\nLicense: MIT\n"
-                    "%description\ns\n%files\n")
+                    "BuildRequires: needed\n%description\ns\n%files\n")
     run("rpmbuild", "-bs", "--quiet", "--define", f"_topdir {top}", "--define", f"_srcrpmdir {top}",
         spec)
     return next(top.glob("*.src.rpm"))
