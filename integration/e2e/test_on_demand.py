@@ -1,11 +1,15 @@
 """What dnf5 asks for is fetched when dnf5 asks for it."""
 
+import os
+import shutil
+import signal
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from conftest import plugin_option
-from harness.commands import run
+from conftest import PRIVATE, plugin_option
+from harness.commands import processes, run
 from harness.repository import build
 
 SOCKETS = Path("/run/dnf5-oci")
@@ -87,6 +91,26 @@ def test_no_proxy_at_all(dnf, registry, tools):
     dnf("list", "--installed", env=PLAIN | {"no_proxy": "*"})
     plugin_option("fetch = on-demand", "fetch = eager")
     dnf("repoquery", env=PLAIN | {"no_proxy": "*"}).has("one-0:1-1.noarch")
+
+
+@pytest.mark.parametrize("backend", ["system", "private"])
+def test_the_service_ends_while_the_user_thinks(dnf, tools, backend):
+    dnf.backend(backend)
+    asking = subprocess.Popen(["dnf5", "install", "one"], stdin=subprocess.PIPE,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    serving = PRIVATE if backend == "private" else ("dnf5-oci", "serve")
+    output = ""
+    while not output.endswith("[y/N]: "):
+        output += asking.stdout.read(1)
+    for process in processes(*serving):
+        os.kill(process, signal.SIGKILL)
+    output, _ = asking.communicate("y\n", timeout=60)
+    assert asking.returncode == 1, output
+    line = output.splitlines()[-1]
+    assert line.startswith("the dnf5-oci service ") and "run dnf5 again" in line, output
+    # What is killed leaves its socket behind.
+    for left in SOCKETS.glob("dnf5-oci-*"):
+        shutil.rmtree(left)
 
 
 def test_nobody_else_reaches_the_socket(dnf, registry, tools):

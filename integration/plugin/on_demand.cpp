@@ -60,18 +60,21 @@ bool takes_no_proxy() {
 }  // namespace
 
 
-void open(Base & base, Backend & service, const Repositories & repositories) {
+bool open(Base & base, Backend & service, const Repositories & repositories) {
     if (takes_no_proxy()) {
         throw std::runtime_error(NO_PROXY);
     }
+    bool any = false;
     for (const auto & repository : repositories) {
         try {
             serve(service, *repository);
+            any = true;
         } catch (const sdbus::Error & error) {
             repository->set_sync_strategy(repo::Repo::SyncStrategy::ONLY_CACHE);
             warn(base, line_of(error));
         }
     }
+    return any;
 }
 
 
