@@ -16,7 +16,6 @@ use super::packages::Package;
 use super::{Backend, packages};
 use crate::artifact::archive::{Limits, decompress};
 use crate::artifact::{Place, Repodata};
-use crate::failure::{Failure, Kind};
 use crate::registry::{Blob, Source};
 use crate::repodata::{Listed, Repomd, read_primary};
 use crate::store::{Layer, Store};
@@ -194,11 +193,7 @@ impl View {
                 Ok(Content::File(file, layer))
             }
             Where::Blob(descriptor) => {
-                let blob = self.backend.registry.blob(&self.source, &descriptor).await;
-                let blob = blob.map_err(|error| match error.kind() {
-                    Kind::NotFound => Cause::NoSuchFile(descriptor.digest().to_string()),
-                    _ => error.into(),
-                })?;
+                let blob = self.backend.registry.blob(&self.source, &descriptor).await?;
                 let mut content = Content::Blob(Box::new(blob));
                 content.skip(offset).await?;
                 Ok(content)
