@@ -99,6 +99,16 @@ def test_reject_by_default_and_one_scope_that_accepts(dnf, registry, pushed, tmp
     refused(dnf, reason, "default").has("rejects everything; change the policy")
 
 
+@pytest.mark.parametrize("backend", ["system", "private"])
+def test_beforehand_it_is_the_same(eager, dnf, registry, pushed, acme, backend):
+    dnf.backend(backend)
+    policy({f"{registry.address}/acme": acme.demand_gpg()})
+    refused(dnf, "A signature was required, but no signature exists",
+            f'scope "{registry.address}/acme"')
+    policy({scope(pushed): ANYTHING, f"{registry.address}/acme": acme.demand_gpg()})
+    served(dnf)
+
+
 def test_a_scope_for_one_repository_beside_a_default(dnf, registry, pushed, acme):
     sibling = pushed.replace(":stable", "-two:stable")
     run("skopeo", "copy", "--quiet", f"docker://{pushed}", f"docker://{sibling}")
@@ -297,7 +307,8 @@ def test_a_local_layout(dnf, pushed, acme, tmp_path):
         for demand, says in ((NOTHING, "rejects everything"), (acme.demand_gpg(), "demands a GPG")):
             policy({"/srv/layouts": demand}, transport="oci")
             reason = asked(f"oci:{layout}:stable", tmp_path)
-            refused(dnf, reason, 'scope "/srv/layouts"').has(says)
+            refused(dnf, reason, 'scope "/srv/layouts"').has(says).has("accept its directory" if
+                    demand != NOTHING else "change the policy")
         policy({"/srv/layouts": ANYTHING}, default=NOTHING, transport="oci")
         assert asked(f"oci:{layout}:stable", tmp_path) is None
         served(dnf)
