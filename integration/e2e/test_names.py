@@ -106,6 +106,18 @@ def test_locations_that_are_not_plain(dnf, registry, tmp_path, layout, prefix):
     assert (tmp_path / "one-1-1.noarch.rpm").exists()
 
 
+@pytest.mark.parametrize("layout", ["files", "directories", "blobs"])
+def test_a_package_that_was_never_pushed(dnf, registry, layout):
+    repository = dnf.repository().add(build("one"), "Packages").add(build("two"), "Packages").describe()
+    files = content_of(repository)
+    del files["Packages/one-1-1.noarch.rpm"]
+    push(layout, Artifact(registry, f"acme/{dnf.name}"), files)
+    dnf.add("tools", f"oci://{dnf.reference(registry)}")
+    dnf("-y", "install", "one", code=1).has(
+        f"repository tools oci://{dnf.reference(registry)}: "
+        'package "Packages/one-1-1.noarch.rpm" is not in the repository; run dnf5 again with --refresh')
+
+
 MANY = 2000
 
 

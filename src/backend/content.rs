@@ -16,6 +16,7 @@ use super::packages::Package;
 use super::{Backend, packages};
 use crate::artifact::archive::{Limits, decompress};
 use crate::artifact::{Place, Repodata};
+use crate::failure::{Failure, Kind};
 use crate::registry::{Blob, Source};
 use crate::repodata::{Listed, Repomd, read_primary};
 use crate::store::{Layer, Store};
@@ -46,6 +47,8 @@ pub struct Found {
 
 enum Where {
     Blob(Box<Descriptor>),
+    /// A blob that the package at this location may have been pushed as.
+    Unlisted(Box<Descriptor>, String),
     File(std::fs::File, Layer),
 }
 
@@ -142,7 +145,11 @@ impl View {
             Place::ByDigest => {}
         }
         let package = self.listed(snapshot, location).await?;
-        packages::by_digest(package).map(|layer| blob(&layer))
+        packages::by_digest(package).map(|blob| Found {
+            size: blob.size(),
+            tag: blob.digest().to_string(),
+            place: Where::Unlisted(Box::new(blob), location.to_owned()),
+        })
     }
 
     /// What the layer has at `path`; it is unpacked if it is not yet.
@@ -192,13 +199,21 @@ impl View {
                 file.seek(SeekFrom::Start(offset)).await?;
                 Ok(Content::File(file, layer))
             }
-            Where::Blob(descriptor) => {
-                let blob = self.backend.registry.blob(&self.source, &descriptor).await?;
-                let mut content = Content::Blob(Box::new(blob));
-                content.skip(offset).await?;
-                Ok(content)
+            Where::Blob(descriptor) => self.blob(&descriptor, offset).await,
+            Where::Unlisted(descriptor, location) => {
+                self.blob(&descriptor, offset).await.map_err(|cause| match cause.kind() {
+                    Kind::NotFound => Cause::PackageNotInRepository(location),
+                    _ => cause,
+                })
             }
         }
+    }
+
+    async fn blob(&self, descriptor: &Descriptor, offset: u64) -> Result<Content, Cause> {
+        let blob = self.backend.registry.blob(&self.source, descriptor).await?;
+        let mut content = Content::Blob(Box::new(blob));
+        content.skip(offset).await?;
+        Ok(content)
     }
 }
 
