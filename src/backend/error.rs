@@ -111,9 +111,14 @@ impl Error {
     /// What failed and what to do about it, for those who know which repository it is about.
     pub fn advice(&self) -> String {
         let fact = one_line(&self.cause);
-        match self.kind() {
-            Kind::Unauthorized => format!("{fact}; {}", log_in(&self.reference, &self.auth_files)),
-            kind => remedy(kind).map_or_else(|| fact.clone(), |remedy| format!("{fact}; {remedy}")),
+        match (&self.cause, self.kind()) {
+            (Cause::NoSuchFile(_), _) => format!("{fact}; {INCOMPLETE}"),
+            (_, Kind::Unauthorized) => {
+                format!("{fact}; {}", log_in(&self.reference, &self.auth_files))
+            }
+            (_, kind) => {
+                remedy(kind).map_or_else(|| fact.clone(), |remedy| format!("{fact}; {remedy}"))
+            }
         }
     }
 }
@@ -134,6 +139,9 @@ impl Failure for Error {
         self.cause.kind()
     }
 }
+
+/// What to do where the reference leads to a repository that lacks a file.
+const INCOMPLETE: &str = "have its owner push it again, with all its files";
 
 /// How to log in, and where credentials were looked for.
 fn log_in(reference: &Reference, auth_files: &[PathBuf]) -> String {
