@@ -148,8 +148,8 @@ void Oci::repos_configured() {
     try {
         if (eager) {
             prefetch(repositories);
-        } else {
-            dnf5_oci::open(get_base(), service(), repositories);
+        } else if (!dnf5_oci::open(get_base(), service(), repositories)) {
+            backend.reset();
         }
     } catch (const std::exception & error) {
         backend.reset();
@@ -182,7 +182,7 @@ void Oci::repos_loaded() {
     try {
         dnf5_oci::show_failures(get_base(), *backend);
     } catch (const std::exception & error) {
-        // The service has gone, and what it had to say with it.
+        // It is said at the end.
         get_base().get_logger()->warning("oci: {}", error.what());
     }
 }
@@ -194,7 +194,7 @@ void Oci::finish() noexcept {
             dnf5_oci::print_failures(*backend);
         }
     } catch (...) {
-        // As above; and nothing may leave this function.
+        // Nothing may leave this function.
     }
     backend.reset();
 }

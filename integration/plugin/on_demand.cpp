@@ -32,16 +32,19 @@ void point_to(repo::Repo & repository, const Address & address) {
 }  // namespace
 
 
-void open(Base & base, Backend & service, const Repositories & repositories) {
+bool open(Base & base, Backend & service, const Repositories & repositories) {
+    bool any = false;
     for (const auto & repository : repositories) {
         try {
             const auto options = access_options(*repository);
             point_to(*repository, service.open_repository(repository->get_id(), reference_of(*repository), options));
+            any = true;
         } catch (const sdbus::Error & error) {
             repository->set_sync_strategy(repo::Repo::SyncStrategy::ONLY_CACHE);
             warn(base, line_of(error));
         }
     }
+    return any;
 }
 
 
@@ -52,10 +55,13 @@ void show_failures(Base & base, Backend & service) {
 }
 
 
-void print_failures(Backend & service) {
+void print_failures(Backend & service) try {
     for (const auto & line : service.take_failures()) {
         std::cerr << line << std::endl;
     }
+} catch (const sdbus::Error & error) {
+    // The service has gone, and what it had to say with it.
+    std::cerr << line_of(error) << std::endl;
 }
 
 }  // namespace dnf5_oci

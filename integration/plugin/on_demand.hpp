@@ -11,7 +11,8 @@ namespace dnf5_oci {
 
 /// Has the service serve the repositories, and dnf5 look for them there. Nothing is fetched. One that
 /// cannot be served is shown and logged, and has nothing but its cache.
-void open(libdnf5::Base & base, Backend & service, const Repositories & repositories);
+/// @return whether there is one that is served
+bool open(libdnf5::Base & base, Backend & service, const Repositories & repositories);
 
 /// Shows and logs what could not be served, where dnf5 has gone on all the same.
 void show_failures(libdnf5::Base & base, Backend & service);

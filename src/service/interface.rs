@@ -198,7 +198,14 @@ impl Backend1 {
     ) -> Result<Vec<String>, Error> {
         let caller = Caller::new(connection, &header);
         caller.admit(self.admission).await?;
-        Ok(self.runs.known(&caller).map(|run| run.take_failures()).unwrap_or_default())
+        // One that has opened something has a run, unless it was another process that opened it.
+        let run = self.runs.known(&caller).ok_or_else(|| {
+            Error::cancelled(
+                "the dnf5-oci service ended during this run of dnf5; run dnf5 again if something \
+                 could not be fetched",
+            )
+        })?;
+        Ok(run.take_failures())
     }
 
     #[zbus(out_args("steps"))]
