@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::stream;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -20,6 +21,11 @@ use crate::failure::{Failure, Kind};
 
 /// What goes to the client at a time, in bytes.
 const CHUNK: usize = 256 * 1024;
+
+/// How long it may take to pass over what comes before the wanted part of a blob. A client that hears
+/// nothing gives up, for dnf5 after 30 seconds, and would do so each time that it asks for this part.
+/// Nothing is lost by the whole: a registry is asked for nothing else.
+const PASSES_OVER: Duration = Duration::from_secs(5);
 
 type Body = UnsyncBoxBody<Bytes, io::Error>;
 type Answer = Response<Body>;
@@ -40,7 +46,8 @@ pub(super) async fn answer(
     if let Some(failed) = shelf.failed(&location) {
         return Ok(refusal(&failed));
     }
-    tracing::debug!(location, method = %request.method(), "asked for");
+    let range = request.headers().get(RANGE);
+    tracing::debug!(location, method = %request.method(), ?range, "asked for");
     Ok(match serve(&shelf, &location, &request).await {
         Ok(answer) => answer,
         Err(error) => refusal(&shelf.note(&location, status(error.kind()), error.to_string())),
@@ -63,21 +70,21 @@ async fn serve(
     if header(IF_RANGE).is_none_or(|wanted| wanted == tag) {
         part = header(RANGE).map_or(Part::Whole, |range| Part::parse(range, size));
     }
-    let (first, length) = match part {
-        Part::Whole => (0, size),
-        Part::Of(first, last) => (first, last - first + 1),
-        Part::Outside => {
-            let mut answer = empty(StatusCode::RANGE_NOT_SATISFIABLE);
-            set(&mut answer, CONTENT_RANGE, &format!("bytes */{size}"));
-            return Ok(answer);
-        }
-    };
+    if part == Part::Outside {
+        let mut answer = empty(StatusCode::RANGE_NOT_SATISFIABLE);
+        set(&mut answer, CONTENT_RANGE, &format!("bytes */{size}"));
+        return Ok(answer);
+    }
     let body = match *request.method() {
         Method::HEAD => Empty::new().map_err(|never| match never {}).boxed_unsync(),
-        _ => body(shelf, location, found, first, length).await?,
+        _ => {
+            let content;
+            (content, part) = open(shelf, location, found, part).await?;
+            body(shelf, location, content, part, size)
+        }
     };
     let mut answer = with_tag(Response::new(body), &tag);
-    set(&mut answer, CONTENT_LENGTH, &length.to_string());
+    set(&mut answer, CONTENT_LENGTH, &part.length(size).to_string());
     set(&mut answer, CONTENT_TYPE, "application/octet-stream");
     if let Part::Of(first, last) = part {
         *answer.status_mut() = StatusCode::PARTIAL_CONTENT;
@@ -114,6 +121,20 @@ impl Part {
         };
         if first < size { Self::Of(first, last) } else { Self::Outside }
     }
+
+    /// Where it begins.
+    fn first(self) -> u64 {
+        if let Self::Of(first, _) = self { first } else { 0 }
+    }
+
+    /// How long it is, of a file of that size.
+    fn length(self, size: u64) -> u64 {
+        match self {
+            Self::Whole => size,
+            Self::Of(first, last) => last - first + 1,
+            Self::Outside => 0,
+        }
+    }
 }
 
 /// A stream of content that is being sent.
@@ -127,22 +148,36 @@ struct Sending {
     to_end: bool,
 }
 
-async fn body(
-    shelf: &Arc<Shelf>,
+/// Opens what was found at the beginning of the part, or of the whole if it takes long to get there.
+async fn open(
+    shelf: &Shelf,
     location: &str,
     found: Found,
-    first: u64,
-    length: u64,
-) -> Result<Body, Error> {
-    let to_end = first + length == found.size;
-    let content = shelf.view.read(found, first).await?;
+    part: Part,
+) -> Result<(Content, Part), Error> {
+    let reading = shelf.view.read(found, part.first());
+    if part.first() == 0 {
+        return Ok((reading.await?, part));
+    }
+    match tokio::time::timeout(PASSES_OVER, reading).await {
+        Ok(content) => Ok((content?, part)),
+        Err(_) => {
+            let found = shelf.view.find(location).await?;
+            Ok((shelf.view.read(found, 0).await?, Part::Whole))
+        }
+    }
+}
+
+fn body(shelf: &Arc<Shelf>, location: &str, content: Content, part: Part, size: u64) -> Body {
+    let length = part.length(size);
+    let to_end = part.first() + length == size;
     let (shelf, location) = (Arc::clone(shelf), location.to_owned());
     let sending = Sending { shelf, location, content, left: length, to_end };
     let frames = stream::try_unfold(sending, |mut sending| async move {
         let chunk = sending.next().await.map_err(|error| sending.broken(error))?;
         Ok((!chunk.is_empty()).then_some((Frame::data(chunk), sending)))
     });
-    Ok(StreamBody::new(Box::pin(frames)).boxed_unsync())
+    StreamBody::new(Box::pin(frames)).boxed_unsync()
 }
 
 impl Sending {
