@@ -43,11 +43,11 @@ pub(super) async fn answer(
     let Some(location) = shelf.location(request.uri().path()) else {
         return Ok(empty(StatusCode::NOT_FOUND));
     };
+    let range = request.headers().get(RANGE);
+    tracing::debug!(location, method = %request.method(), ?range, "asked for");
     if let Some(failed) = shelf.failed(&location) {
         return Ok(refusal(&failed));
     }
-    let range = request.headers().get(RANGE);
-    tracing::debug!(location, method = %request.method(), ?range, "asked for");
     Ok(match serve(&shelf, &location, &request).await {
         Ok(answer) => answer,
         Err(error) => refusal(&shelf.note(&location, status(error.kind()), error.to_string())),
