@@ -16,7 +16,7 @@ use hyper::header::{
 use hyper::{Method, Request, Response, StatusCode};
 
 use super::run::{Failed, Shelf};
-use crate::backend::{Content, Error, Found};
+use crate::backend::{Content, Error, Found, View};
 use crate::failure::{Failure, Kind};
 
 /// What goes to the client at a time, in bytes.
@@ -48,18 +48,23 @@ pub(super) async fn answer(
     if let Some(failed) = shelf.failed(&location) {
         return Ok(refusal(&failed));
     }
-    Ok(match serve(&shelf, &location, &request).await {
-        Ok(answer) => answer,
-        Err(error) => refusal(&shelf.note(&location, status(error.kind()), error.to_string())),
-    })
+    let (kind, line) = match &shelf.view {
+        Ok(view) => match serve(&shelf, view, &location, &request).await {
+            Ok(answer) => return Ok(answer),
+            Err(error) => (error.kind(), error.to_string()),
+        },
+        Err(line) => (Kind::InvalidReference, line.clone()),
+    };
+    Ok(refusal(&shelf.note(&location, status(kind), line)))
 }
 
 async fn serve(
     shelf: &Arc<Shelf>,
+    view: &Arc<View>,
     location: &str,
     request: &Request<Incoming>,
 ) -> Result<Answer, Error> {
-    let found = shelf.view.find(location).await?;
+    let found = view.find(location).await?;
     let tag =
         format!("\"{}\"", found.tag.replace(|c: char| c == '"' || !c.is_ascii_graphic(), "_"));
     let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
@@ -79,8 +84,12 @@ async fn serve(
         Method::HEAD => Empty::new().map_err(|never| match never {}).boxed_unsync(),
         _ => {
             let content;
-            (content, part) = open(shelf, location, found, part).await?;
-            body(shelf, location, content, part, size)
+            (content, part) = open(view, location, found, part).await?;
+            let (shelf, view) = (Arc::clone(shelf), Arc::clone(view));
+            let location = location.to_owned();
+            let left = part.length(size);
+            let to_end = part.first() + left == size;
+            body(Sending { shelf, view, location, content, left, to_end })
         }
     };
     let mut answer = with_tag(Response::new(body), &tag);
@@ -140,6 +149,7 @@ impl Part {
 /// A stream of content that is being sent.
 struct Sending {
     shelf: Arc<Shelf>,
+    view: Arc<View>,
     location: String,
     content: Content,
     /// Bytes still to be sent.
@@ -150,29 +160,25 @@ struct Sending {
 
 /// Opens what was found at the beginning of the part, or of the whole if it takes long to get there.
 async fn open(
-    shelf: &Shelf,
+    view: &View,
     location: &str,
     found: Found,
     part: Part,
 ) -> Result<(Content, Part), Error> {
-    let reading = shelf.view.read(found, part.first());
+    let reading = view.read(found, part.first());
     if part.first() == 0 {
         return Ok((reading.await?, part));
     }
     match tokio::time::timeout(PASSES_OVER, reading).await {
         Ok(content) => Ok((content?, part)),
         Err(_) => {
-            let found = shelf.view.find(location).await?;
-            Ok((shelf.view.read(found, 0).await?, Part::Whole))
+            let found = view.find(location).await?;
+            Ok((view.read(found, 0).await?, Part::Whole))
         }
     }
 }
 
-fn body(shelf: &Arc<Shelf>, location: &str, content: Content, part: Part, size: u64) -> Body {
-    let length = part.length(size);
-    let to_end = part.first() + length == size;
-    let (shelf, location) = (Arc::clone(shelf), location.to_owned());
-    let sending = Sending { shelf, location, content, left: length, to_end };
+fn body(sending: Sending) -> Body {
     let frames = stream::try_unfold(sending, |mut sending| async move {
         let chunk = sending.next().await.map_err(|error| sending.broken(error))?;
         Ok((!chunk.is_empty()).then_some((Frame::data(chunk), sending)))
@@ -203,7 +209,7 @@ impl Sending {
 
     /// Notes what broke the stream; the client sees that it ends early.
     fn broken(&self, error: io::Error) -> io::Error {
-        let error = self.shelf.view.broken(error);
+        let error = self.view.broken(error);
         self.shelf.note(&self.location, status(error.kind()), error.to_string());
         io::Error::other(error)
     }

@@ -10,8 +10,9 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 
 use super::{Shelves, socks};
 use crate::backend::{Backend, View};
+use crate::failure::one_line;
 use crate::reference::{Reference, SCHEME};
-use crate::registry::Source;
+use crate::registry::{Access, Source};
 use crate::store::Store;
 
 /// What stays as it is in the path of a URL.
@@ -48,7 +49,8 @@ pub struct Run {
 pub(super) struct Shelf {
     /// What the path of a request begins with.
     prefix: String,
-    pub(super) view: View,
+    /// What is on it; or the line that says why nothing can be, for when something is asked for.
+    pub(super) view: Result<Arc<View>, String>,
     /// Lines for the user that nobody has fetched yet.
     failures: Arc<Mutex<Vec<String>>>,
     /// What failed a moment ago.
@@ -74,17 +76,25 @@ impl Run {
         Self { number, backend, store, socket, shelves, usernames, failures }
     }
 
-    /// Serves a repository. Nothing is asked for before dnf5 asks.
-    pub fn open(&self, id: &str, source: &Source) -> Address {
+    /// Serves a repository. Nothing is asked for before dnf5 asks, and nothing fails before: a
+    /// command that does not need the repository does not mind what is wrong with it.
+    pub fn open(&self, id: &str, reference: &str, access: Access) -> Address {
+        let parsed = reference.parse::<Reference>();
+        let name = parsed.as_ref().map_or_else(|_| reference.to_owned(), Reference::to_string);
+        let view = parsed.map(|reference| {
+            let source = Source { reference, access };
+            Arc::new(self.backend.view(id.to_owned(), &source, Arc::clone(&self.store)))
+        });
         let shelf = Shelf {
-            prefix: prefix(&source.reference),
-            view: self.backend.view(id.to_owned(), source, Arc::clone(&self.store)),
+            // All that is asked for meets what is wrong with the reference.
+            prefix: if view.is_ok() { prefix(&name) } else { "/".to_owned() },
+            view: view.map_err(|error| format!("repository {id}: {}", one_line(&error))),
             failures: Arc::clone(&self.failures),
             failed: Mutex::default(),
         };
         let mut usernames = lock(&self.usernames);
         let address = Address {
-            baseurl: baseurl(&source.reference),
+            baseurl: url(&name),
             proxy: format!("socks5h://localhost{}", self.socket.display()),
             proxy_username: format!("{}.{}", self.number, usernames.len()),
         };
@@ -135,13 +145,16 @@ impl Shelf {
 
 /// The baseurl that dnf5 has instead of a reference. DNF's cache directory is named after it.
 pub fn baseurl(reference: &Reference) -> String {
+    url(&reference.to_string())
+}
+
+fn url(reference: &str) -> String {
     format!("http://{}{}", socks::HOST, prefix(reference).trim_end_matches('/'))
 }
 
 /// The path of a repository's URL: the reference, encoded, with slashes around it.
-fn prefix(reference: &Reference) -> String {
-    let text = reference.to_string();
-    let name = text.strip_prefix(SCHEME).unwrap_or(&text);
+fn prefix(reference: &str) -> String {
+    let name = reference.strip_prefix(SCHEME).unwrap_or(reference).trim_end_matches('/');
     format!("/{}/", utf8_percent_encode(name, PATH))
 }
 
@@ -161,8 +174,8 @@ mod tests {
             ("oci://[::1]:5000/a:1", "/%5B::1%5D:5000/a:1/"),
             ("oci:///srv/my mirror:1", "//srv/my%20mirror:1/"),
         ] {
-            let reference = reference.parse().expect(reference);
-            assert_eq!(prefix(&reference), expected);
+            let reference: Reference = reference.parse().expect(reference);
+            assert_eq!(prefix(&reference.to_string()), expected);
         }
     }
 }

@@ -182,11 +182,10 @@ impl Backend1 {
         let caller = Caller::new(connection, &header);
         caller.admit(self.admission).await?;
         let mut options = Options::new(options);
-        let source = source(&reference, options.access()?);
-        let source = source.map_err(|error| error.of_repository(&repo_id))?;
+        let access = options.access()?;
         options.finish()?;
         let run = self.runs.of(caller, || self.gateway.begin(), &self.jobs)?;
-        let Address { baseurl, proxy, proxy_username } = run.open(&repo_id, &source);
+        let Address { baseurl, proxy, proxy_username } = run.open(&repo_id, &reference, access);
         Ok((baseurl, proxy, proxy_username))
     }
 
