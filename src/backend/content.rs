@@ -71,6 +71,14 @@ impl Backend {
             listed: OnceCell::new(),
         }
     }
+
+    /// Begins to read a blob that the manifest, or the metadata, say is there.
+    pub(super) async fn blob(&self, source: &Source, layer: &Descriptor) -> Result<Blob, Cause> {
+        self.registry.blob(source, layer).await.map_err(|error| match error.kind() {
+            Kind::NotFound => Cause::NoSuchFile(layer.digest().to_string()),
+            _ => error.into(),
+        })
+    }
 }
 
 impl View {
@@ -194,11 +202,7 @@ impl View {
                 Ok(Content::File(file, layer))
             }
             Where::Blob(descriptor) => {
-                let blob = self.backend.registry.blob(&self.source, &descriptor).await;
-                let blob = blob.map_err(|error| match error.kind() {
-                    Kind::NotFound => Cause::NoSuchFile(descriptor.digest().to_string()),
-                    _ => error.into(),
-                })?;
+                let blob = self.backend.blob(&self.source, &descriptor).await?;
                 let mut content = Content::Blob(Box::new(blob));
                 content.skip(offset).await?;
                 Ok(content)

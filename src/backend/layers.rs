@@ -108,7 +108,7 @@ async fn unpack(
     limits: Limits,
     store: Arc<Store>,
 ) -> Result<Layer, Cause> {
-    let blob = backend.registry.blob(&source, &layer).await?;
+    let blob = backend.blob(&source, &layer).await?;
     let digest = layer.digest().to_string();
     with_reader(blob, move |reader| {
         let staged = store.stage()?;
