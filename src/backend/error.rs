@@ -76,6 +76,13 @@ impl From<std::io::Error> for Cause {
     }
 }
 
+impl Cause {
+    /// What happened, if this is it happening again.
+    fn itself(&self) -> &Self {
+        if let Self::Again(cause) = self { cause.itself() } else { self }
+    }
+}
+
 impl Failure for Cause {
     fn kind(&self) -> Kind {
         match self {
@@ -111,7 +118,7 @@ impl Error {
     /// What failed and what to do about it, for those who know which repository it is about.
     pub fn advice(&self) -> String {
         let fact = one_line(&self.cause);
-        match (&self.cause, self.kind()) {
+        match (self.cause.itself(), self.kind()) {
             (Cause::NoSuchFile(_), _) => format!("{fact}; {INCOMPLETE}"),
             (_, Kind::Unauthorized) => {
                 format!("{fact}; {}", log_in(&self.reference, &self.auth_files))
