@@ -127,9 +127,7 @@ impl Gateway {
         let failed = |error| cache::Error::at(&self.places.runtime, error);
         let directory = private_directory(&self.places.runtime).map_err(failed)?;
         let socket = directory.path().join(SOCKET);
-        let listener = UnixListener::bind(&socket).map_err(failed)?;
-        let own = fs::Permissions::from_mode(0o600);
-        fs::set_permissions(&socket, own).map_err(failed)?;
+        let listener = listen_at(&socket).map_err(failed)?;
         let closed = CancellationToken::new();
         let (shelves, until) = (Arc::clone(&self.shelves), closed.clone());
         tokio::spawn(async move {
@@ -150,6 +148,16 @@ fn private_directory(parent: &Path) -> io::Result<TempDir> {
     sweep(parent);
     let private = fs::Permissions::from_mode(0o700);
     tempfile::Builder::new().prefix(DIRECTORY).permissions(private).tempdir_in(parent)
+}
+
+/// A socket that gets its name when somebody listens and only the user may connect: one by that name
+/// that takes no connection was left behind.
+fn listen_at(socket: &Path) -> io::Result<UnixListener> {
+    let unnamed = socket.with_extension("new");
+    let listener = UnixListener::bind(&unnamed)?;
+    fs::set_permissions(&unnamed, fs::Permissions::from_mode(0o600))?;
+    fs::rename(&unnamed, socket)?;
+    Ok(listener)
 }
 
 /// Removes the directories of gateways that were killed: nobody listens there any more.
