@@ -12,8 +12,21 @@ namespace {
 // dnf5's own three are made for mirrors that must be spared. Here it is waiting that takes the time.
 constexpr std::uint32_t PARALLEL_DOWNLOADS{10};
 
+// In seconds. A package inside a large layer comes when all of that has been read, with silence before it;
+// that a registry sends nothing is noticed by the service, much earlier.
+constexpr std::int32_t TIMEOUT{3600};
+
 // The service wants none, but without one libcurl does not send the name.
 constexpr const char * NO_PASSWORD{"-"};
+
+
+/// Sets what the user has not set.
+template <typename Option, typename Value>
+void set_unless_chosen(Option & option, const Value & value) {
+    if (option.get_priority() <= libdnf5::Option::Priority::DEFAULT) {
+        option.set(libdnf5::Option::Priority::RUNTIME, value);
+    }
+}
 
 
 void point_to(repo::Repo & repository, const Address & address) {
@@ -23,10 +36,8 @@ void point_to(repo::Repo & repository, const Address & address) {
     config.get_proxy_option().set(priority, address.proxy);
     config.get_proxy_username_option().set(priority, address.proxy_username);
     config.get_proxy_password_option().set(priority, NO_PASSWORD);
-    auto & parallel = config.get_max_parallel_downloads_option();
-    if (parallel.get_priority() <= Option::Priority::DEFAULT) {
-        parallel.set(priority, PARALLEL_DOWNLOADS);
-    }
+    set_unless_chosen(config.get_max_parallel_downloads_option(), PARALLEL_DOWNLOADS);
+    set_unless_chosen(config.get_timeout_option(), TIMEOUT);
 }
 
 }  // namespace

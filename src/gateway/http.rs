@@ -23,7 +23,7 @@ use crate::failure::{Failure, Kind};
 const CHUNK: usize = 256 * 1024;
 
 /// How long it may take to pass over what comes before the wanted part of a blob. A client that hears
-/// nothing gives up, for dnf5 after 30 seconds, and would do so each time that it asks for this part.
+/// nothing gives up when its timeout is over, and would do so each time that it asks for this part.
 /// Nothing is lost by the whole: a registry is asked for nothing else.
 const PASSES_OVER: Duration = Duration::from_secs(5);
 
