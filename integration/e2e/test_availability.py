@@ -6,7 +6,7 @@ import pytest
 
 from conftest import CACHE, REPOS, insecure
 from harness.commands import run
-from harness.lines import normal, pretty
+from harness.lines import apart, normal, pretty, without
 from harness.registry import Registry
 from harness.repository import Repository, build
 from harness.sides import OverHttp, OverOci, World
@@ -23,9 +23,8 @@ COMMANDS = [
 ]
 
 # How the transport has failed differs: a web server takes no connection, and our service answers
-# that a registry takes none. How many bytes of that answer there were is in the bar.
-TRANSPORT = re.compile(r">>> (Curl error|Status code)")
-LINE = re.compile(r"(?:>>> )?repository (\S+) oci://\S+: .*connection refused; check the network")
+# that a registry takes none.
+TRANSPORT = re.compile(r">>> (Curl error|Status code).*\n")
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +53,7 @@ def repositories(sides, tmp_path_factory):
 
 
 def told(stays, goes, cached, options):
-    """What the commands print; and for each, which repositories our own lines are about."""
+    """What happens; and of each command, our own lines."""
     world = World(stays, CACHE, REPOS)
     world.add("stays")
     world.add("goes", url=goes.url, **options)
@@ -66,18 +65,13 @@ def told(stays, goes, cached, options):
         results = [run("dnf5", *command, code=None) for command in COMMANDS]
     finally:
         goes.up()
-    return [same(result, stays, goes) for result in results], [LINE.findall(result.output) for result in results]
+    return [same(result, stays, goes) for result in results], [apart(result.output)[1] for result in results]
 
 
 def same(result, stays, goes):
     """What must be the same in the output of one command."""
-    lines = [line for line in result.output.splitlines()
-             if not TRANSPORT.match(line) and not LINE.match(line)]
-    text = "\n".join(lines).replace(goes.where, "GOES").replace(goes.url, "GOES")
-    lines, bars = normal(text, stays.url)
-    # Our own lines have bars, which end at once.
-    bars = [bar for bar in bars if bar.split()[0] != "dnf5-oci"]
-    return pretty(result.arguments[1:], result.code, lines, bars)
+    theirs, _ = apart(TRANSPORT.sub("", result.output))
+    return pretty(result.arguments[1:], result.code, *normal(without(theirs, goes.url, "GOES"), stays.url))
 
 
 @pytest.mark.parametrize("cached", [False, True], ids=["no-cache", "stale-cache"])
@@ -85,7 +79,20 @@ def same(result, stays, goes):
 def test_one_of_two_is_down(sides, repositories, cached, skip):
     options = {"skip_if_unavailable": skip}
     expected, _ = told(*sides["http"], cached, options)
-    found, lines = told(*sides["oci"], cached, options)
+    found, ours = told(*sides["oci"], cached, options)
     assert found == expected
-    # Where dnf5 meets it, there is one line, wherever dnf5 prints it.
-    assert lines == [["goes"]] * 4 + [[]]
+    assert ours[-1] == [], "a command that needs no repository"
+    for lines in ours[:-1]:
+        assert len(lines) == 1, lines
+        assert lines[0].startswith("repository goes oci://")
+        assert "connection refused; check the network" in lines[0]
+
+
+@pytest.mark.parametrize("reference", ["oci://acme/rpms", "oci://localhost:5000/acme/$unset/", "oci://"])
+def test_a_reference_that_is_none(dnf, service, reference):
+    dnf.add("tools", reference)
+    line = f'repository tools: invalid reference "{reference}"'
+    dnf("repoquery", code=1).has(line)
+    assert dnf("--setopt=tools.skip_if_unavailable=1", "repoquery").output.count(line) == 1
+    for command in (["list", "--installed"], ["repo", "list"]):
+        dnf(*command, code=None).has_not("invalid reference")

@@ -7,15 +7,40 @@ VARIES = [
     (r"(\d+|\?\?\?)% \|.*", "BAR"),
     (r"[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9:]{5,8}( UTC)?", "TIME"),
     (r"(Begin time|End time|Begin rpmdb|End rpmdb|Last updated|Updated|Transaction ID) *: .*", r"\1"),
+    # The name of a cache directory has a hash of the URL.
+    (r"(/var/cache/libdnf5/[^/ ]+)-[0-9a-f]{16}/", r"\1-HASH/"),
+    # What curl was connected to.
+    (r" \(IP: [^)]*\)", ""),
     (r"Removed \d+ files, \d+ directories.*", "Removed"),
 ]
 
 
-def normal(text, url):
-    """The lines, and the progress bars apart: downloads end in any order."""
+# The service's own lines: dnf5 prints them with bars of their own while it runs, and bare at its end.
+BAR = re.compile(r" dnf5-oci +(\d+|\?\?\?)% \|")
+OURS = re.compile(r"(?:>>> )?(repository \S+ oci://\S+: .*|dnf5-oci.*)")
+
+
+def apart(text):
+    """What dnf5 prints by itself, and our own lines."""
+    theirs, ours = [], []
+    for line in text.splitlines():
+        if found := OURS.fullmatch(line):
+            ours.append(found[1])
+        elif not BAR.match(line):
+            theirs.append(line)
+    return "\n".join(theirs), ours
+
+
+def without(text, url, name="URL"):
+    """With a name in place of a repository's URL."""
     # dnf5 itself fetches from an address of ours, which libdnf5 also prints for locations: it would
     # leave out URLs of a scheme that it does not know.
-    text = text.replace(url.replace("oci://", "http://oci.localhost/"), "URL").replace(url, "URL")
+    return text.replace(url.replace("oci://", "http://oci.localhost/"), name).replace(url, name)
+
+
+def normal(text, url):
+    """The lines, and the progress bars apart: downloads end in any order."""
+    text = without(text, url)
     for pattern, replacement in VARIES:
         text = re.sub(pattern, replacement, text)
     lines = [line.rstrip() for line in text.splitlines()]
