@@ -10,6 +10,7 @@ import os
 import pytest
 
 from conftest import CACHE, REPOS
+from harness.commands import run
 from harness.repository import Repository, build
 from harness.sides import OverHttp, OverOci, World
 
@@ -118,11 +119,12 @@ def nobody_is_there(world, _change):
     world.add(metadata_expire=0)
     world.dnf("repoquery")
     world.age(LONG)
+    run("rpm", "-i", build("one"))
     world.side.down()
     try:
-        for command in (["list", "--installed", "no-such"], ["repo", "list"], ["repo", "list", "--all"],
-                        ["history", "list"], ["-y", "remove", "no-such"], ["clean", "packages"],
-                        ["-C", "repoquery"]):
+        for command in (["list", "--installed", "one"], ["repo", "list"], ["repo", "list", "--all"],
+                        ["-y", "remove", "one"], ["-y", "remove", "one"], ["history", "list"],
+                        ["clean", "packages"], ["-C", "repoquery"]):
             world.dnf(*command).has_not("refused").has_not("Status code")
             assert world.side.asked() == []
     finally:
