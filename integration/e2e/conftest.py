@@ -9,6 +9,8 @@ import pytest
 from harness.commands import run, until
 from harness.registry import Registry
 from harness.repository import Repository
+from harness.service import Service
+from harness.web import Web
 
 CACHE = Path("/var/cache/libdnf5")
 REPOS = Path("/etc/yum.repos.d")
@@ -53,6 +55,22 @@ def registry(tmp_path_factory):
     """A registry without TLS and users."""
     running = Registry(tmp_path_factory.mktemp("registry"), 5000).start()
     insecure(running.address)
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def web(tmp_path_factory):
+    """A plain web server."""
+    running = Web(tmp_path_factory.mktemp("web") / "served").start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory):
+    """The service on the bus, with a log of what dnf5 asks it for."""
+    running = Service(tmp_path_factory.mktemp("service") / "log").start()
     yield running
     running.stop()
 

@@ -9,16 +9,12 @@ from conftest import insecure
 from harness.commands import run
 from harness.registry import Registry
 from harness.repository import Repository, build
-from harness.web import Web
 
 
-@pytest.fixture(scope="module")
-def web(tmp_path_factory):
-    """A web server, with the package web-one in the repository "web"."""
-    web = Web(tmp_path_factory.mktemp("web") / "served")
+@pytest.fixture(scope="module", autouse=True)
+def on_the_web(web):
+    """The repository "web", with the package web-one."""
     Repository(web.directory / "web").add(build("web-one")).add(build("both")).describe()
-    yield web
-    web.stop()
 
 
 @pytest.fixture(scope="module")

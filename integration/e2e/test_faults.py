@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import insecure
+from conftest import insecure, plugin_option
 from harness.commands import processes, run, until
 from harness.relay import Relay
 from harness.registry import Registry
@@ -147,9 +147,11 @@ def test_two_at_once(dnf, registry, slow):
     dnf.is_whole("tools")
 
 
-def test_a_large_package_takes_little_memory(dnf, registry):
+@pytest.mark.parametrize("fetch", ["eager", "on-demand"])
+def test_a_large_package_takes_little_memory(dnf, registry, fetch):
+    plugin_option("fetch = eager", f"fetch = {fetch}")
     large(dnf, registry, registry.port, size=300 * MEGABYTE)
-    dnf("-y", "install", "--downloadonly", "large").has("Already downloaded")
+    dnf("-y", "install", "--downloadonly", "large").has("Complete!")
     status = Path(f"/proc/{processes(*SERVICE)[0]}/status").read_text()
     peak = int(next(line for line in status.splitlines() if "VmHWM" in line).split()[1])
     assert peak < 40 * 1024, f"{peak} kB"

@@ -11,11 +11,24 @@ import pytest
 from harness.commands import run
 from harness.repository import build
 
-pytestmark = pytest.mark.usefixtures("eager")
+
+# Where the service keeps layers that it has unpacked.
+LAYERS = Path("/var/cache/dnf5-oci")
+
+# On demand it is dnf5 that compares what it gets with the metadata.
+DNF5_SAYS = "checksum doesn't match"
+
+
+@pytest.fixture(params=["eager", "on-demand"], autouse=True)
+def fetch(request):
+    """When content is fetched."""
+    if request.param == "eager":
+        request.getfixturevalue("eager")
+    return request.param
 
 
 @pytest.fixture
-def good(dnf, registry):
+def good(dnf, registry, fetch):
     """A repository that is cached already."""
     repository = dnf.repository().add(build("one")).describe()
     repository.push(dnf.reference(registry))
@@ -40,38 +53,51 @@ def link(name, target):
     return member
 
 
-def refused(dnf, *texts):
-    """The hostile metadata are refused with one line, and the cached ones go on."""
-    before = dnf.cached("tools")
-    result = dnf("--refresh", "repoquery").has("one-0:1-1.noarch")
-    for text in ("repository tools oci://", *texts):
-        result.has(text)
-    after = [name for name in dnf.cached("tools") if name != "attrs/expired"]
-    assert after == before
-    dnf.is_whole("tools")
+@pytest.fixture
+def refused(dnf, fetch):
+    """Checks that the hostile metadata are refused, with a line that has these texts, and that the
+    cached ones are still there. dnf5 goes on with them only where it does not know of the others."""
+    def check(*texts):
+        before = dnf.cached("tools")
+        result = dnf("--refresh", "repoquery", code=0 if fetch == "eager" else 1)
+        lines = [line for line in result.output.splitlines()
+                 if all(text in line for text in ["repository tools oci://", *texts])]
+        assert len(lines) == 1, result
+        assert [name for name in dnf.cached("tools") if name != "attrs/expired"] == before
+        dnf.is_whole("tools")
+        dnf("-C", "repoquery").has("one-0:1-1.noarch")
+        assert not list(LAYERS.rglob(".staged-*")), "nothing half is kept of a layer"
+    return check
 
 
-def test_a_name_that_leads_outside(dnf, registry, good):
+def packages(dnf):
+    """The packages in the cache. An empty file is what dnf5 writes to."""
+    top = dnf.cache("tools")
+    return [name for name in dnf.cached("tools")
+            if name.startswith("packages/") and (top / name).stat().st_size]
+
+
+def test_a_name_that_leads_outside(dnf, registry, good, refused):
     hostile = archive(dnf.tmp_path / "x", (tarfile.TarInfo("repodata/../../../etc/escaped"), b"x"))
     good.push_with_archive(dnf.reference(registry), hostile)
-    refused(dnf, '"repodata/../../../etc/escaped", which is not a safe name')
+    refused('"repodata/../../../etc/escaped", which is not a safe name')
     assert not Path("/etc/escaped").exists()
     assert not list(Path("/var/cache").rglob("escaped"))
 
 
-def test_a_symlink(dnf, registry, good):
+def test_a_symlink(dnf, registry, good, refused):
     hostile = archive(dnf.tmp_path / "x", (link("repodata/repomd.xml", "/etc/passwd"), b""))
     good.push_with_archive(dnf.reference(registry), hostile)
-    refused(dnf, '"repodata/repomd.xml", which is neither a regular file')
+    refused('"repodata/repomd.xml", which is neither a regular file')
 
 
-def test_a_file_elsewhere(dnf, registry, good):
+def test_a_file_elsewhere(dnf, registry, good, refused, fetch):
     hostile = archive(dnf.tmp_path / "x", (tarfile.TarInfo("packages/one-1-1.noarch.rpm"), b"x"))
     good.push_with_archive(dnf.reference(registry), hostile)
-    refused(dnf, '"packages/one-1-1.noarch.rpm"')
+    refused('"packages/one-1-1.noarch.rpm"' if fetch == "eager" else 'has no "repodata/repomd.xml"')
 
 
-def test_an_expansion_of_10_gigabytes(dnf, registry, good):
+def test_an_expansion_of_10_gigabytes(dnf, registry, good, refused):
     member = tarfile.TarInfo("repodata/primary.xml")
     member.size = 10 << 30
     target = dnf.tmp_path / "x"
@@ -82,25 +108,32 @@ def test_an_expansion_of_10_gigabytes(dnf, registry, good):
         for _ in range(64):
             file.write(block)
     good.push_with_archive(dnf.reference(registry), target)
-    refused(dnf, '"repodata/primary.xml", which is larger than')
+    refused('"repodata/primary.xml", which is larger than')
 
 
-def test_metadata_that_do_not_fit_repomd(dnf, registry, good):
+def test_metadata_that_do_not_fit_repomd(dnf, registry, good, refused, fetch):
     primary = next((good.directory / "repodata").glob("*primary*"))
     primary.write_bytes(primary.read_bytes()[:-1] + b"x")
     good.push(dnf.reference(registry))
-    refused(dnf, "where repomd.xml says", primary.name)
+    if fetch == "eager":
+        refused("where repomd.xml says", primary.name)
+    else:
+        # dnf5 has that repomd.xml already, and so no reason to look at the others.
+        dnf("--refresh", "repoquery").has("one-0:1-1.noarch")
+        dnf("clean", "all")
+        dnf("repoquery", code=1).has(DNF5_SAYS).has(primary.name)
+        assert not [name for name in dnf.cached("tools") if name.startswith("repodata/")]
 
 
-def test_repomd_that_leads_outside(dnf, registry, good):
+def test_repomd_that_leads_outside(dnf, registry, good, refused):
     repomd = good.directory / "repodata/repomd.xml"
     text = repomd.read_text().replace('href="repodata/', 'href="repodata/../', 1)
     repomd.write_text(text)
     good.push(dnf.reference(registry))
-    refused(dnf, "which is not a file in repodata/")
+    refused("which is not a file in repodata/")
 
 
-def test_a_package_changed_under_its_title(dnf, registry, good):
+def test_a_package_changed_under_its_title(dnf, registry, good, fetch):
     package = good.directory / "one-1-1.noarch.rpm"
     package.write_bytes(package.read_bytes()[:-1] + b"x")
     good.push(dnf.reference(registry))
@@ -108,28 +141,36 @@ def test_a_package_changed_under_its_title(dnf, registry, good):
     dnf("clean", "all")
     dnf("repoquery")
     registry.clear()
-    result = dnf("-y", "install", "--downloadonly", "one", code=1)
-    result.has("one-1-1.noarch.rpm").has("where its metadata say").has("repository tools oci://")
-    assert registry.blobs() == [], "it is seen by its digest, before a byte of it is fetched"
-    assert not [name for name in dnf.cached("tools") if name.startswith("packages/")]
+    result = dnf("-y", "install", "--downloadonly", "one", code=1).has("one-1-1.noarch.rpm")
+    if fetch == "eager":
+        result.has("where its metadata say").has("repository tools oci://")
+        assert registry.blobs() == [], "it is seen by its digest, before a byte of it is fetched"
+    else:
+        result.has(DNF5_SAYS)
+    assert packages(dnf) == []
 
 
-def test_a_package_changed_after_its_metadata_were_cached(dnf, registry, good):
+def test_a_package_changed_after_its_metadata_were_cached(dnf, registry, good, fetch):
     right = (good.directory / "one-1-1.noarch.rpm").read_bytes()
     (good.directory / "one-1-1.noarch.rpm").write_bytes(right[:-1] + b"x")
     good.push(dnf.reference(registry))
-    dnf("--refresh", "-y", "install", "--downloadonly", "one")
-    assert (dnf.cache("tools") / "packages/one-1-1.noarch.rpm").read_bytes() == right
+    if fetch == "eager":
+        dnf("--refresh", "-y", "install", "--downloadonly", "one")
+        assert (dnf.cache("tools") / "packages/one-1-1.noarch.rpm").read_bytes() == right
+    else:
+        dnf("--refresh", "-y", "install", "--downloadonly", "one", code=1).has(DNF5_SAYS)
+        assert packages(dnf) == []
 
 
-def test_a_package_changed_inside_its_directory(dnf, registry):
+def test_a_package_changed_inside_its_directory(dnf, registry, fetch):
     repository = dnf.repository().add(build("one"), "Packages").describe()
     package = repository.directory / "Packages/one-1-1.noarch.rpm"
     package.write_bytes(package.read_bytes()[:-1] + b"x")
     repository.push(dnf.reference(registry))
     dnf.add("tools", f"oci://{dnf.reference(registry)}")
-    dnf("-y", "install", "--downloadonly", "one", code=1).has("where its metadata say")
-    assert not [name for name in dnf.cached("tools") if name.startswith("packages/")]
+    says = "where its metadata say" if fetch == "eager" else DNF5_SAYS
+    dnf("-y", "install", "--downloadonly", "one", code=1).has(says)
+    assert packages(dnf) == []
     dnf.is_whole("tools")
 
 
@@ -145,6 +186,6 @@ def test_a_blob_that_the_registry_has_changed(dnf, registry):
     blob.write_bytes(content)
     dnf.add("tools", f"oci://{dnf.reference(registry)}")
     dnf("-y", "install", "--downloadonly", "one", code=1).has(f"sha256:{digest} was sent as sha256:")
-    assert not [name for name in dnf.cached("tools") if name.startswith("packages/")]
+    assert packages(dnf) == []
     dnf.is_whole("tools")
     subprocess.run(["rm", blob], check=True)

@@ -4,19 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.commands import processes, run, until
+from harness.commands import processes, run
 from harness.repository import build
+from harness.service import SERVE, end_services
 
 pytestmark = pytest.mark.usefixtures("eager")
-
-SERVE = ("dnf5-oci", "serve")
-
-
-def end_services():
-    for process in processes(*SERVE):
-        run("kill", process)
-    until(lambda: not processes(*SERVE), "the service has ended")
-
 
 @pytest.mark.parametrize("backend", ["system", "private"])
 def test_install(dnf, registry, installed, backend):

@@ -10,7 +10,6 @@ import pytest
 from harness.artifact import Artifact
 from harness.commands import run
 from harness.repository import Repository, build
-from harness.web import Web
 
 NAMES = [
     "Packages/plain.rpm",
@@ -28,13 +27,6 @@ NAMES = [
     "Packages/" + "l" * 200 + ".rpm",
     "top level.rpm",
 ]
-
-
-@pytest.fixture(scope="module")
-def web(tmp_path_factory):
-    web = Web(tmp_path_factory.mktemp("web") / "served")
-    yield web
-    web.stop()
 
 
 def content_of(repository):

@@ -122,3 +122,11 @@ def test_nobody_else_reaches_the_socket(dnf, registry, tools):
     assert socket.stat().st_mode & 0o077 == 0
     # A run that has ended is not served any more.
     run("curl", "-sS", f"--proxy=socks5h://1.0:-@localhost{socket}", "http://dnf5-oci.alt/", code=97)
+
+
+def test_what_suits_a_registry_is_set_unless_the_user_has_set_it(dnf, tools):
+    configured = dnf("--dump-repo-config=tools", "repo", "list")
+    configured.has("max_parallel_downloads = 10").has("timeout = 3600")
+    dnf.add("tools", "oci://localhost/x", timeout=20, max_parallel_downloads=2)
+    configured = dnf("--dump-repo-config=tools", "repo", "list")
+    configured.has("max_parallel_downloads = 2").has("timeout = 20")

@@ -4,7 +4,6 @@ The same repository is served by nginx and pushed to the registry. Each case run
 with either, from the same state, and what dnf5 prints must be the same, but for speeds and times.
 """
 
-import re
 import shutil
 from pathlib import Path
 
@@ -12,8 +11,8 @@ import pytest
 
 from conftest import CACHE, REPOS
 from harness.commands import run
+from harness.lines import normal, pretty
 from harness.repository import Repository, build
-from harness.web import Web
 
 # What dnf5 remembers of packages and groups.
 STATE = Path("/usr/lib/sysimage/libdnf5")
@@ -77,33 +76,25 @@ CASES = {
 
 
 @pytest.fixture(scope="module")
-def nginx(tmp_path_factory):
-    """A plain web server."""
-    web = Web(tmp_path_factory.mktemp("http") / "served")
-    yield web
-    web.stop()
-
-
-@pytest.fixture(scope="module")
-def urls(nginx, registry):
+def urls(web, registry):
     """One repository at two addresses."""
-    repository = Repository(nginx.directory / "repository")
+    repository = Repository(web.directory / "repository")
     for package in (
         build("app", "1"), build("app", "2"), build("needs", tags="Requires: needed"),
         build("needed"), build("odd+name"), build("tilde", "1~rc1^git"),
     ):
         repository.add(package, "Packages")
     repository.add(source_package(), "Packages")
-    comps = nginx.directory.parent / "comps.xml"
+    comps = web.directory.parent / "comps.xml"
     comps.write_text(COMPS)
     repository.describe("-g", comps)
-    advisory = nginx.directory.parent / "updateinfo.xml"
+    advisory = web.directory.parent / "updateinfo.xml"
     advisory.write_text(ADVISORY)
     run("modifyrepo_c", advisory, repository.directory / "repodata")
     reference = f"{registry.address}/acme/same"
     repository.push(f"{reference}:dirs")
     repository.push_files(f"{reference}:files")
-    return {"http": f"{nginx.url}/repository", "dirs": f"oci://{reference}:dirs",
+    return {"http": f"{web.url}/repository", "dirs": f"oci://{reference}:dirs",
             "files": f"oci://{reference}:files"}
 
 
@@ -117,22 +108,6 @@ def source_package():
     run("rpmbuild", "-bs", "--quiet", "--define", f"_topdir {top}", "--define", f"_srcrpmdir {top}",
         spec)
     return next(top.glob("*.src.rpm"))
-
-
-def normal(text, url):
-    """Without what differs from run to run."""
-    # dnf5 itself fetches from an address of ours, which libdnf5 also prints for locations: it would
-    # leave out URLs of a scheme that it does not know.
-    text = text.replace(url.replace("oci://", "http://dnf5-oci.alt/"), "URL")
-    text = text.replace(url, "URL")
-    text = re.sub(r"(\d+|\?\?\?)% \|.*", "BAR", text)
-    text = re.sub(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9:]{5,8}( UTC)?", "TIME", text)
-    text = re.sub(r"(Begin time|End time|Begin rpmdb|End rpmdb|Last updated|Updated|Transaction ID) *: .*", r"\1", text)
-    text = re.sub(r"Removed \d+ files, \d+ directories.*", "Removed", text)
-    lines = [line.rstrip() for line in text.splitlines()]
-    # Downloads end in any order.
-    bars = sorted(re.sub(r"^\[ *\d+/\d+\]", "[]", line) for line in lines if line.endswith("BAR"))
-    return [line for line in lines if not line.endswith("BAR")], bars
 
 
 def world(url, present, commands, directory):
@@ -167,10 +142,5 @@ def test_same(urls, tmp_path, case, layout):
     expected = world(urls["http"], present, commands, tmp_path / "here")
     found = world(urls[layout], present, commands, tmp_path / "here")
     for want, have in zip(expected[0], found[0]):
-        assert pretty(have) == pretty(want)
+        assert pretty(*have) == pretty(*want)
     assert found[1:] == expected[1:]
-
-
-def pretty(seen):
-    command, code, lines, bars = seen
-    return "\n".join([f"$ dnf5 {' '.join(command)}", *lines, *bars, f"(exit code {code})"])

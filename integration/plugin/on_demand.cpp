@@ -14,12 +14,24 @@ namespace {
 // dnf5's own three are made for mirrors that must be spared. Here it is waiting that takes the time.
 constexpr std::uint32_t PARALLEL_DOWNLOADS{10};
 
+// In seconds. A package inside a large layer comes when all of that has been read, with silence before it;
+// that a registry sends nothing is noticed by the service, much earlier.
+constexpr std::int32_t TIMEOUT{3600};
+
 // The service wants none, but without one libcurl does not send the name.
 constexpr const char * NO_PASSWORD{"-"};
 
 constexpr const char * NO_PROXY{
     "dnf5-oci cannot be reached: it is a proxy to dnf5, and no_proxy=* forbids all of them; unset that, or set "
     "fetch = eager in oci.conf"};
+
+/// Sets what the user has not set.
+template <typename Option, typename Value>
+void set_unless_chosen(Option & option, const Value & value) {
+    if (option.get_priority() <= libdnf5::Option::Priority::DEFAULT) {
+        option.set(libdnf5::Option::Priority::RUNTIME, value);
+    }
+}
 
 
 /// Has the service serve every address of a repository that is a reference. The others are reached
@@ -41,10 +53,8 @@ void serve(Backend & service, repo::Repo & repository) {
     config.get_proxy_option().set(priority, address.proxy);
     config.get_proxy_username_option().set(priority, address.proxy_username);
     config.get_proxy_password_option().set(priority, NO_PASSWORD);
-    auto & parallel = config.get_max_parallel_downloads_option();
-    if (parallel.get_priority() <= Option::Priority::DEFAULT) {
-        parallel.set(priority, PARALLEL_DOWNLOADS);
-    }
+    set_unless_chosen(config.get_max_parallel_downloads_option(), PARALLEL_DOWNLOADS);
+    set_unless_chosen(config.get_timeout_option(), TIMEOUT);
 }
 
 
@@ -85,10 +95,13 @@ void show_failures(Base & base, Backend & service) {
 }
 
 
-void print_failures(Backend & service) {
+void print_failures(Backend & service) try {
     for (const auto & line : service.take_failures()) {
         std::cerr << line << std::endl;
     }
+} catch (const sdbus::Error & error) {
+    // The service has gone, and what it had to say with it.
+    std::cerr << line_of(error) << std::endl;
 }
 
 }  // namespace dnf5_oci

@@ -7,7 +7,7 @@ use crate::artifact::{self, archive};
 use crate::credentials;
 use crate::failure::{Failure, Kind, one_line};
 use crate::reference::Reference;
-use crate::registry::{self, Source};
+use crate::registry::{self, INCOMPLETE, Source};
 use crate::{cache, policy, repodata};
 
 /// Why an operation failed.
@@ -135,6 +135,7 @@ fn remedy(cause: &Cause, source: &Source) -> Option<String> {
     let special = match cause {
         Cause::Again(cause) => return remedy(cause, source),
         Cause::Registry(error) => error.remedy(),
+        Cause::NoSuchFile(_) => Some(INCOMPLETE),
         _ => None,
     };
     match (special, cause.kind()) {

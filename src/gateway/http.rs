@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::stream;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -16,11 +17,16 @@ use hyper::{Method, Request, Response, StatusCode};
 
 use super::Shelves;
 use super::run::{Failed, Shelf};
-use crate::backend::{Content, Error, Found};
+use crate::backend::{Content, Error, Found, View};
 use crate::failure::{Failure, Kind};
 
 /// What goes to the client at a time, in bytes.
 const CHUNK: usize = 256 * 1024;
+
+/// How long it may take to pass over what comes before the wanted part of a blob. A client that hears
+/// nothing gives up when its timeout is over, and would do so each time that it asks for this part.
+/// Nothing is lost by the whole: a registry is asked for nothing else.
+const PASSES_OVER: Duration = Duration::from_secs(5);
 
 type Body = UnsyncBoxBody<Bytes, io::Error>;
 type Answer = Response<Body>;
@@ -43,22 +49,28 @@ pub(super) async fn answer(
         }
         return Ok(empty(StatusCode::NOT_FOUND));
     };
+    let range = request.headers().get(RANGE);
+    tracing::debug!(location, method = %request.method(), ?range, "asked for");
     if let Some(failed) = shelf.failed(&location) {
         return Ok(refusal(&failed));
     }
-    tracing::debug!(location, method = %request.method(), "asked for");
-    Ok(match serve(&shelf, &location, &request).await {
-        Ok(answer) => answer,
-        Err(error) => refusal(&shelf.note(&location, status(error.kind()), error.to_string())),
-    })
+    let (kind, line) = match &shelf.view {
+        Ok(view) => match serve(&shelf, view, &location, &request).await {
+            Ok(answer) => return Ok(answer),
+            Err(error) => (error.kind(), error.to_string()),
+        },
+        Err(line) => (Kind::InvalidReference, line.clone()),
+    };
+    Ok(refusal(&shelf.note(&location, status(kind), line)))
 }
 
 async fn serve(
     shelf: &Arc<Shelf>,
+    view: &Arc<View>,
     location: &str,
     request: &Request<Incoming>,
 ) -> Result<Answer, Error> {
-    let found = shelf.view.find(location).await?;
+    let found = view.find(location).await?;
     let tag =
         format!("\"{}\"", found.tag.replace(|c: char| c == '"' || !c.is_ascii_graphic(), "_"));
     let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
@@ -69,21 +81,25 @@ async fn serve(
     if header(IF_RANGE).is_none_or(|wanted| wanted == tag) {
         part = header(RANGE).map_or(Part::Whole, |range| Part::parse(range, size));
     }
-    let (first, length) = match part {
-        Part::Whole => (0, size),
-        Part::Of(first, last) => (first, last - first + 1),
-        Part::Outside => {
-            let mut answer = empty(StatusCode::RANGE_NOT_SATISFIABLE);
-            set(&mut answer, CONTENT_RANGE, &format!("bytes */{size}"));
-            return Ok(answer);
-        }
-    };
+    if part == Part::Outside {
+        let mut answer = empty(StatusCode::RANGE_NOT_SATISFIABLE);
+        set(&mut answer, CONTENT_RANGE, &format!("bytes */{size}"));
+        return Ok(answer);
+    }
     let body = match *request.method() {
         Method::HEAD => Empty::new().map_err(|never| match never {}).boxed_unsync(),
-        _ => body(shelf, location, found, first, length).await?,
+        _ => {
+            let content;
+            (content, part) = open(view, location, found, part).await?;
+            let (shelf, view) = (Arc::clone(shelf), Arc::clone(view));
+            let location = location.to_owned();
+            let left = part.length(size);
+            let to_end = part.first() + left == size;
+            body(Sending { shelf, view, location, content, left, to_end })
+        }
     };
     let mut answer = with_tag(Response::new(body), &tag);
-    set(&mut answer, CONTENT_LENGTH, &length.to_string());
+    set(&mut answer, CONTENT_LENGTH, &part.length(size).to_string());
     set(&mut answer, CONTENT_TYPE, "application/octet-stream");
     if let Part::Of(first, last) = part {
         *answer.status_mut() = StatusCode::PARTIAL_CONTENT;
@@ -120,11 +136,26 @@ impl Part {
         };
         if first < size { Self::Of(first, last) } else { Self::Outside }
     }
+
+    /// Where it begins.
+    fn first(self) -> u64 {
+        if let Self::Of(first, _) = self { first } else { 0 }
+    }
+
+    /// How long it is, of a file of that size.
+    fn length(self, size: u64) -> u64 {
+        match self {
+            Self::Whole => size,
+            Self::Of(first, last) => last - first + 1,
+            Self::Outside => 0,
+        }
+    }
 }
 
 /// A stream of content that is being sent.
 struct Sending {
     shelf: Arc<Shelf>,
+    view: Arc<View>,
     location: String,
     content: Content,
     /// Bytes still to be sent.
@@ -133,22 +164,32 @@ struct Sending {
     to_end: bool,
 }
 
-async fn body(
-    shelf: &Arc<Shelf>,
+/// Opens what was found at the beginning of the part, or of the whole if it takes long to get there.
+async fn open(
+    view: &View,
     location: &str,
     found: Found,
-    first: u64,
-    length: u64,
-) -> Result<Body, Error> {
-    let to_end = first + length == found.size;
-    let content = shelf.view.read(found, first).await?;
-    let (shelf, location) = (Arc::clone(shelf), location.to_owned());
-    let sending = Sending { shelf, location, content, left: length, to_end };
+    part: Part,
+) -> Result<(Content, Part), Error> {
+    let reading = view.read(found, part.first());
+    if part.first() == 0 {
+        return Ok((reading.await?, part));
+    }
+    match tokio::time::timeout(PASSES_OVER, reading).await {
+        Ok(content) => Ok((content?, part)),
+        Err(_) => {
+            let found = view.find(location).await?;
+            Ok((view.read(found, 0).await?, Part::Whole))
+        }
+    }
+}
+
+fn body(sending: Sending) -> Body {
     let frames = stream::try_unfold(sending, |mut sending| async move {
         let chunk = sending.next().await.map_err(|error| sending.broken(error))?;
         Ok((!chunk.is_empty()).then_some((Frame::data(chunk), sending)))
     });
-    Ok(StreamBody::new(Box::pin(frames)).boxed_unsync())
+    StreamBody::new(Box::pin(frames)).boxed_unsync()
 }
 
 impl Sending {
@@ -174,7 +215,7 @@ impl Sending {
 
     /// Notes what broke the stream; the client sees that it ends early.
     fn broken(&self, error: io::Error) -> io::Error {
-        let error = self.shelf.view.broken(error);
+        let error = self.view.broken(error);
         self.shelf.note(&self.location, status(error.kind()), error.to_string());
         io::Error::other(error)
     }

@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::{fs, io};
 
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -41,6 +41,9 @@ use socks::Guest;
 
 /// How much the unpacked layers may take, in bytes, unless somebody says otherwise.
 const STORE_LIMIT: u64 = 4 << 30;
+
+/// What the name of a socket's directory begins with.
+const DIRECTORY: &str = "dnf5-oci-";
 
 /// The socket's name in its directory.
 const SOCKET: &str = "gateway";
@@ -164,17 +167,44 @@ fn bind(runtime: &[PathBuf]) -> Result<(TempDir, UnixListener), cache::Error> {
 
 fn bind_in(parent: &Path) -> io::Result<(TempDir, UnixListener)> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
+    sweep(parent);
     let directory = private_directory(parent)?;
-    let socket = directory.path().join(SOCKET);
-    let listener = UnixListener::bind(&socket)?;
-    fs::set_permissions(&socket, fs::Permissions::from_mode(0o600))?;
+    let listener = listen_at(&directory.path().join(SOCKET))?;
     Ok((directory, listener))
 }
 
 /// A fresh directory that nobody else may enter, so that nobody else reaches what is in it.
 fn private_directory(parent: &Path) -> io::Result<TempDir> {
     let private = fs::Permissions::from_mode(0o700);
-    tempfile::Builder::new().prefix("dnf5-oci-").permissions(private).tempdir_in(parent)
+    tempfile::Builder::new().prefix(DIRECTORY).permissions(private).tempdir_in(parent)
+}
+
+/// A socket that gets its name when somebody listens and only the user may connect: one by that name
+/// that takes no connection was left behind.
+fn listen_at(socket: &Path) -> io::Result<UnixListener> {
+    let unnamed = socket.with_extension("new");
+    let listener = UnixListener::bind(&unnamed)?;
+    fs::set_permissions(&unnamed, fs::Permissions::from_mode(0o600))?;
+    fs::rename(&unnamed, socket)?;
+    Ok(listener)
+}
+
+/// Removes the directories of gateways that were killed: nobody listens there any more.
+fn sweep(parent: &Path) {
+    let user = rustix::process::geteuid().as_raw();
+    let names = fs::read_dir(parent).into_iter().flatten().flatten();
+    for entry in names.filter(|entry| entry.file_name().to_string_lossy().starts_with(DIRECTORY)) {
+        // The parent may be /tmp, where others can make what looks like one.
+        let own = entry.metadata().is_ok_and(|found| found.is_dir() && found.uid() == user);
+        let socket = entry.path().join(SOCKET);
+        let left = || std::os::unix::net::UnixStream::connect(socket);
+        if own
+            && left().is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+            && let Err(error) = fs::remove_dir_all(entry.path())
+        {
+            tracing::debug!(%error, "the directory of a killed gateway stays");
+        }
+    }
 }
 
 /// The store, and its directory if that is a temporary one. Such a one is always fresh: what lies
@@ -232,4 +262,29 @@ async fn serve(stream: UnixStream, library: &Library) -> Result<(), String> {
         .serve_connection(TokioIo::new(stream), service)
         .await
         .map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_directory_of_a_killed_gateway_is_removed_and_others_are_not() {
+        let parent = tempfile::tempdir().expect("a temporary directory");
+        let directory = |name: &str| {
+            let path = parent.path().join(name);
+            fs::create_dir(&path).expect("made");
+            path
+        };
+        let bind = |path: &Path| std::os::unix::net::UnixListener::bind(path.join(SOCKET));
+        let (killed, other) = (directory("dnf5-oci-killed"), directory("other"));
+        for path in [&killed, &other] {
+            drop(bind(path).expect("bound"));
+        }
+        let (alive, starting) = (directory("dnf5-oci-alive"), directory("dnf5-oci-starting"));
+        let _listener = bind(&alive).expect("bound");
+        sweep(parent.path());
+        assert!(!killed.exists());
+        assert!([alive, starting, other].iter().all(|path| path.exists()));
+    }
 }

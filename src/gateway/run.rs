@@ -10,8 +10,9 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 
 use super::{Library, socks};
 use crate::backend::{Backend, View};
-use crate::reference::SCHEME;
-use crate::registry::Source;
+use crate::failure::one_line;
+use crate::reference::{Reference, SCHEME};
+use crate::registry::{Access, Source};
 use crate::store::Store;
 
 /// What stays as it is in the path of a URL.
@@ -53,7 +54,8 @@ pub(super) struct Shelf {
     prefix: String,
     /// Whether it is reached through a proxy of its own.
     pub(super) has_proxy: bool,
-    pub(super) view: View,
+    /// What is on it; or the line that says why nothing can be, for when something is asked for.
+    pub(super) view: Result<Arc<View>, String>,
     /// A line for the user, if something is asked for.
     warning: Mutex<Option<String>>,
     /// Lines for the user that nobody has fetched yet.
@@ -81,22 +83,35 @@ impl Run {
         Self { number, backend, store, socket, library, usernames, failures }
     }
 
-    /// Serves a repository. Nothing is asked for before dnf5 asks.
+    /// Serves a repository. Nothing is asked for before dnf5 asks, and nothing fails before: a
+    /// command that does not need the repository does not mind what is wrong with it.
     ///
     /// One with several references is opened with each of them, and has one user name: dnf5 knows
     /// one proxy for a repository. A reference that is opened again begins anew.
     ///
     /// `ignored` are options of its configuration that have no effect; the user is told when
     /// something is asked for.
-    pub fn open(&self, id: &str, source: &Source, ignored: &[String]) -> Address {
-        let name = format!("repository {id} {}", source.reference);
-        let warning = (!ignored.is_empty()).then(|| without_effect(&name, ignored));
+    pub fn open(&self, id: &str, reference: &str, access: Access, ignored: &[String]) -> Address {
+        let parsed = reference.parse::<Reference>();
+        let reference = parsed.as_ref().map_or_else(|_| reference.to_owned(), Reference::to_string);
+        let name = format!("repository {id} {reference}");
+        let baseurl = url(&reference, access.arch.as_deref());
+        let has_proxy = access.proxy.is_some();
+        let prefix = match &parsed {
+            Ok(_) => prefix(&reference, access.arch.as_deref()),
+            // All that is asked for meets what is wrong with the reference.
+            Err(_) => "/".to_owned(),
+        };
+        let view = parsed.map(|reference| {
+            let source = Source { reference, access };
+            Arc::new(self.backend.view(id.to_owned(), &source, Arc::clone(&self.store)))
+        });
         let shelf = Shelf {
+            warning: Mutex::new((!ignored.is_empty()).then(|| without_effect(&name, ignored))),
             name,
-            prefix: prefix(source),
-            has_proxy: source.access.proxy.is_some(),
-            warning: Mutex::new(warning),
-            view: self.backend.view(id.to_owned(), source, Arc::clone(&self.store)),
+            prefix,
+            has_proxy,
+            view: view.map_err(|error| format!("repository {id}: {}", one_line(&error))),
             failures: Arc::clone(&self.failures),
             failed: Mutex::default(),
         };
@@ -105,7 +120,9 @@ impl Run {
         let shelves = library.entry(proxy_username.clone()).or_default();
         shelves.retain(|other| other.prefix != shelf.prefix);
         shelves.push(Arc::new(shelf));
-        Address { baseurl: baseurl(source), proxy: proxy(&self.socket), proxy_username }
+        // What is wrong with one reference is not what another one's requests meet.
+        shelves.sort_by_key(|shelf| shelf.view.is_err());
+        Address { baseurl, proxy: proxy(&self.socket), proxy_username }
     }
 
     fn username(&self, id: &str) -> String {
@@ -174,7 +191,11 @@ fn without_effect(name: &str, ignored: &[String]) -> String {
 
 /// The baseurl that dnf5 has instead of a reference. DNF's cache directory is named after it.
 pub fn baseurl(source: &Source) -> String {
-    format!("http://{}{}", socks::HOST, prefix(source).trim_end_matches('/'))
+    url(&source.reference.to_string(), source.access.arch.as_deref())
+}
+
+fn url(reference: &str, arch: Option<&str>) -> String {
+    format!("http://{}{}", socks::HOST, prefix(reference, arch).trim_end_matches('/'))
 }
 
 /// The proxy that stands for a socket: libcurl takes the path of this host for the socket's.
@@ -185,11 +206,10 @@ fn proxy(socket: &Path) -> String {
 /// The path of a repository's URL: the reference, encoded, with slashes around it. An image index may
 /// lead to other metadata for another architecture: a foreign one is part of the path, so that caches
 /// do not mix. No reference goes on with a slash after its tag.
-fn prefix(source: &Source) -> String {
-    let text = source.reference.to_string();
-    let name = text.strip_prefix(SCHEME).unwrap_or(&text);
+fn prefix(reference: &str, arch: Option<&str>) -> String {
+    let name = reference.strip_prefix(SCHEME).unwrap_or(reference).trim_end_matches('/');
     let name = utf8_percent_encode(name, PATH);
-    match &source.access.arch {
+    match arch {
         Some(arch) => format!("/{name}/{}/", utf8_percent_encode(arch, PATH)),
         None => format!("/{name}/"),
     }
@@ -202,7 +222,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry::Access;
 
     #[test]
     fn urls_are_stable_and_plain() {
@@ -212,11 +231,10 @@ mod tests {
             ("oci://[::1]:5000/a:1", "/%5B::1%5D:5000/a:1/"),
             ("oci:///srv/my mirror:1", "//srv/my%20mirror:1/"),
         ] {
-            let reference = reference.parse().expect(reference);
-            let mut source = Source { reference, access: Access::default() };
-            assert_eq!(prefix(&source), expected);
-            source.access.arch = Some("arm64".to_owned());
-            assert_eq!(prefix(&source), format!("{expected}arm64/"));
+            let reference: Reference = reference.parse().expect(reference);
+            let reference = reference.to_string();
+            assert_eq!(prefix(&reference, None), expected);
+            assert_eq!(prefix(&reference, Some("arm64")), format!("{expected}arm64/"));
         }
         assert_eq!(proxy(Path::new("/run/a b/x")), "socks5h://localhost/run/a%20b/x");
     }

@@ -9,6 +9,9 @@ use containers_image_proxy::oci_spec::image::Digest;
 use super::classify;
 use crate::failure::{Failure, Kind};
 
+/// What to do where a reference leads to a repository that lacks something.
+pub const INCOMPLETE: &str = "have its owner push it again, with all its files";
+
 /// Why a request failed. Cheap to clone, for one process serves many requests and takes them all
 /// along when it fails.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -105,7 +108,7 @@ impl Error {
             Self::Refused { kind, message, .. } => classify::remedy(*kind, message),
             Self::Blocked(_) => Some("its entry there has blocked = true"),
             Self::Damaged(_) => Some("see containers-policy.json(5), containers-registries.d(5)"),
-            Self::Missing { .. } => Some("push the repository anew, with all that belongs to it"),
+            Self::Missing { .. } => Some(INCOMPLETE),
             _ => None,
         }
     }

@@ -28,7 +28,7 @@ use containers_image_proxy::oci_spec::image::{Descriptor, Digest, ImageManifest}
 
 pub use blob::Blob;
 pub use configuration::Configuration;
-pub use error::Error;
+pub use error::{Error, INCOMPLETE};
 pub use settings::Settings;
 pub use source::{Access, Certificates, Login, Source};
 

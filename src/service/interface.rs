@@ -185,13 +185,12 @@ impl Backend1 {
         let caller = Caller::new(connection, &header);
         self.admit(&caller).await?;
         let mut options = Options::new(options);
-        let source = source(&reference, options.access()?);
-        let source = source.map_err(|error| error.of_repository(&repo_id))?;
-        let ignored = options.ignored()?;
+        let (access, ignored) = (options.access()?, options.ignored()?);
         options.finish()?;
         let run = self.runs.of(caller, || self.instance.gateway.begin(), &self.jobs);
         let run = run.map_err(|error| Error::from(error).of_repository(&repo_id))?;
-        let Address { baseurl, proxy, proxy_username } = run.open(&repo_id, &source, &ignored);
+        let address = run.open(&repo_id, &reference, access, &ignored);
+        let Address { baseurl, proxy, proxy_username } = address;
         Ok((baseurl, proxy, proxy_username))
     }
 
@@ -203,6 +202,7 @@ impl Backend1 {
     ) -> Result<Vec<String>, Error> {
         let caller = Caller::new(connection, &header);
         self.admit(&caller).await?;
+        // One that has opened something has a run, unless it was another process that opened it.
         let run = self.runs.known(&caller).ok_or_else(|| {
             Error::cancelled("the dnf5-oci service that served this dnf5 has ended; run dnf5 again")
         })?;

@@ -10,12 +10,14 @@ class Relay:
 
     rate   bytes a second that it lets through to the client, over all connections
     stall  after so many bytes of one connection nothing more comes, but it stays open
+    cut    after so many bytes of one connection it is closed, this once
     """
 
-    def __init__(self, port, target, rate=None, stall=None):
+    def __init__(self, port, target, rate=None, stall=None, cut=None):
         self.target = target
         self.rate = rate
         self.stall = stall
+        self.cut = cut
         self.passed = 0
         self.lock = threading.Lock()
         self.server = socket.create_server(("127.0.0.1", port))
@@ -46,9 +48,13 @@ class Relay:
             while data := source.recv(16384):
                 if self.stall is not None and passed + len(data) > self.stall:
                     time.sleep(3600)
-                if self.rate:
+                if self.cut is not None and passed + len(data) > self.cut:
+                    self.cut = None
+                    break
+                # It may be changed at any time.
+                if rate := self.rate:
                     with self.lock:
-                        time.sleep(len(data) / self.rate)
+                        time.sleep(len(data) / rate)
                 sink.sendall(data)
                 passed += len(data)
                 self.passed += len(data)

@@ -1,12 +1,9 @@
-"""nginx, a plain web server."""
+"""nginx, a plain web server: what any other repository comes from."""
 
-import re
 import subprocess
 from pathlib import Path
 
 from .commands import run, until
-
-REQUEST = re.compile(r'"([A-Z]+) (\S*) HTTP/[0-9.]+" (\d+)')
 
 
 class Web:
@@ -20,15 +17,25 @@ class Web:
             path.chmod(0o755)
         self.url = f"http://localhost:{port}"
         self.log = self.directory.parent / "nginx.log"
-        conf = self.directory.parent / "nginx.conf"
-        conf.write_text(
-            f"daemon off; pid /tmp/nginx-{port}.pid; error_log stderr; events {{}}\n"
-            f"http {{ access_log {self.log}; server {{ listen 127.0.0.1:{port}; "
-            f"root {self.directory}; }} }}\n"
+        self.conf = self.directory.parent / "nginx.conf"
+        self.conf.write_text(
+            f"daemon off; pid {self.directory.parent}/nginx.pid; error_log stderr; events {{}}\n"
+            f"http {{ log_format asked '$request_method $status $uri'; access_log {self.log} asked;\n"
+            f"server {{ listen 127.0.0.1:{port}; root {self.directory}; }} }}\n"
         )
-        self.process = subprocess.Popen(["nginx", "-c", conf])
-        until(lambda: run("curl", "-s", self.url, code=None).code == 0, "nginx answers")
+        self.process = None
         self.seen = 0
+
+    def start(self):
+        self.process = subprocess.Popen(["nginx", "-c", self.conf])
+        until(lambda: run("curl", "-s", self.url, code=None).code == 0, "nginx answers")
+        return self
+
+    def stop(self):
+        if self.process:
+            self.process.terminate()
+            self.process.wait()
+            self.process = None
 
     def clear(self):
         """What was asked up to now does not count."""
@@ -36,9 +43,12 @@ class Web:
 
     def requests(self):
         """(method, path, status) of all requests."""
-        text = self.log.read_bytes()[self.seen :].decode(errors="replace")
-        return [(m, path, int(status)) for m, path, status in REQUEST.findall(text)]
+        lines = self.log.read_bytes()[self.seen :].decode(errors="replace").splitlines()
+        found = [line.split(" ", 2) for line in lines]
+        return [(method, path, int(status)) for method, status, path in found]
 
-    def stop(self):
-        self.process.terminate()
-        self.process.wait()
+    def asked(self, below):
+        """What was asked for below a directory, in order."""
+        prefix = f"/{below}/"
+        paths = [path for _, path, _ in self.requests()]
+        return [path.removeprefix(prefix) for path in paths if path.startswith(prefix)]

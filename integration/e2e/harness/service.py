@@ -1,0 +1,55 @@
+"""The service, started by hand so that its log can be read."""
+
+import os
+import re
+import subprocess
+
+from .commands import processes, run, until
+
+SERVE = ("dnf5-oci", "serve")
+NAME = "io.github.dnf5_oci"
+ASKED = re.compile(r'asked for location="((?:[^"\\]|\\.)*)"')
+
+
+def end_services():
+    """Ends those that the bus has started."""
+    for process in processes(*SERVE):
+        run("kill", process, code=None)
+    until(lambda: not processes(*SERVE), "the service has ended")
+
+
+class Service:
+    """The service on the system bus."""
+
+    def __init__(self, log, idle=600):
+        self.log = log
+        self.idle = idle
+        self.process = None
+        self.seen = 0
+
+    def start(self):
+        end_services()
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                ["dnf5-oci", "serve", "--idle", str(self.idle)],
+                stdout=log, stderr=log, env=os.environ | {"DNF5_OCI_LOG": "debug"},
+            )
+        until(self.answers, "the service is on the bus")
+        return self
+
+    def answers(self):
+        return run("busctl", "status", NAME, code=None).code == 0
+
+    def stop(self):
+        if self.process:
+            self.process.terminate()
+            self.process.wait()
+            self.process = None
+
+    def clear(self):
+        """What was asked up to now does not count."""
+        self.seen = len(self.log.read_text())
+
+    def asked(self):
+        """What dnf5 has asked for, in order."""
+        return ASKED.findall(self.log.read_text()[self.seen:])

@@ -1,0 +1,145 @@
+"""One repository at a web server and in a registry, and what dnf5 does with it at either.
+
+The same story is told twice, from the same state: what dnf5 prints, how it ends and what it asks
+for must be the same.
+"""
+
+import os
+import re
+import shutil
+import time
+from pathlib import Path
+
+from .commands import run
+from .lines import apart, normal, pretty
+
+# What dnf5 remembers of packages and groups.
+STATE = Path("/usr/lib/sysimage/libdnf5")
+
+
+class OverHttp:
+    """At a web server."""
+
+    has_service = False
+
+    def __init__(self, web, name):
+        self.web = web
+        self.directory = web.directory / name
+        self.url = f"{web.url}/{name}"
+
+    def publish(self, repository):
+        """Puts the repository there, in place of what was there."""
+        shutil.rmtree(self.directory, ignore_errors=True)
+        shutil.copytree(repository.directory, self.directory)
+
+    def clear(self):
+        self.web.clear()
+
+    def asked(self):
+        """What dnf5 has asked for since then, in any order."""
+        return sorted(self.web.asked(self.directory.name))
+
+    def down(self):
+        self.web.stop()
+
+    def up(self):
+        self.web.start()
+
+    def restart(self):
+        """Starts what dnf5 talks to anew."""
+        self.down()
+        self.up()
+
+
+class OverOci:
+    """In a registry, every file a layer or every directory one."""
+
+    has_service = True
+
+    def __init__(self, registry, service, name, layout):
+        self.registry = registry
+        self.service = service
+        self.layout = layout
+        self.reference = f"{registry.address}/acme/{name}:{layout}"
+        self.url = f"oci://{self.reference}"
+
+    def publish(self, repository):
+        push = repository.push_files if self.layout == "files" else repository.push
+        push(self.reference)
+
+    def clear(self):
+        self.service.clear()
+        self.registry.clear()
+
+    def asked(self):
+        """As above; and the registry is asked, for what the tag leads to at least, just where dnf5
+        asks us for anything."""
+        asked = sorted(self.service.asked())
+        requests = self.registry.requests()
+        assert bool(requests) == bool(self.registry.manifests()), requests
+        if self.registry.process:
+            assert bool(requests) == bool(asked), f"{asked}, but {requests}"
+        return asked
+
+    def down(self):
+        self.registry.stop()
+
+    def up(self):
+        self.registry.start()
+
+    def restart(self):
+        self.service.stop()
+        self.service.start()
+
+
+class World:
+    """A machine that has never seen the repository; what happens on it is told."""
+
+    def __init__(self, side, cache, repos):
+        self.side = side
+        self.cache = cache
+        self.repos = repos
+        self.told = []
+        for stale in (cache, repos, STATE):
+            shutil.rmtree(stale, ignore_errors=True)
+            stale.mkdir(parents=True)
+
+    def add(self, repo_id="tools", url=None, **options):
+        """Writes a .repo file."""
+        lines = [f"[{repo_id}]", f"name={repo_id}", f"baseurl={url or self.side.url}"]
+        lines += [f"{key}={value}" for key, value in options.items()]
+        file = self.repos / f"{repo_id}.repo"
+        file.write_text("\n".join(lines) + "\n")
+        # Metadata older than the file are expired, which no story is about unless it says so.
+        os.utime(file, (0, 0))
+
+    def dnf(self, *arguments, ours=(), **options):
+        """Runs dnf5 and tells what it prints by itself and what it asks for.
+
+        ours  expressions that fit the lines of our own service, which a web server has none of
+        """
+        self.side.clear()
+        result = run("dnf5", *arguments, code=None, **options)
+        theirs, found = apart(result.output)
+        expected = ours if self.side.has_service else ()
+        assert len(found) == len(expected) and all(map(re.search, expected, found)), result
+        self.tell(pretty(arguments, result.code, *normal(theirs, self.side.url)))
+        self.tell("asked for: " + ", ".join(self.side.asked()))
+        return result
+
+    def age(self, seconds):
+        """Makes all that is cached so old."""
+        then = time.time() - seconds
+        for path in self.cache.rglob("*"):
+            os.utime(path, (then, then))
+
+    def tell_cache(self):
+        """Tells which files are cached, but for dnf5's solv files."""
+        names = (path.relative_to(self.cache).parts for path in self.cache.rglob("*") if path.is_file())
+        self.tell("cached: " + ", ".join(sorted("/".join(name[1:]) for name in names if "solv" not in name)))
+
+    def tell(self, text):
+        self.told.append(text)
+
+    def __str__(self):
+        return "\n".join(self.told)

@@ -1,0 +1,98 @@
+"""A repository that cannot be had: dnf5 ends or goes on as with any other, and says why, once."""
+
+import re
+
+import pytest
+
+from conftest import CACHE, REPOS, insecure
+from harness.commands import run
+from harness.lines import apart, normal, pretty, without
+from harness.registry import Registry
+from harness.repository import Repository, build
+from harness.sides import OverHttp, OverOci, World
+from harness.web import Web
+
+LONG = 10_000 * 3600
+
+COMMANDS = [
+    ["repoquery"],
+    ["-y", "install", "--downloadonly", "one"],
+    ["-y", "install", "--downloadonly", "two"],
+    ["makecache"],
+    ["list", "--installed", "no-such"],
+]
+
+# How the transport has failed differs: a web server takes no connection, and our service answers
+# that a registry takes none.
+TRANSPORT = re.compile(r">>> (Curl error|Status code).*\n")
+
+
+@pytest.fixture(scope="module")
+def sides(web, registry, service, tmp_path_factory):
+    """For each kind, a repository that stays there and one that does not."""
+    own_web = Web(tmp_path_factory.mktemp("own-web") / "served", 8081).start()
+    own_registry = Registry(tmp_path_factory.mktemp("own-registry"), 5020).start()
+    insecure(own_registry.address)
+    yield {
+        "http": (OverHttp(web, "stays"), OverHttp(own_web, "goes")),
+        "oci": (OverOci(registry, service, "stays", "dirs"),
+                OverOci(own_registry, service, "goes", "dirs")),
+    }
+    own_web.stop()
+    own_registry.stop()
+
+
+@pytest.fixture(scope="module")
+def repositories(sides, tmp_path_factory):
+    top = tmp_path_factory.mktemp("repositories")
+    one = Repository(top / "one").add(build("one")).describe()
+    two = Repository(top / "two").add(build("two")).describe()
+    for stays, goes in sides.values():
+        stays.publish(one)
+        goes.publish(two)
+
+
+def told(stays, goes, cached, options):
+    """What happens; and of each command, our own lines."""
+    world = World(stays, CACHE, REPOS)
+    world.add("stays")
+    world.add("goes", url=goes.url, **options)
+    if cached:
+        world.dnf("repoquery").has("two-0:1-1")
+        world.age(LONG)
+    goes.down()
+    try:
+        results = [run("dnf5", *command, code=None) for command in COMMANDS]
+    finally:
+        goes.up()
+    return [same(result, stays, goes) for result in results], [apart(result.output)[1] for result in results]
+
+
+def same(result, stays, goes):
+    """What must be the same in the output of one command."""
+    theirs, _ = apart(TRANSPORT.sub("", result.output))
+    return pretty(result.arguments[1:], result.code, *normal(without(theirs, goes.url, "GOES"), stays.url))
+
+
+@pytest.mark.parametrize("cached", [False, True], ids=["no-cache", "stale-cache"])
+@pytest.mark.parametrize("skip", [0, 1])
+def test_one_of_two_is_down(sides, repositories, cached, skip):
+    options = {"skip_if_unavailable": skip}
+    expected, _ = told(*sides["http"], cached, options)
+    found, ours = told(*sides["oci"], cached, options)
+    assert found == expected
+    assert ours[-1] == [], "a command that needs no repository"
+    for lines in ours[:-1]:
+        assert len(lines) == 1, lines
+        assert lines[0].startswith("repository goes oci://")
+        assert "connection refused; check the network" in lines[0]
+
+
+@pytest.mark.parametrize("reference", ["oci://acme/rpms", "oci://localhost:5000/acme/$unset/", "oci://"])
+def test_a_reference_that_is_none(dnf, service, reference):
+    dnf.add("tools", reference)
+    line = f'repository tools: invalid reference "{reference}"'
+    dnf("repoquery", code=1).has(line)
+    assert dnf("--setopt=tools.skip_if_unavailable=1", "repoquery").output.count(line) == 1
+    for command in (["list", "--installed"], ["repo", "list"]):
+        dnf(*command, code=None).has_not("invalid reference")

@@ -1,0 +1,70 @@
+"""Packages that cannot be had, after dnf5 has decided to install them."""
+
+import json
+
+import pytest
+
+from harness.commands import run
+from harness.repository import build
+
+DOWNLOAD = ("-y", "install", "--downloadonly", "one", "two")
+ONE = "one-1-1.noarch.rpm"
+TITLE = "org.opencontainers.image.title"
+
+
+@pytest.fixture(params=["flat", "directory", "files", "blobs"])
+def blob(dnf, registry, request):
+    """A repository of that layout whose metadata are cached; and where the registry has the blob that
+    a package is in."""
+    below = "" if request.param == "flat" else "Packages"
+    # A layer of another test, were it the same, would have been unpacked already.
+    one, two = (build(name, content=dnf.name) for name in ("one", "two"))
+    repository = dnf.repository().add(one, below).add(two, below).describe()
+    reference = dnf.reference(registry)
+    dnf.add("tools", f"oci://{reference}")
+    package = repository.directory / below / ONE
+    if request.param == "files":
+        repository.push_files(reference)
+    elif request.param == "blobs":
+        repository.push(reference, "repodata")
+        for file in package.parent.iterdir():
+            run("oras", "blob", "push", "--plain-http", reference.rsplit(":", 1)[0], file)
+    else:
+        repository.push(reference)
+    dnf("makecache")
+    manifest = json.loads(run("oras", "manifest", "fetch", "--plain-http", reference).output)
+    layers = {layer["annotations"][TITLE]: layer["digest"] for layer in manifest["layers"]}
+    digest = layers.get("Packages") or "sha256:" + run("sha256sum", package).output.split()[0]
+    algorithm, value = digest.split(":")
+    directory = registry.directory / "data/docker/registry/v2/blobs" / algorithm
+    return directory / value[:2] / value / "data"
+
+
+@pytest.mark.parametrize("change", ["lost", "changed"])
+def test_a_blob_that_the_registry_has_lost_or_changed(dnf, registry, blob, change, request):
+    listed = "blobs" not in request.node.name
+    content = blob.read_bytes()
+    if change == "lost":
+        blob.unlink()
+    else:
+        blob.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    registry.clear()
+    try:
+        result = dnf(*DOWNLOAD, code=1).has("Failed to download packages")
+    finally:
+        blob.write_bytes(content)
+    [line] = [line for line in result.output.splitlines() if "repository tools oci://" in line]
+    if change == "lost" and listed:
+        assert f"the registry does not have sha256:{blob.parent.name}" in line, result
+    # A blob that no manifest lists may never have been pushed.
+    unlisted = change == "lost" and not listed
+    assert ("the package was never pushed" if unlisted else "owner") in line, result
+    digest = f"sha256:{blob.parent.name}"
+    asked = [path for _, path, _ in registry.requests() if path.endswith(digest)]
+    assert len(asked) == 1, "librepo tries four times, the registry is asked once"
+    top = dnf.cache("tools")
+    half = [name for name in dnf.cached("tools")
+            if name == f"packages/{ONE}" and (top / name).stat().st_size]
+    assert half == []
+    # The next run finds it right again.
+    dnf(*DOWNLOAD).has("Complete!")

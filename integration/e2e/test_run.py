@@ -1,0 +1,147 @@
+"""One run of dnf5: what it sees, how long it is served, and how it is interrupted."""
+
+import os
+import re
+import signal
+from pathlib import Path
+
+import pexpect
+import pytest
+
+from conftest import CACHE
+from harness.commands import processes, run, until
+from harness.repository import build
+from harness.service import SERVE, end_services
+
+ACTIVATION = Path("/usr/share/dbus-1/system-services/io.github.dnf5_oci.service")
+QUESTION = r"Is this ok \[y/N\]: "
+
+
+def start(*arguments):
+    """dnf5 on a terminal."""
+    return pexpect.spawn("dnf5", list(arguments), encoding="utf-8", timeout=60, dimensions=(50, 200))
+
+
+def rest(running):
+    """All that it still prints; it has ended then."""
+    running.expect(pexpect.EOF)
+    running.close()
+    return running.before
+
+
+@pytest.fixture
+def pushed(dnf, registry):
+    """A repository with one package."""
+    repository = dnf.repository().add(build("one")).describe()
+    repository.push(dnf.reference(registry))
+    dnf.add("tools", f"oci://{dnf.reference(registry)}")
+    registry.clear()
+    return repository
+
+
+@pytest.fixture(params=["system", "private"])
+def backend(request, dnf):
+    dnf.backend(request.param)
+    return request.param
+
+
+@pytest.fixture
+def impatient():
+    """The service that the bus starts ends after a second without work."""
+    usual = ACTIVATION.read_text()
+    end_services()
+    ACTIVATION.write_text(re.sub(r"(Exec=.* serve)\n", r"\1 --idle 1\n", usual))
+    run("busctl", "call", "org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus",
+        "ReloadConfig")
+    yield
+    ACTIVATION.write_text(usual)
+    run("busctl", "call", "org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus",
+        "ReloadConfig")
+
+
+def blob(repository, name):
+    """The digest of a package, which is that of its layer."""
+    return "sha256:" + run("sha256sum", repository.directory / name).output.split()[0]
+
+
+def test_the_question_comes_before_the_packages(dnf, registry, pushed, backend, installed):
+    package = blob(pushed, "one-1-1.noarch.rpm")
+    running = start("install", "one")
+    running.expect(QUESTION)
+    assert package not in registry.blobs()
+    running.sendline("n")
+    assert "Operation aborted by the user." in rest(running)
+    assert running.exitstatus == 1
+    assert package not in registry.blobs()
+    installed.append("one")
+    running = start("install", "one")
+    running.expect(QUESTION)
+    running.sendline("y")
+    assert "Complete!" in rest(running)
+    assert registry.blobs().count(package) == 1
+    assert not list(CACHE.glob("*/packages/*.rpm")), "it is not kept once it is installed"
+
+
+def test_what_is_kept_is_not_fetched_again(dnf, registry, pushed, backend, installed):
+    package = blob(pushed, "one-1-1.noarch.rpm")
+    dnf("-y", "install", "--downloadonly", "one").has("Complete!")
+    assert registry.blobs().count(package) == 1
+    installed.append("one")
+    dnf("-y", "--setopt=keepcache=1", "install", "one").has("Already downloaded")
+    dnf("-y", "reinstall", "one").has("Already downloaded")
+    assert registry.blobs().count(package) == 1
+
+
+def test_a_run_sees_one_manifest_though_the_tag_moves(dnf, registry, pushed, backend, installed):
+    running = start("install", "one")
+    running.expect(QUESTION)
+    # The tag leads to a repository that has no such package.
+    dnf.repository("other").add(build("two")).describe().push(dnf.reference(registry))
+    dnf("--refresh", "repoquery").has("two-0:1-1").has_not("one-0:1-1")
+    registry.clear()
+    installed.append("one")
+    running.sendline("y")
+    assert "Complete!" in rest(running)
+    assert Path("/usr/share/one/file").read_text() == "one 1\n"
+    assert registry.manifests() == []
+
+
+def test_two_runs_at_once_fetch_a_layer_once(dnf, registry, pushed):
+    both = [start(f"--setopt=cachedir={CACHE}/{name}", "repoquery") for name in ("one", "other")]
+    for running in both:
+        assert "one-0:1-1.noarch" in rest(running)
+    assert len(registry.blobs()) == 1
+
+
+def test_the_service_stays_for_a_user_who_thinks(dnf, pushed, impatient, installed):
+    running = start("install", "one")
+    running.expect(QUESTION)
+    serving = processes(*SERVE)
+    assert len(serving) == 1
+    with pytest.raises(pexpect.TIMEOUT):
+        running.expect(pexpect.EOF, timeout=3)
+    # It is still the one that the bus knows.
+    dnf("repoquery")
+    assert processes(*SERVE) == serving
+    installed.append("one")
+    running.sendline("y")
+    assert "Complete!" in rest(running)
+    until(lambda: not processes(*SERVE), "the service has ended")
+    assert not processes("skopeo", "experimental-image-proxy")
+    assert not list(Path("/run/dnf5-oci").glob("dnf5-oci-*")), "and its socket is gone"
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "told-to-stop"])
+def test_the_service_ends_while_the_user_thinks(dnf, pushed, backend, how):
+    running = start("install", "--downloadonly", "one")
+    running.expect(QUESTION)
+    [process] = [process for process in processes(*SERVE)
+                 if backend == "system" or process in processes("dnf5-oci", "--fd")]
+    os.kill(process, how)
+    running.sendline("y")
+    output = rest(running)
+    assert running.exitstatus == 1, output
+    lines = [line for line in output.splitlines() if "dnf5-oci service" in line]
+    assert len(lines) == 1 and "run dnf5 again" in lines[0], output
+    assert not any(path.stat().st_size for path in CACHE.glob("*/packages/*"))
+    dnf("-y", "install", "--downloadonly", "one").has("Complete!")

@@ -1,0 +1,84 @@
+"""Of the metadata, only the types that dnf5 asks for are fetched."""
+
+import re
+
+import pytest
+
+from conftest import CACHE, REPOS
+from harness.commands import run
+from harness.repository import Repository, build
+from harness.sides import OverHttp, OverOci, World
+
+COMPS = """<?xml version="1.0" encoding="UTF-8"?>
+<comps><group><id>tools</id><name>Tools</name><description>Tools</description>
+<default>true</default><uservisible>true</uservisible>
+<packagelist><packagereq type="mandatory">app</packagereq></packagelist></group></comps>
+"""
+
+ADVISORY = """<?xml version="1.0" encoding="UTF-8"?>
+<updates><update from="test" status="stable" type="security" version="1"><id>TEST-1</id>
+<title>A fix</title><issued date="2026-01-01 00:00:00"/><severity>Important</severity>
+<description>It was broken.</description><pkglist><collection short="t"><name>t</name>
+<package name="app" version="2" release="1" epoch="0" arch="noarch"><filename>app-2-1.noarch.rpm
+</filename></package></collection></pkglist></update></updates>
+"""
+
+# What dnf5 fetches unless it is told otherwise.
+USUAL = ["comps", "updateinfo"]
+
+# The types that a command wants besides primary, and the command.
+COMMANDS = {
+    "repoquery": (USUAL, ["repoquery"]),
+    "provides": (USUAL + ["filelists"], ["provides", "/usr/share/app/file"]),
+    "list-files": (USUAL + ["filelists"], ["repoquery", "--list", "app"]),
+    "changelogs": (USUAL + ["other"], ["repoquery", "--changelogs", "app"]),
+    "group-install": (USUAL, ["-y", "group", "install", "--downloadonly", "tools"]),
+    "advisory": (USUAL, ["advisory", "list", "--available"]),
+    "none": ([], ["--setopt=optional_metadata_types=", "makecache"]),
+    "filelists": (["filelists"], ["--setopt=optional_metadata_types=,filelists", "makecache"]),
+    "comps": (["comps"], ["--setopt=optional_metadata_types=,comps", "makecache"]),
+    "updateinfo": (["updateinfo"], ["--setopt=optional_metadata_types=,updateinfo", "makecache"]),
+    "all": (USUAL + ["filelists", "other"],
+            ["--setopt=optional_metadata_types=filelists,comps,updateinfo,other", "makecache"]),
+}
+
+# A checksum comes before the type.
+FILE = re.compile(r"repodata/[0-9a-f]+-(\w+)\.xml\.\w+")
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory):
+    top = tmp_path_factory.mktemp("types")
+    repository = Repository(top / "repository").add(build("app", "1")).add(build("app", "2"))
+    for name, text in (("comps.xml", COMPS), ("updateinfo.xml", ADVISORY)):
+        (top / name).write_text(text)
+    repository.describe("-g", top / "comps.xml")
+    run("modifyrepo_c", top / "updateinfo.xml", repository.directory / "repodata")
+    return repository
+
+
+@pytest.fixture(scope="module")
+def sides(web, registry, service, repository):
+    both = OverHttp(web, "types"), OverOci(registry, service, "types", "files")
+    for side in both:
+        side.publish(repository)
+    return both
+
+
+@pytest.mark.parametrize("case", COMMANDS)
+def test_types(sides, registry, repository, case):
+    types, command = COMMANDS[case]
+    texts = []
+    for side in sides:
+        world = World(side, CACHE, REPOS)
+        world.add()
+        world.dnf(*command)
+        world.tell_cache()
+        texts.append(str(world))
+    assert texts[1] == texts[0]
+    asked = side.asked()
+    found = [match[1] for match in map(FILE.fullmatch, asked) if match]
+    assert sorted(found) == sorted([*types, "primary"])
+    digests = ["sha256:" + run("sha256sum", repository.directory / name).output.split()[0]
+               for name in asked]
+    assert sorted(registry.blobs()) == sorted(digests), "each is a layer, and fetched once"
