@@ -18,6 +18,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::configuration::Configuration;
 use super::process::{Body, Process};
 use super::{Error, Manifest, Settings, Source};
+use crate::failure::{Failure, Kind};
 
 /// How long closing an image may take; it is no request to the registry.
 const CLOSE: Duration = Duration::from_secs(5);
@@ -96,14 +97,23 @@ impl Pool {
     ) -> Result<(Arc<Process>, Body), Error> {
         let line = self.line(source);
         let _turn = line.turns.acquire().await;
-        let connection = match line.take(source) {
-            Some(used) => used,
-            None => Connection::start(&self.settings, source).await?,
-        };
-        let process = Arc::clone(&connection.process);
-        let body = process.blob(&connection.image, digest, self.settings.stall).await;
-        line.put(connection);
-        Ok((process, body?))
+        if let Some(used) = line.take(source) {
+            match used.body(digest, &self.settings).await {
+                // The registry takes the token that came with the image no more. skopeo asks for
+                // another only when it believes the token to be older than a minute at least.
+                Err(error) if error.kind() == Kind::Unauthorized => {
+                    tracing::info!(%digest, %error, "opening the image again");
+                }
+                body => {
+                    line.put(used);
+                    return body;
+                }
+            }
+        }
+        let fresh = Connection::start(&self.settings, source).await?;
+        let body = fresh.body(digest, &self.settings).await;
+        line.put(fresh);
+        body
     }
 
     fn line(self: &Arc<Self>, source: &Source) -> Arc<Line> {
@@ -202,6 +212,16 @@ impl Connection {
         let old = std::mem::replace(&mut self.image, Arc::new(image));
         self.process.close(&old, CLOSE).await?;
         self.process.manifest(&self.image, limit).await
+    }
+
+    /// Has the process send a blob of the image.
+    async fn body(
+        &self,
+        digest: &Digest,
+        settings: &Settings,
+    ) -> Result<(Arc<Process>, Body), Error> {
+        let body = self.process.blob(&self.image, digest, settings.stall).await?;
+        Ok((Arc::clone(&self.process), body))
     }
 
     fn is_usable(&self, source: &Source) -> bool {
