@@ -8,6 +8,7 @@
 //! | [`checksum`] | checksums and digests |
 //! | [`reference`] | `oci://` references |
 //! | [`credentials`] | which auth file holds for a registry |
+//! | [`registries`] | which entry of registries.conf holds, and the places that it leads to |
 //! | [`registry`] | manifests and blobs, through a pool of skopeo processes |
 //! | [`artifact`] | how a repository is laid out in an OCI artifact, and its tar layers |
 //! | [`repodata`] | repomd.xml and its checksums |
@@ -29,6 +30,7 @@ pub mod doctor;
 pub mod failure;
 pub mod gateway;
 pub mod reference;
+pub mod registries;
 pub mod registry;
 pub mod repodata;
 pub mod service;

@@ -4,11 +4,11 @@
 use std::env;
 use std::path::PathBuf;
 
-use super::registries::{self, Entry};
-use super::{Part, Step, Verdict, credentials, policy, without_transport};
+use super::{Part, Step, Verdict, credentials, policy};
 use crate::backend::Error;
 use crate::failure::{Failure, Kind};
 use crate::reference::Reference;
+use crate::registries::{Entry, Registries, Unreadable};
 use crate::registry::{self, Manifest, Source};
 
 /// Where certificates for single hosts are, below the user's home and for all: the first that has a
@@ -30,8 +30,10 @@ pub(super) fn steps(
     version: Option<String>,
     manifest: &Result<Manifest, registry::Error>,
 ) -> Vec<Step> {
-    let entry = match source.reference {
-        Reference::Registry(_) => registries::entry(&without_transport(&source.reference)),
+    let entry = match &source.reference {
+        Reference::Registry(registry) => {
+            Registries::read().map(|all| all.entry(&registry.name()).cloned())
+        }
         Reference::Layout(_) => Ok(None),
     };
     let forbidden =
@@ -52,7 +54,7 @@ pub(super) fn steps(
 fn registries_step(
     request: &Request,
     source: &Source,
-    entry: Result<Option<Entry>, registries::Unreadable>,
+    entry: Result<Option<Entry>, Unreadable>,
 ) -> Step {
     match (entry, &source.reference) {
         (Ok(Some(entry)), _) => request.step(Part::Registries, &entry.to_string()),
