@@ -5,7 +5,7 @@
 //! error where was looked. No secret is ever taken out of a file here.
 //!
 //! The order: an explicit setting (alone, if given), [`SYSTEM_AUTH_FILE`], then what podman reads
-//! for this user.
+//! for this user: in a login session, where this process has no part in one, and in its environment.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -17,7 +17,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer};
 
-use crate::reference::{Reference, RegistryReference};
+use crate::reference::Reference;
+use crate::registries::Registries;
 use crate::registry::Access;
 
 /// The auth file of the whole system. It is read where it has an entry for the repository; podman's
@@ -60,16 +61,39 @@ fn has_content<'de, D: Deserializer<'de>>(text: D) -> Result<bool, D::Error> {
     Ok(text.is_some_and(|text| !text.is_empty()))
 }
 
-/// What `file` has for `reference`, if it can be read and has anything.
-pub fn entry(file: &Path, reference: &Reference) -> Option<Entry> {
-    let Reference::Registry(registry) = reference else {
-        return None;
-    };
+/// The repositories, as host and path, for which credentials are looked for: those of the places
+/// that registries.conf makes of a reference.
+pub fn names(reference: &Reference) -> Vec<String> {
+    match reference {
+        Reference::Registry(registry) => Registries::read()
+            .map_or_else(|_| vec![registry.name()], |registries| registries.places(registry)),
+        Reference::Layout(_) => Vec::new(),
+    }
+}
+
+/// The host of a repository, as credentials are filed under.
+pub fn host(name: &str) -> &str {
+    name.split('/').next().unwrap_or(name)
+}
+
+/// The file that is to be read instead of those that skopeo finds by itself: the first of `system`
+/// and that of the user's session with anything for one of the repositories that `reference` leads
+/// to.
+pub fn chosen(system: &Path, reference: &Reference) -> Option<PathBuf> {
+    let files = std::iter::once(system.to_owned()).chain(session_file(|name| env::var_os(name)));
+    let mut there = files.filter(|file| file.exists()).peekable();
+    there.peek()?;
+    let names = names(reference);
+    there.find(|file| names.iter().any(|name| entry(file, name).is_some()))
+}
+
+/// What `file` has for a repository, if it can be read and has anything.
+fn entry(file: &Path, name: &str) -> Option<Entry> {
     let content = fs::read(file).ok()?;
     let covers = if file.file_name() == Some(OsStr::new(".dockercfg")) {
-        serde_json::from_slice(&content).map(|auths| covers_host(&auths, registry.host()))
+        serde_json::from_slice(&content).map(|auths| covers_host(&auths, host(name)))
     } else {
-        serde_json::from_slice(&content).map(|file: AuthFile| file.covers(registry))
+        serde_json::from_slice(&content).map(|file: AuthFile| file.covers(name))
     };
     match covers {
         Ok(covers) => covers.then_some(Entry::Credentials),
@@ -82,15 +106,16 @@ pub fn search_order(access: &Access) -> Vec<PathBuf> {
     match &access.auth_file {
         Some(file) => vec![file.clone()],
         None => {
-            let podman = podman_files(|name| env::var_os(name));
-            std::iter::once(PathBuf::from(SYSTEM_AUTH_FILE)).chain(podman).collect()
+            let variable = |name: &str| env::var_os(name);
+            let system = std::iter::once(PathBuf::from(SYSTEM_AUTH_FILE));
+            system.chain(session_file(variable)).chain(podman_files(variable)).collect()
         }
     }
 }
 
-/// The file that ends the search for `reference`, if any does, and what it has.
-pub fn in_effect(access: &Access, reference: &Reference) -> Option<(PathBuf, Entry)> {
-    let found = |file: PathBuf| entry(&file, reference).map(|entry| (file, entry));
+/// The file that ends the search for a repository, if any does, and what it has.
+pub fn in_effect(access: &Access, name: &str) -> Option<(PathBuf, Entry)> {
+    let found = |file: PathBuf| entry(&file, name).map(|entry| (file, entry));
     search_order(access).into_iter().find_map(found)
 }
 
@@ -104,6 +129,16 @@ pub fn exposure(file: &Path) -> Option<String> {
 /// The user's home, found as skopeo finds it: a service of systemd has no `$HOME`.
 pub fn home() -> PathBuf {
     env::home_dir().unwrap_or_default()
+}
+
+/// What podman reads and writes in a login session of the user this process runs as. There it goes
+/// by a variable that a service does not have.
+fn session_file(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    let is_told = ["REGISTRY_AUTH_FILE", "XDG_RUNTIME_DIR"]
+        .iter()
+        .any(|name| variable(name).is_some_and(|value| !value.is_empty()));
+    let uid = rustix::process::getuid().as_raw();
+    (!is_told).then(|| PathBuf::from(format!("/run/user/{uid}/containers/auth.json")))
 }
 
 /// What podman reads for the user this process runs as, given its environment.
@@ -133,18 +168,16 @@ fn podman_files(variable: impl Fn(&str) -> Option<OsString>) -> Vec<PathBuf> {
 impl AuthFile {
     /// Whether podman would find credentials here. Helpers are filed under the host alone, and come
     /// first; of the entries the closest counts, be it empty.
-    fn covers(&self, registry: &RegistryReference) -> bool {
-        let host = registry.host();
+    fn covers(&self, name: &str) -> bool {
+        let host = host(name);
         if self.cred_helpers.as_ref().is_some_and(|helpers| helpers.contains_key(host)) {
             return true;
         }
         let Some(auths) = &self.auths else {
             return false;
         };
-        let name = registry.name();
-        let mut above = std::iter::successors(Some(name.as_str()), |name| {
-            name.rsplit_once('/').map(|(above, _)| above)
-        });
+        let mut above =
+            std::iter::successors(Some(name), |name| name.rsplit_once('/').map(|(above, _)| above));
         match above.find_map(|name| auths.get(name)) {
             Some(closest) => closest.is_given,
             None => covers_host(auths, host),
@@ -175,64 +208,64 @@ fn usual(host: &str) -> &str {
 mod tests {
     use super::*;
 
-    fn found(name: &str, content: &str, reference: &str) -> Option<Entry> {
+    fn found(name: &str, content: &str, repository: &str) -> Option<Entry> {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let file = directory.path().join(name);
         fs::write(&file, content).expect("written");
-        entry(&file, &reference.parse().expect("valid"))
+        entry(&file, repository)
     }
 
-    fn covered(content: &str, reference: &str) -> bool {
-        found("auth.json", content, reference) == Some(Entry::Credentials)
+    fn covered(content: &str, repository: &str) -> bool {
+        found("auth.json", content, repository) == Some(Entry::Credentials)
     }
 
     #[test]
     fn entries_hold_for_what_is_below_them() {
         let scoped = r#"{"auths": {"quay.io/acme": {"auth": "c2VjcmV0"}}}"#;
-        assert!(covered(scoped, "oci://quay.io/acme/rpms:1"));
-        assert!(covered(scoped, "oci://quay.io/acme:1"));
-        assert!(!covered(scoped, "oci://quay.io/other/rpms"));
-        assert!(!covered(scoped, "oci://quay.io/acme-two/rpms"));
+        assert!(covered(scoped, "quay.io/acme/rpms"));
+        assert!(covered(scoped, "quay.io/acme"));
+        assert!(!covered(scoped, "quay.io/other/rpms"));
+        assert!(!covered(scoped, "quay.io/acme-two/rpms"));
         let host = r#"{"auths": {"localhost:5000": {"auth": "c2VjcmV0"}}}"#;
-        assert!(covered(host, "oci://localhost:5000/a/b"));
-        assert!(!covered(host, "oci://localhost:5001/a/b"));
+        assert!(covered(host, "localhost:5000/a/b"));
+        assert!(!covered(host, "localhost:5001/a/b"));
     }
 
     #[test]
     fn the_closest_entry_counts_and_empty_ones_hold_nothing() {
         let content = r#"{"auths": {"h.io/a": {}, "h.io": {"auth": "c2VjcmV0"}}}"#;
-        assert!(!covered(content, "oci://h.io/a/rpms"));
-        assert!(covered(content, "oci://h.io/b/rpms"));
-        assert!(!covered(r#"{"auths": {"h.io": {"auth": ""}}}"#, "oci://h.io/a"));
-        assert!(!covered(r#"{"auths": {"h.io": {"auth": null}}}"#, "oci://h.io/a"));
+        assert!(!covered(content, "h.io/a/rpms"));
+        assert!(covered(content, "h.io/b/rpms"));
+        assert!(!covered(r#"{"auths": {"h.io": {"auth": ""}}}"#, "h.io/a"));
+        assert!(!covered(r#"{"auths": {"h.io": {"auth": null}}}"#, "h.io/a"));
     }
 
     #[test]
     fn helpers_and_urls_are_entries() {
-        assert!(covered(r#"{"credHelpers": {"quay.io": "pass"}}"#, "oci://quay.io/acme/rpms"));
+        assert!(covered(r#"{"credHelpers": {"quay.io": "pass"}}"#, "quay.io/acme/rpms"));
         let url = r#"{"auths": {"https://quay.io/v1/": {"auth": "c2VjcmV0"}}}"#;
-        assert!(covered(url, "oci://quay.io/acme/rpms"));
+        assert!(covered(url, "quay.io/acme/rpms"));
         let docker = r#"{"auths": {"https://index.docker.io/v1/": {"auth": "c2VjcmV0"}}}"#;
-        assert!(covered(docker, "oci://docker.io/acme/rpms"));
+        assert!(covered(docker, "docker.io/acme/rpms"));
     }
 
     #[test]
     fn the_oldest_form_has_hosts_alone() {
-        let old = |key: &str, reference: &str| {
+        let old = |key: &str, repository: &str| {
             let content = format!(r#"{{"{key}": {{"auth": "c2VjcmV0"}}}}"#);
-            found(".dockercfg", &content, reference) == Some(Entry::Credentials)
+            found(".dockercfg", &content, repository) == Some(Entry::Credentials)
         };
-        assert!(old("quay.io", "oci://quay.io/acme/rpms"));
-        assert!(old("https://quay.io/v1/", "oci://quay.io/acme/rpms"));
-        assert!(!old("quay.io/acme", "oci://quay.io/acme/rpms"));
+        assert!(old("quay.io", "quay.io/acme/rpms"));
+        assert!(old("https://quay.io/v1/", "quay.io/acme/rpms"));
+        assert!(!old("quay.io/acme", "quay.io/acme/rpms"));
     }
 
     #[test]
     fn what_cannot_be_understood_ends_the_search() {
-        let malformed = found("auth.json", "{\n\"auths\": []}", "oci://quay.io/acme/rpms");
+        let malformed = found("auth.json", "{\n\"auths\": []}", "quay.io/acme/rpms");
         assert_eq!(malformed, Some(Entry::Malformed { line: 2 }));
-        assert_eq!(found("auth.json", "{}", "oci://quay.io/acme/rpms"), None);
-        let missing = entry(Path::new("/nonexistent"), &"oci://quay.io/a".parse().expect("valid"));
+        assert_eq!(found("auth.json", "{}", "quay.io/acme/rpms"), None);
+        let missing = entry(Path::new("/nonexistent"), "quay.io/a");
         assert_eq!(missing, None);
     }
 
@@ -273,6 +306,16 @@ mod tests {
             environment(&[("REGISTRY_AUTH_FILE", "/only"), ("HOME", "/root")]),
             [PathBuf::from("/only")]
         );
+    }
+
+    #[test]
+    fn the_session_is_looked_for_by_who_has_no_part_in_one() {
+        let uid = rustix::process::getuid().as_raw();
+        let file = PathBuf::from(format!("/run/user/{uid}/containers/auth.json"));
+        assert_eq!(session_file(|_| None), Some(file));
+        let set = |wanted| session_file(move |name| (name == wanted).then(|| "/x".into()));
+        assert_eq!(set("XDG_RUNTIME_DIR"), None);
+        assert_eq!(set("REGISTRY_AUTH_FILE"), None);
     }
 
     #[test]

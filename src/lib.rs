@@ -7,8 +7,8 @@
 //! | [`failure`] | what kinds of failure there are, for every layer's error type |
 //! | [`checksum`] | checksums and digests |
 //! | [`reference`] | `oci://` references |
-//! | [`credentials`] | which auth file holds for a registry |
 //! | [`registries`] | which entry of registries.conf holds, and the places that it leads to |
+//! | [`credentials`] | which auth file holds for a registry |
 //! | [`registry`] | manifests and blobs, through a pool of skopeo processes |
 //! | [`artifact`] | how a repository is laid out in an OCI artifact, and its tar layers |
 //! | [`repodata`] | repomd.xml and its checksums |

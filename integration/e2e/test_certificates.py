@@ -1,5 +1,6 @@
 """TLS: certificates are looked for where podman looks."""
 
+import hashlib
 import os
 import shutil
 from pathlib import Path
@@ -10,7 +11,7 @@ from harness import podman
 from harness.commands import run
 from harness.registry import Certificate, Registry
 from harness.repository import Repository, build
-from harness.service import service
+from harness.service import call, service
 
 HOST = "registry.example"
 MUTUAL = f"{HOST}:5444"
@@ -114,6 +115,29 @@ def test_each_change_of_an_authority_holds_from_the_next_request_on(dnf, guarded
         assert same(dnf, guarded.reference) == ""
         shutil.rmtree(directory)
         assert UNKNOWN in same(dnf, guarded.reference)
+
+
+@pytest.mark.parametrize("place", PLACES, ids=str)
+def test_no_image_that_was_opened_before_a_change_is_used(dnf, guarded, tmp_path, place):
+    package = build("one")
+    digest = hashlib.sha256(package.read_bytes()).hexdigest()
+    reference, directory = f"oci://{guarded.reference}", dnf.tmp_path / "cache"
+
+    def fetch(code=0):
+        shutil.rmtree(directory / "packages", ignore_errors=True)
+        return call("FetchPackage", "sssssta{sv}", "tools", reference, directory, package.name,
+                    f"sha256:{digest}", package.stat().st_size, "0", code=code)
+
+    with service(tmp_path / "log"):
+        trusted = guarded.trust(place)
+        call("PrefetchRepodata", "sssa{sv}", "tools", reference, directory, "0")
+        fetch()
+        # The manifest is remembered, and so is the image.
+        guarded.registry.clear()
+        fetch()
+        assert guarded.registry.manifests() == []
+        shutil.rmtree(trusted)
+        fetch(code=1).has(UNKNOWN)
 
 
 def test_the_first_directory_for_the_host_counts(dnf, guarded):

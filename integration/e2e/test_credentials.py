@@ -1,6 +1,7 @@
 """Credentials are looked for where podman looks, and mean what they mean to podman."""
 
 import base64
+import hashlib
 import json
 import os
 import shutil
@@ -15,7 +16,7 @@ from harness.commands import processes, run, until
 from harness.registry import Certificate, Registry
 from harness.relay import Relay
 from harness.repository import Repository, build
-from harness.service import NAME, service
+from harness.service import call, service
 
 HOST = "registry.example"
 REFERENCE = f"{HOST}/acme/rpms:stable"
@@ -25,6 +26,7 @@ WRONG = ("user", "wrong-password")
 SYSTEM = Path("/etc/dnf5-oci/auth.json")
 REFUSED = "authentication required"
 USUAL = Path("/run/containers/0/auth.json")
+SESSION_OF_ROOT = Path("/run/user/0/containers/auth.json")
 PATH = {"PATH": os.environ["PATH"]}
 
 # Where podman looks, in order: as root without any variables, as systemd starts a service; and
@@ -64,7 +66,7 @@ def guarded(tmp_path_factory):
 def no_auth_files():
     """No auth file is left of another test."""
     yield
-    for path in [SYSTEM.parent, *(Path(file) for _, files in (BARE, SESSION) for file in files)]:
+    for path in [SYSTEM.parent, SESSION_OF_ROOT, *(Path(file) for _, files in (BARE, SESSION) for file in files)]:
         if path.is_dir():
             shutil.rmtree(path)
         else:
@@ -120,7 +122,9 @@ def test_none_has_an_entry(dnf, guarded):
         environment = PATH | variables
         assert REFUSED in same(dnf, env=environment)
         result = ask(dnf, REFERENCE, code=1, env=environment)
-        result.has(f'"podman login {HOST}"').has(", ".join([str(SYSTEM), *files]))
+        session = [] if variables else [SESSION_OF_ROOT]
+        result.has(f'"podman login {HOST}"')
+        result.has(f"looked for credentials in {', '.join(map(str, [SYSTEM, *session, *files]))}\n")
         assert result.output.count(REFUSED) == 1, result
 
 
@@ -163,8 +167,7 @@ def test_the_systems_own_file_without_an_entry_is_passed_over(dnf, guarded, othe
 
 def test_a_file_that_the_caller_names_is_the_only_one(guarded):
     def inspect(file, code=0):
-        return run("busctl", "call", NAME, "/io/github/dnf5_oci", f"{NAME}.Backend1", "Inspect",
-                   "sa{sv}", f"oci://{REFERENCE}", "1", "auth-file", "s", file, code=code)
+        return call("Inspect", "sa{sv}", f"oci://{REFERENCE}", "1", "auth-file", "s", file, code=code)
 
     write(SYSTEM, {HOST: entry(*WRONG)})
     write("/tmp/home/named.json", {HOST: entry(*RIGHT)})
@@ -194,6 +197,38 @@ def test_the_closest_entry_of_a_file_counts(dnf, guarded, auths, served):
     write(SYSTEM, auths)
     result = ask(dnf, REFERENCE, code=None)
     assert (result.code == 0) == served, result
+
+
+@pytest.mark.parametrize("entry_of_registries_conf", [
+    f'prefix = "elsewhere.example"\nlocation = "{HOST}"\n',
+    f'location = "elsewhere.example"\n[[registry.mirror]]\nlocation = "{HOST}"\n',
+], ids=["location", "mirror"])
+def test_who_is_asked_has_the_credentials(dnf, guarded, entry_of_registries_conf):
+    conf = CONTAINERS / "registries.conf.d" / "places.conf"
+    conf.parent.mkdir(exist_ok=True)
+    conf.write_text(f"[[registry]]\n{entry_of_registries_conf}")
+    reference = "elsewhere.example/acme/rpms:stable"
+    try:
+        write(USUAL, {"elsewhere.example": entry(*RIGHT)})
+        assert REFUSED in same(dnf, reference)
+        write(USUAL, {HOST: entry(*RIGHT)})
+        assert same(dnf, reference) == ""
+        USUAL.unlink()
+        write(SYSTEM, {HOST: entry(*RIGHT)})
+        ask(dnf, reference).has("one-0:1-1.noarch")
+        run("dnf5-oci", "doctor", f"oci://{reference}").has(f"{SYSTEM} has an entry for {HOST}")
+    finally:
+        conf.unlink()
+
+
+def test_the_advice_names_who_wants_credentials(dnf, guarded):
+    conf = CONTAINERS / "registries.conf.d" / "places.conf"
+    conf.parent.mkdir(exist_ok=True)
+    conf.write_text(f'[[registry]]\nprefix = "elsewhere.example"\nlocation = "{HOST}"\n')
+    try:
+        ask(dnf, "elsewhere.example/acme/rpms:stable", code=1).has(f'"podman login {HOST}"')
+    finally:
+        conf.unlink()
 
 
 HELPER = Path("/usr/bin/docker-credential-test")
@@ -261,13 +296,37 @@ def test_helpers_named_in_registries_conf(dnf, guarded, helper):
 def test_each_change_holds_from_the_next_request_on(dnf, guarded, tmp_path):
     _, files = BARE
     with service(tmp_path / "log"):
-        for file in [SYSTEM, *files]:
+        for file in [SYSTEM, SESSION_OF_ROOT, *files]:
             assert REFUSED in same(dnf)
             write(file, {HOST: entry(*RIGHT)})
             ask(dnf, REFERENCE).has("one-0:1-1.noarch")
             write(file, {HOST: entry(*WRONG)})
             ask(dnf, REFERENCE, code=1).has(REFUSED)
             Path(file).unlink()
+
+
+def test_no_image_that_was_opened_before_a_change_is_used(dnf, guarded, tmp_path):
+    package = build("one")
+    digest = hashlib.sha256(package.read_bytes()).hexdigest()
+    directory = dnf.tmp_path / "cache"
+
+    def fetch(code=0):
+        shutil.rmtree(directory / "packages", ignore_errors=True)
+        return call("FetchPackage", "sssssta{sv}", "tools", f"oci://{REFERENCE}", directory, package.name,
+                    f"sha256:{digest}", package.stat().st_size, "0", code=code)
+
+    with service(tmp_path / "log"):
+        for file in [SYSTEM, SESSION_OF_ROOT, *BARE[1]]:
+            write(file, {HOST: entry(*RIGHT)})
+            shutil.rmtree(directory, ignore_errors=True)
+            call("PrefetchRepodata", "sssa{sv}", "tools", f"oci://{REFERENCE}", directory, "0")
+            fetch()
+            # The manifest is remembered, and so is the image.
+            guarded.clear()
+            fetch()
+            assert guarded.manifests() == []
+            Path(file).unlink()
+            fetch(code=1).has(REFUSED)
 
 
 @pytest.mark.parametrize("backend", ["system", "private"])
@@ -281,6 +340,21 @@ def test_login_and_logout(dnf, guarded, backend):
         run("skopeo", "logout", HOST)
         assert REFUSED in same(dnf)
     assert processes("dnf5-oci", "serve") == running
+
+
+def test_login_and_logout_in_a_session_that_the_service_has_no_part_in(dnf, guarded, tmp_path):
+    session = os.environ | {"XDG_RUNTIME_DIR": "/run/user/0"}
+    SESSION_OF_ROOT.parent.mkdir(parents=True, exist_ok=True)
+    with service(tmp_path / "log"):
+        for _ in range(2):
+            run("skopeo", "login", "--username", RIGHT[0], "--password", RIGHT[1], HOST, env=session)
+            assert SESSION_OF_ROOT.exists()
+            assert same(dnf, env=session) == ""
+            run("skopeo", "logout", HOST, env=session)
+            assert REFUSED in same(dnf, env=session)
+        write(SESSION_OF_ROOT, {"elsewhere.example": entry(*WRONG)})
+        write(USUAL, {HOST: entry(*RIGHT)})
+        ask(dnf, REFERENCE, env=session).has("one-0:1-1.noarch")
 
 
 def test_a_logout_ends_the_use_of_what_is_cached_no_sooner_than_a_request(dnf, guarded):

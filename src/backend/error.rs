@@ -135,13 +135,15 @@ impl Failure for Error {
 /// How to log in, and where credentials were looked for.
 fn log_in(source: &Source) -> String {
     let Source { reference, access } = source;
-    if let Some((file, Entry::Malformed { line })) = credentials::in_effect(access, reference) {
-        return format!("correct {}, which is not valid JSON from line {line} on", file.display());
+    let names = credentials::names(reference);
+    for name in &names {
+        if let Some((file, Entry::Malformed { line })) = credentials::in_effect(access, name) {
+            let file = file.display();
+            return format!("correct {file}, which is not valid JSON from line {line} on");
+        }
     }
-    let host = match reference {
-        Reference::Registry(registry) => registry.host(),
-        Reference::Layout(_) => "",
-    };
+    // The last is the registry itself; it has been asked after all mirrors.
+    let host = names.last().map_or("", |name| credentials::host(name));
     let searched = credentials::search_order(access);
     let files: Vec<_> = searched.iter().map(|file| file.display().to_string()).collect();
     format!(

@@ -131,9 +131,7 @@ impl Backend {
         let mut source = source.clone();
         if source.access.auth_file.is_none() {
             let system = &self.settings.system_auth_file;
-            if credentials::entry(system, &source.reference).is_some() {
-                source.access.auth_file = Some(system.clone());
-            }
+            source.access.auth_file = credentials::chosen(system, &source.reference);
         }
         self.tell_of_exposed_files(&source);
         source

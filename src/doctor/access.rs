@@ -98,10 +98,10 @@ fn notes(source: &Source, host: &str) -> Vec<String> {
 }
 
 fn credentials_step(request: &Request, source: &Source) -> Step {
-    let Reference::Registry(registry) = &source.reference else {
+    if let Reference::Layout(_) = source.reference {
         return request.step(Part::Credentials, "not needed");
-    };
-    let found = credentials::look(source, registry.host());
+    }
+    let found = credentials::look(source);
     let step = request.step(Part::Credentials, &found.text);
     if found.is_open { step.at_least_a_warning() } else { step }
 }

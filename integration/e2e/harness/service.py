@@ -18,6 +18,12 @@ SYSTEMD = {
 }
 
 
+def call(method, signature, *arguments, **how):
+    """Calls a method of the interface."""
+    return run("busctl", "call", NAME, "/io/github/dnf5_oci", f"{NAME}.Backend1", method, signature,
+               *arguments, **how)
+
+
 def is_there():
     return "true" in run("busctl", "call", "org.freedesktop.DBus", "/org/freedesktop/DBus",
                          "org.freedesktop.DBus", "NameHasOwner", "s", NAME).output
