@@ -288,6 +288,10 @@ def test_helpers_named_in_registries_conf(dnf, guarded, helper):
         assert REFUSED in same(dnf)
         write(USUAL, {})
         assert same(dnf) == ""
+        doctor = ["dnf5-oci", "doctor", f"oci://{REFERENCE}"]
+        run(*doctor).has("registries.conf has test asked too")
+        helper(*WRONG)
+        ask(dnf, REFERENCE, code=1).has(REFUSED).has(", docker-credential-test\n")
     finally:
         conf.unlink()
     assert REFUSED in same(dnf)
@@ -434,6 +438,9 @@ def test_secrets_are_shown_nowhere(dnf, guarded, tmp_path):
         assert fetching.poll() is None
         for shown in map(shown_by, processes()):
             assert not [secret for secret in secrets if secret in shown], shown
+        written = run("grep", "-rlsaF", "--devices=skip", *(f"-e{secret.decode()}" for secret in secrets),
+                      "/etc", "/run", "/tmp", "/var", code=None)
+        assert written.output == f"{USUAL}\n", written
         assert fetching.wait() == 0
         write(USUAL, {address: entry(*WRONG)})
         result = dnf("--refresh", "repoquery", code=1).has(REFUSED)

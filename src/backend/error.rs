@@ -7,6 +7,7 @@ use crate::artifact::{self, archive};
 use crate::credentials::{self, Entry};
 use crate::failure::{Failure, Kind, one_line};
 use crate::reference::Reference;
+use crate::registries::credential_helpers;
 use crate::registry::{self, Source};
 use crate::{cache, repodata};
 
@@ -145,11 +146,14 @@ fn log_in(source: &Source) -> String {
     // The last is the registry itself; it has been asked after all mirrors.
     let host = names.last().map_or("", |name| credentials::host(name));
     let searched = credentials::search_order(access);
-    let files: Vec<_> = searched.iter().map(|file| file.display().to_string()).collect();
+    let helpers = credential_helpers().unwrap_or_default();
+    let helpers = helpers.iter().map(|helper| format!("docker-credential-{helper}"));
+    let files = searched.iter().map(|file| file.display().to_string());
+    let searched: Vec<_> = files.chain(helpers).collect();
     format!(
         "run \"podman login {host}\" or \"skopeo login {host}\" as the user that runs dnf5; looked \
          for credentials in {}",
-        files.join(", ")
+        searched.join(", ")
     )
 }
 

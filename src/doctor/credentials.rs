@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::credentials::{self, Entry};
+use crate::registries::credential_helpers;
 use crate::registry::Source;
 
 /// What is found without asking the registry.
@@ -19,12 +20,19 @@ pub(super) fn look(source: &Source) -> Found {
         .iter()
         .map(|name| fact(credentials::in_effect(&source.access, name), credentials::host(name)))
         .collect();
+    facts.extend(helpers());
     let searched = credentials::search_order(&source.access);
     let mut open: Vec<_> = searched.iter().filter_map(|file| credentials::exposure(file)).collect();
     let is_open = !open.is_empty();
     facts.append(&mut open);
     facts.dedup();
     Found { text: facts.join("; "), is_open }
+}
+
+/// Helpers of registries.conf are asked whatever the auth files have, before them or after.
+fn helpers() -> Option<String> {
+    let helpers = credential_helpers().unwrap_or_default();
+    (!helpers.is_empty()).then(|| format!("registries.conf has {} asked too", helpers.join(", ")))
 }
 
 fn fact(found: Option<(PathBuf, Entry)>, host: &str) -> String {

@@ -9,10 +9,12 @@
 //! | `files` | which files are read, in which order |
 //! | `document` | one file |
 //! | `entry` | one entry: what it matches, and the places that it leads to |
+//! | `helpers` | who is asked for credentials |
 
 mod document;
 mod entry;
 mod files;
+mod helpers;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +26,7 @@ use crate::reference::RegistryReference;
 
 pub use entry::Entry;
 use files::Files;
+pub use helpers::credential_helpers;
 
 /// What a file is called that is not on disk yet.
 const OURS: &str = "registries.conf without some places";
