@@ -76,6 +76,13 @@ impl From<std::io::Error> for Cause {
     }
 }
 
+impl Cause {
+    /// Whether a mirror was to blame: asking again will ask another place.
+    pub(crate) fn is_of_one_place(&self) -> bool {
+        matches!(self, Self::Registry(registry::Error::WrongHere(_)))
+    }
+}
+
 impl Failure for Cause {
     fn kind(&self) -> Kind {
         match self {
@@ -106,6 +113,11 @@ impl Error {
             cause,
             auth_files,
         }
+    }
+
+    /// Whether a mirror was to blame: asking again will ask another place.
+    pub fn is_of_one_place(&self) -> bool {
+        self.cause.is_of_one_place()
     }
 
     /// What failed and what to do about it, for those who know which repository it is about.

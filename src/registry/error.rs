@@ -53,6 +53,12 @@ pub enum Error {
         /// The digest of what came.
         found: String,
     },
+    /// A blob was wrong from one place. Reading it from the beginning will have it from another.
+    #[error("{0}; another place will be asked")]
+    WrongHere(Box<Self>),
+    /// There is no further mirror, or registries.conf is such that none can be passed over.
+    #[error("there is no other place to ask")]
+    NoOtherPlace,
     /// The digest of a descriptor uses an algorithm that is not known here.
     #[error("the digest {0:?} cannot be checked")]
     UnknownDigest(String),
@@ -89,6 +95,11 @@ impl Error {
             _ => false,
         }
     }
+
+    /// Whether what was read so far is wrong, and reading on would not help.
+    pub(super) fn is_wrong(&self) -> bool {
+        matches!(self, Self::Long { .. } | Self::DigestMismatch { .. })
+    }
 }
 
 impl Failure for Error {
@@ -98,6 +109,8 @@ impl Failure for Error {
             Self::Stalled(_) => Kind::Stalled,
             Self::Process(_) | Self::Pipe(_) | Self::Short { .. } => Kind::Unreachable,
             Self::Long { .. } | Self::DigestMismatch { .. } => Kind::DigestMismatch,
+            Self::WrongHere(error) => error.kind(),
+            Self::NoOtherPlace => Kind::NotFound,
             Self::UnknownDigest(_) | Self::BadManifest(_) => Kind::BadRepository,
             Self::SkopeoMissing { .. } => Kind::SkopeoMissing,
             Self::SkopeoTooOld { .. } => Kind::SkopeoTooOld,
