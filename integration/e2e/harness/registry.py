@@ -1,6 +1,7 @@
 """docker-registry, and what is asked of it."""
 
 import re
+import shutil
 import socket
 import subprocess
 from pathlib import Path
@@ -11,9 +12,9 @@ REQUEST = re.compile(r'"([A-Z]+) (/v2/\S*) HTTP/[0-9.]+" (\d+)')
 
 
 class Registry:
-    """A registry on a port of this machine."""
+    """A registry on a port of this machine, or a pull-through cache of another one."""
 
-    def __init__(self, directory, port, certificate=None, users=None):
+    def __init__(self, directory, port, certificate=None, users=None, cache_of=None):
         self.port = port
         self.directory = Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -37,6 +38,8 @@ class Registry:
             for user, password in users.items():
                 run("htpasswd", "-bB", passwords, user, password)
             config.append(f"auth: {{htpasswd: {{realm: test, path: {passwords}}}}}")
+        if cache_of:
+            config.append(f"proxy: {{remoteurl: http://{cache_of.address}}}")
         self.config = self.directory / "config.yml"
         self.config.write_text("\n".join(config) + "\n")
         self.tls = certificate is not None
@@ -77,6 +80,21 @@ class Registry:
         """The digests of the blobs that were fetched, in order."""
         return [path.rsplit("/", 1)[1] for method, path, status in self.requests("/blobs/sha256:")
                 if method == "GET" and status == 200]
+
+
+    def forget(self, repository, digest):
+        """Has a blob no more in this repository."""
+        shutil.rmtree(self.storage / "repositories" / repository / "_layers" / digest.replace(":", "/"))
+
+    def damage(self, digest):
+        """Sends other bytes than a blob's from now on, as many."""
+        algorithm, name = digest.split(":")
+        blob = self.storage / "blobs" / algorithm / name[:2] / name / "data"
+        blob.write_bytes(bytes(byte ^ 1 for byte in blob.read_bytes()))
+
+    @property
+    def storage(self):
+        return self.directory / "data/docker/registry/v2"
 
 
 class Certificate:
