@@ -7,13 +7,15 @@
 //! The order: an explicit setting (alone, if given), [`SYSTEM_AUTH_FILE`], then what podman reads
 //! for this user.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer};
 
 use crate::reference::{Reference, RegistryReference};
 use crate::registry::Access;
@@ -22,30 +24,56 @@ use crate::registry::Access;
 /// files are otherwise.
 pub const SYSTEM_AUTH_FILE: &str = "/etc/dnf5-oci/auth.json";
 
-/// The keys of an auth file; the secrets behind them are passed over.
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct AuthFile {
-    auths: HashMap<String, IgnoredAny>,
-    cred_helpers: HashMap<String, IgnoredAny>,
+/// The bits that let group and others read a file.
+const OTHERS: u32 = 0o044;
+
+/// What an auth file has for a repository.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// Credentials, or a helper that is asked for them.
+    Credentials,
+    /// Whatever it has, it is not valid from this line on, and skopeo looks no further. The message
+    /// of the parser could quote the file: only the place is told.
+    Malformed {
+        /// Counted from 1.
+        line: usize,
+    },
 }
 
-/// Whether `file` has an entry that holds for `reference`.
-pub fn covers(file: &Path, reference: &Reference) -> bool {
+/// The keys of an auth file; the secrets behind them are passed over.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct AuthFile {
+    auths: Option<HashMap<String, Auth>>,
+    cred_helpers: Option<HashMap<String, String>>,
+}
+
+/// An entry. docker leaves empty ones behind where a helper has the credentials.
+#[derive(Deserialize)]
+struct Auth {
+    #[serde(default, rename = "auth", deserialize_with = "has_content")]
+    is_given: bool,
+}
+
+fn has_content<'de, D: Deserializer<'de>>(text: D) -> Result<bool, D::Error> {
+    let text = Option::<Cow<'_, str>>::deserialize(text)?;
+    Ok(text.is_some_and(|text| !text.is_empty()))
+}
+
+/// What `file` has for `reference`, if it can be read and has anything.
+pub fn entry(file: &Path, reference: &Reference) -> Option<Entry> {
     let Reference::Registry(registry) = reference else {
-        return false;
+        return None;
     };
-    let Ok(content) = std::fs::read(file) else {
-        return false;
+    let content = fs::read(file).ok()?;
+    let covers = if file.file_name() == Some(OsStr::new(".dockercfg")) {
+        serde_json::from_slice(&content).map(|auths| covers_host(&auths, registry.host()))
+    } else {
+        serde_json::from_slice(&content).map(|file: AuthFile| file.covers(registry))
     };
-    match serde_json::from_slice::<AuthFile>(&content) {
-        Ok(auth) => auth.covers(registry),
-        Err(error) => {
-            // The message of the parser can quote the file: only its position is shown.
-            let (line, column) = (error.line(), error.column());
-            tracing::warn!(file = %file.display(), line, column, "the auth file is not valid JSON");
-            false
-        }
+    match covers {
+        Ok(covers) => covers.then_some(Entry::Credentials),
+        Err(error) => Some(Entry::Malformed { line: error.line() }),
     }
 }
 
@@ -60,9 +88,22 @@ pub fn search_order(access: &Access) -> Vec<PathBuf> {
     }
 }
 
-/// The file whose entry holds for `reference`, if any has one.
-pub fn in_effect(access: &Access, reference: &Reference) -> Option<PathBuf> {
-    search_order(access).into_iter().find(|file| covers(file, reference))
+/// The file that ends the search for `reference`, if any does, and what it has.
+pub fn in_effect(access: &Access, reference: &Reference) -> Option<(PathBuf, Entry)> {
+    let found = |file: PathBuf| entry(&file, reference).map(|entry| (file, entry));
+    search_order(access).into_iter().find_map(found)
+}
+
+/// What to say of a file, if others than its owner can read it.
+pub fn exposure(file: &Path) -> Option<String> {
+    let metadata = fs::metadata(file).ok()?;
+    let is_open = metadata.is_file() && metadata.permissions().mode() & OTHERS != 0;
+    is_open.then(|| format!("others can read {0}: run \"chmod 600 {0}\"", file.display()))
+}
+
+/// The user's home, found as skopeo finds it: a service of systemd has no `$HOME`.
+pub fn home() -> PathBuf {
+    env::home_dir().unwrap_or_default()
 }
 
 /// What podman reads for the user this process runs as, given its environment.
@@ -78,7 +119,7 @@ fn podman_files(variable: impl Fn(&str) -> Option<OsString>) -> Vec<PathBuf> {
         Some(_) => runtime.join("containers/auth.json"),
         None => runtime.join("auth.json"),
     };
-    let home = set("HOME").or_else(env::home_dir).unwrap_or_default();
+    let home = set("HOME").unwrap_or_else(home);
     let config = set("XDG_CONFIG_HOME").unwrap_or_else(|| home.join(".config"));
     let docker = set("DOCKER_CONFIG").unwrap_or_else(|| home.join(".docker"));
     vec![
@@ -90,40 +131,59 @@ fn podman_files(variable: impl Fn(&str) -> Option<OsString>) -> Vec<PathBuf> {
 }
 
 impl AuthFile {
-    /// Entries hold for a repository, for a path above it, or for the host; credential helpers for
-    /// the host alone.
+    /// Whether podman would find credentials here. Helpers are filed under the host alone, and come
+    /// first; of the entries the closest counts, be it empty.
     fn covers(&self, registry: &RegistryReference) -> bool {
-        let name = registry.name();
-        let mut key = name.as_str();
-        loop {
-            if self.auths.contains_key(key) {
-                return true;
-            }
-            match key.rsplit_once('/') {
-                Some((parent, _)) => key = parent,
-                None => break,
-            }
+        let host = registry.host();
+        if self.cred_helpers.as_ref().is_some_and(|helpers| helpers.contains_key(host)) {
+            return true;
         }
-        self.cred_helpers.contains_key(registry.host())
-            || self.auths.keys().any(|key| host_of_url(key) == Some(registry.host()))
+        let Some(auths) = &self.auths else {
+            return false;
+        };
+        let name = registry.name();
+        let mut above = std::iter::successors(Some(name.as_str()), |name| {
+            name.rsplit_once('/').map(|(above, _)| above)
+        });
+        match above.find_map(|name| auths.get(name)) {
+            Some(closest) => closest.is_given,
+            None => covers_host(auths, host),
+        }
     }
 }
 
+/// Whether there is an entry for the host, in any of the ways to write it.
+fn covers_host(auths: &HashMap<String, Auth>, host: &str) -> bool {
+    auths.iter().any(|(key, auth)| auth.is_given && usual(host_of(key)) == usual(host))
+}
+
 /// Old docker wrote URLs as keys.
-fn host_of_url(key: &str) -> Option<&str> {
-    let rest = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://"))?;
-    rest.split('/').next()
+fn host_of(key: &str) -> &str {
+    let url = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://"));
+    url.map_or(key, |rest| rest.split('/').next().unwrap_or(rest))
+}
+
+/// The names of one host are one.
+fn usual(host: &str) -> &str {
+    match host {
+        "docker.io" | "registry-1.docker.io" => "index.docker.io",
+        host => host,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn covered(content: &str, reference: &str) -> bool {
+    fn found(name: &str, content: &str, reference: &str) -> Option<Entry> {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let file = directory.path().join("auth.json");
-        std::fs::write(&file, content).expect("written");
-        covers(&file, &reference.parse().expect("valid"))
+        let file = directory.path().join(name);
+        fs::write(&file, content).expect("written");
+        entry(&file, &reference.parse().expect("valid"))
+    }
+
+    fn covered(content: &str, reference: &str) -> bool {
+        found("auth.json", content, reference) == Some(Entry::Credentials)
     }
 
     #[test]
@@ -133,22 +193,47 @@ mod tests {
         assert!(covered(scoped, "oci://quay.io/acme:1"));
         assert!(!covered(scoped, "oci://quay.io/other/rpms"));
         assert!(!covered(scoped, "oci://quay.io/acme-two/rpms"));
-        let host = r#"{"auths": {"localhost:5000": {}}}"#;
+        let host = r#"{"auths": {"localhost:5000": {"auth": "c2VjcmV0"}}}"#;
         assert!(covered(host, "oci://localhost:5000/a/b"));
         assert!(!covered(host, "oci://localhost:5001/a/b"));
     }
 
     #[test]
-    fn helpers_and_urls_are_entries() {
-        assert!(covered(r#"{"credHelpers": {"quay.io": "pass"}}"#, "oci://quay.io/acme/rpms"));
-        let url = r#"{"auths": {"https://quay.io/v1/": {}}}"#;
-        assert!(covered(url, "oci://quay.io/acme/rpms"));
+    fn the_closest_entry_counts_and_empty_ones_hold_nothing() {
+        let content = r#"{"auths": {"h.io/a": {}, "h.io": {"auth": "c2VjcmV0"}}}"#;
+        assert!(!covered(content, "oci://h.io/a/rpms"));
+        assert!(covered(content, "oci://h.io/b/rpms"));
+        assert!(!covered(r#"{"auths": {"h.io": {"auth": ""}}}"#, "oci://h.io/a"));
+        assert!(!covered(r#"{"auths": {"h.io": {"auth": null}}}"#, "oci://h.io/a"));
     }
 
     #[test]
-    fn what_cannot_be_read_covers_nothing() {
-        assert!(!covered("{", "oci://quay.io/acme/rpms"));
-        assert!(!covers(Path::new("/nonexistent"), &"oci://quay.io/a".parse().expect("valid")));
+    fn helpers_and_urls_are_entries() {
+        assert!(covered(r#"{"credHelpers": {"quay.io": "pass"}}"#, "oci://quay.io/acme/rpms"));
+        let url = r#"{"auths": {"https://quay.io/v1/": {"auth": "c2VjcmV0"}}}"#;
+        assert!(covered(url, "oci://quay.io/acme/rpms"));
+        let docker = r#"{"auths": {"https://index.docker.io/v1/": {"auth": "c2VjcmV0"}}}"#;
+        assert!(covered(docker, "oci://docker.io/acme/rpms"));
+    }
+
+    #[test]
+    fn the_oldest_form_has_hosts_alone() {
+        let old = |key: &str, reference: &str| {
+            let content = format!(r#"{{"{key}": {{"auth": "c2VjcmV0"}}}}"#);
+            found(".dockercfg", &content, reference) == Some(Entry::Credentials)
+        };
+        assert!(old("quay.io", "oci://quay.io/acme/rpms"));
+        assert!(old("https://quay.io/v1/", "oci://quay.io/acme/rpms"));
+        assert!(!old("quay.io/acme", "oci://quay.io/acme/rpms"));
+    }
+
+    #[test]
+    fn what_cannot_be_understood_ends_the_search() {
+        let malformed = found("auth.json", "{\n\"auths\": []}", "oci://quay.io/acme/rpms");
+        assert_eq!(malformed, Some(Entry::Malformed { line: 2 }));
+        assert_eq!(found("auth.json", "{}", "oci://quay.io/acme/rpms"), None);
+        let missing = entry(Path::new("/nonexistent"), &"oci://quay.io/a".parse().expect("valid"));
+        assert_eq!(missing, None);
     }
 
     #[test]

@@ -1,11 +1,10 @@
 //! The one clear line: which repository, which reference, what failed and what to do about it.
 
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::artifact::{self, archive};
-use crate::credentials;
+use crate::credentials::{self, Entry};
 use crate::failure::{Failure, Kind, one_line};
 use crate::reference::Reference;
 use crate::registry::{self, Source};
@@ -19,7 +18,8 @@ pub struct Error {
     repository: Option<String>,
     reference: Reference,
     cause: Cause,
-    auth_files: Vec<PathBuf>,
+    /// What to do about it, if it is for want of credentials.
+    log_in: Option<String>,
 }
 
 /// What failed, before it is known for which repository.
@@ -103,15 +103,12 @@ impl Failure for Cause {
 
 impl Error {
     pub(crate) fn new(repository: Option<&str>, source: &Source, cause: Cause) -> Self {
-        let auth_files = match cause.kind() {
-            Kind::Unauthorized => credentials::search_order(&source.access),
-            _ => Vec::new(),
-        };
+        let log_in = (cause.kind() == Kind::Unauthorized).then(|| log_in(source));
         Self {
             repository: repository.map(str::to_owned),
             reference: source.reference.clone(),
             cause,
-            auth_files,
+            log_in,
         }
     }
 
@@ -123,9 +120,9 @@ impl Error {
     /// What failed and what to do about it, for those who know which repository it is about.
     pub fn advice(&self) -> String {
         let fact = one_line(&self.cause);
-        match self.kind() {
-            Kind::Unauthorized => format!("{fact}; {}", log_in(&self.reference, &self.auth_files)),
-            kind => remedy(kind).map_or_else(|| fact.clone(), |remedy| format!("{fact}; {remedy}")),
+        match self.log_in.as_deref().or_else(|| remedy(self.kind())) {
+            Some(remedy) => format!("{fact}; {remedy}"),
+            None => fact,
         }
     }
 }
@@ -148,12 +145,17 @@ impl Failure for Error {
 }
 
 /// How to log in, and where credentials were looked for.
-fn log_in(reference: &Reference, auth_files: &[PathBuf]) -> String {
+fn log_in(source: &Source) -> String {
+    let Source { reference, access } = source;
+    if let Some((file, Entry::Malformed { line })) = credentials::in_effect(access, reference) {
+        return format!("correct {}, which is not valid JSON from line {line} on", file.display());
+    }
     let host = match reference {
         Reference::Registry(registry) => registry.host(),
         Reference::Layout(_) => "",
     };
-    let files: Vec<_> = auth_files.iter().map(|file| file.display().to_string()).collect();
+    let searched = credentials::search_order(access);
+    let files: Vec<_> = searched.iter().map(|file| file.display().to_string()).collect();
     format!(
         "run \"podman login {host}\" or \"skopeo login {host}\" as the user that runs dnf5; looked \
          for credentials in {}",

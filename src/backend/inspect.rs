@@ -55,7 +55,8 @@ impl Backend {
             layout: snapshot.artifact.repodata().layout(),
             files,
             skopeo: self.registry.skopeo_version().await?,
-            auth_file: credentials::in_effect(&source.access, &source.reference),
+            auth_file: credentials::in_effect(&source.access, &source.reference)
+                .map(|(file, _)| file),
         })
     }
 }

@@ -2,7 +2,7 @@
 //! came.
 
 use std::env;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::{Part, Step, Verdict, credentials, policy};
 use crate::backend::Error;
@@ -11,7 +11,9 @@ use crate::reference::Reference;
 use crate::registries::{Entry, Registries, Unreadable};
 use crate::registry::{self, Manifest, Source};
 
-/// Where certificates for single hosts are: containers-certs.d(5).
+/// Where certificates for single hosts are, below the user's home and for all: the first that has a
+/// directory for the host counts. containers-certs.d(5).
+const OWN_CERTIFICATES: &str = ".config/containers/certs.d";
 const CERTIFICATES: [&str; 2] = ["/etc/containers/certs.d", "/etc/docker/certs.d"];
 
 /// The variables that send skopeo's requests through a proxy.
@@ -84,11 +86,11 @@ fn registry_step(request: &Request, source: &Source) -> Step {
 fn notes(source: &Source, host: &str) -> Vec<String> {
     let unchecked = source.access.tls_verify == Some(false);
     let unchecked = unchecked.then(|| "TLS is not verified, as asked for".to_owned());
-    let certificates = CERTIFICATES
-        .iter()
-        .map(|directory| Path::new(directory).join(host))
-        .filter(|path| path.is_dir())
-        .map(|path: PathBuf| format!("certificates in {}", path.display()));
+    let certificates = std::iter::once(crate::credentials::home().join(OWN_CERTIFICATES))
+        .chain(CERTIFICATES.map(PathBuf::from))
+        .map(|directory| directory.join(host))
+        .find(|path| path.is_dir())
+        .map(|path| format!("certificates from {}", path.display()));
     let proxy =
         PROXIES.iter().find(|name| env::var_os(name).is_some_and(|value| !value.is_empty()));
     let proxy = proxy.map(|name| format!("through the proxy in ${name}"));

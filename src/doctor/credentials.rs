@@ -1,13 +1,7 @@
 //! Which auth file has an entry for a registry, and who can read it. No secret is looked at.
 
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
-
-use crate::credentials;
+use crate::credentials::{self, Entry};
 use crate::registry::Source;
-
-/// The bits that let group and others read a file.
-const OTHERS: u32 = 0o044;
 
 /// What is found without asking the registry.
 pub(super) struct Found {
@@ -20,19 +14,17 @@ pub(super) struct Found {
 /// Looks for credentials for the registry with this host.
 pub(super) fn look(source: &Source, host: &str) -> Found {
     let mut text = match credentials::in_effect(&source.access, &source.reference) {
-        Some(file) => format!("{} has an entry for {host}", file.display()),
+        Some((file, Entry::Credentials)) => format!("{} has an entry for {host}", file.display()),
+        Some((file, Entry::Malformed { line })) => {
+            format!("{} is not valid JSON from line {line} on", file.display())
+        }
         None => format!("no auth file has an entry for {host}, so it is asked without"),
     };
     let searched = credentials::search_order(&source.access);
-    let open: Vec<_> = searched.iter().filter(|file| can_be_read_by_others(file)).collect();
+    let open: Vec<_> = searched.iter().filter_map(|file| credentials::exposure(file)).collect();
     for file in &open {
-        let file = file.display();
-        text.push_str(&format!("; others can read {file}: run \"chmod 600 {file}\""));
+        text.push_str("; ");
+        text.push_str(file);
     }
     Found { text, is_open: !open.is_empty() }
-}
-
-fn can_be_read_by_others(file: &Path) -> bool {
-    std::fs::metadata(file)
-        .is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & OTHERS != 0)
 }

@@ -93,13 +93,18 @@ pub(super) fn failed(error: proxy::Error) -> Error {
 }
 
 /// What the error pipe of a body said. The registry had begun to send: whatever broke that off can
-/// pass, though skopeo calls only some of it worth a retry.
+/// pass, though skopeo calls only some of it worth a retry. If it was a token that had expired when
+/// skopeo asked for the rest, the next try has a new one.
 pub(super) fn body(error: proxy::GetBlobError) -> Error {
-    match error {
-        proxy::GetBlobError::Retryable(message) | proxy::GetBlobError::Other(message) => {
-            refused(&message, true)
+    let message = match error {
+        proxy::GetBlobError::Retryable(message) | proxy::GetBlobError::Other(message) => message,
+        other => other.to_string().into(),
+    };
+    match refused(&message, true) {
+        Error::Refused { kind: kind @ Kind::Unauthorized, message, .. } => {
+            Error::Refused { kind, retryable: true, message }
         }
-        other => refused(&other.to_string(), true),
+        error => error,
     }
 }
 
@@ -283,7 +288,15 @@ mod tests {
 
     #[test]
     fn a_body_that_breaks_off_is_tried_again() {
-        assert!(body(proxy::GetBlobError::Other("unexpected EOF".into())).is_worth_a_retry());
+        for message in [
+            "unexpected EOF",
+            "unexpected EOF (after reconnecting, fetching blob: authentication required)",
+        ] {
+            assert!(
+                body(proxy::GetBlobError::Other(message.into())).is_worth_a_retry(),
+                "{message}"
+            );
+        }
     }
 
     #[test]

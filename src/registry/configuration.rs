@@ -38,8 +38,10 @@ impl Configuration {
 fn directories() -> Vec<PathBuf> {
     let set =
         |name| env::var_os(name).filter(|value: &OsString| !value.is_empty()).map(PathBuf::from);
-    let user = set("XDG_CONFIG_HOME")
-        .or_else(|| set("HOME").map(|home| home.join(".config")))
+    // Certificates are looked for in the second, whatever the variable says.
+    let user = [set("XDG_CONFIG_HOME"), Some(credentials::home().join(".config"))]
+        .into_iter()
+        .flatten()
         .map(|config| config.join("containers"));
     ["/etc/containers", "/usr/share/containers", "/etc/docker/certs.d"]
         .into_iter()

@@ -20,6 +20,7 @@ use super::configuration::Configuration;
 use super::place::Place;
 use super::process::{Body, Process};
 use super::{Error, Manifest, Settings, Source};
+use crate::failure::{Failure, Kind};
 
 /// How long closing an image may take; it is no request to the registry.
 const CLOSE: Duration = Duration::from_secs(5);
@@ -130,17 +131,31 @@ impl Pool {
     ) -> Result<(Arc<Process>, Body), Failed> {
         let line = self.line(place);
         let _turn = line.turns.acquire().await;
-        let connection = match line.take(&place.source) {
-            Some(used) => used,
-            None => Connection::start(&self.settings, place).await.map_err(Failed::Image)?,
-        };
-        let process = Arc::clone(&connection.process);
-        let body = process.blob(&connection.image, digest, self.settings.stall).await;
-        if body.is_ok() && place.passed_over > 0 {
+        if let Some(used) = line.take(&place.source) {
+            match used.body(digest, &self.settings).await {
+                // The registry takes the token that came with the image no more. skopeo asks for
+                // another only when it believes the token to be older than a minute at least.
+                Err(error) if error.kind() == Kind::Unauthorized => {
+                    tracing::info!(%digest, %error, "opening the image again");
+                }
+                body => {
+                    self.put(&line, place, used, body.is_ok());
+                    return Ok(body?);
+                }
+            }
+        }
+        let fresh = Connection::start(&self.settings, place).await.map_err(Failed::Image)?;
+        let body = fresh.body(digest, &self.settings).await;
+        self.put(&line, place, fresh, body.is_ok());
+        Ok(body?)
+    }
+
+    /// Keeps a connection, and in mind where it leads to if a blob has been `found` there.
+    fn put(&self, line: &Line, place: &Place, connection: Connection, found: bool) {
+        if found && place.passed_over > 0 {
             self.note(place, connection.configuration);
         }
         line.put(connection);
-        Ok((process, body.map_err(Failed::Blob)?))
     }
 
     /// The place to ask first: that of the last blob that had to be looked for.
@@ -276,6 +291,16 @@ impl Connection {
         let old = std::mem::replace(&mut self.image, Arc::new(image));
         self.process.close(&old, CLOSE).await?;
         self.process.manifest(&self.image, limit).await
+    }
+
+    /// Has the process send a blob of the image.
+    async fn body(
+        &self,
+        digest: &Digest,
+        settings: &Settings,
+    ) -> Result<(Arc<Process>, Body), Error> {
+        let body = self.process.blob(&self.image, digest, settings.stall).await?;
+        Ok((Arc::clone(&self.process), body))
     }
 
     fn is_usable(&self, source: &Source) -> bool {

@@ -1,5 +1,6 @@
 //! One skopeo process and its requests.
 
+use std::env;
 use std::io;
 use std::path::Path;
 use std::process::Command;
@@ -18,6 +19,10 @@ use super::{Access, Error, Manifest, Settings};
 
 /// The largest manifest that is read; skopeo itself reads no larger one.
 const MAX_MANIFEST: usize = 4 << 20;
+
+/// Where skopeo looks for credential helpers if nobody says where: the bus empties the environment of
+/// what it starts. These are systemd's directories.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin";
 
 /// A running skopeo. It answers one request at a time; the bodies of blobs flow beside that.
 pub(super) struct Process {
@@ -185,6 +190,9 @@ impl Drop for KillOnDrop<'_> {
 /// The command, to which the crate adds the proxy's own arguments.
 fn command(skopeo: &Path, access: &Access, registries_conf: Option<&Path>) -> Command {
     let mut command = Command::new(skopeo);
+    if env::var_os("PATH").is_none() {
+        command.env("PATH", PATH);
+    }
     if let Some(file) = registries_conf {
         command.arg("--registries-conf").arg(file);
     }
@@ -218,7 +226,7 @@ fn not_run(skopeo: &Path, error: &io::Error) -> Error {
 
 /// Asks the program for its version: `skopeo version 1.22.0`.
 pub(super) async fn skopeo_version(skopeo: &Path) -> Result<String, Error> {
-    let mut command = Command::new(skopeo);
+    let mut command = command(skopeo, &Access::default(), None);
     command.arg("--version");
     let output = tokio::task::spawn_blocking(move || command.output())
         .await

@@ -12,9 +12,18 @@ REQUEST = re.compile(r'"([A-Z]+) (/v2/\S*) HTTP/[0-9.]+" (\d+)')
 
 
 class Registry:
-    """A registry on a port of this machine, or a pull-through cache of another one."""
+    """A registry on a port of this machine.
 
-    def __init__(self, directory, port, certificate=None, users=None, cache_of=None):
+    users           the password of each user, if it wants one
+    authentication  how else it knows users, as its configuration says it
+    clients         the authority that the certificates of its clients must be signed by
+    cache_of        the registry that it is a pull-through cache of
+    """
+
+    def __init__(
+        self, directory, port, certificate=None, users=None, authentication=None, clients=None,
+        cache_of=None,
+    ):
         self.port = port
         self.directory = Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -30,14 +39,19 @@ class Registry:
         ]
         http = f"addr: 127.0.0.1:{port}"
         if certificate:
-            http += f", tls: {{certificate: {certificate.certificate}, key: {certificate.key}}}"
+            tls = f"certificate: {certificate.certificate}, key: {certificate.key}"
+            if clients:
+                tls += f", clientcas: [{clients}]"
+            http += f", tls: {{{tls}}}"
         config.append("http: {%s}" % http)
         if users:
             passwords = self.directory / "htpasswd"
             passwords.write_text("")
             for user, password in users.items():
                 run("htpasswd", "-bB", passwords, user, password)
-            config.append(f"auth: {{htpasswd: {{realm: test, path: {passwords}}}}}")
+            authentication = f"htpasswd: {{realm: test, path: {passwords}}}"
+        if authentication:
+            config.append(f"auth: {{{authentication}}}")
         if cache_of:
             config.append(f"proxy: {{remoteurl: http://{cache_of.address}}}")
         self.config = self.directory / "config.yml"
