@@ -8,6 +8,7 @@
 //! | [`checksum`] | checksums and digests |
 //! | [`reference`] | `oci://` references |
 //! | [`credentials`] | which auth file holds for a registry |
+//! | [`policy`] | which scope of policy.json holds for a reference |
 //! | [`registry`] | manifests and blobs, through a pool of skopeo processes |
 //! | [`artifact`] | how a repository is laid out in an OCI artifact, and its tar layers |
 //! | [`repodata`] | repomd.xml and its checksums |
@@ -28,6 +29,7 @@ pub mod credentials;
 pub mod doctor;
 pub mod failure;
 pub mod gateway;
+pub mod policy;
 pub mod reference;
 pub mod registry;
 pub mod repodata;

@@ -1,7 +1,6 @@
 //! The one clear line: which repository, which reference, what failed and what to do about it.
 
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::artifact::{self, archive};
@@ -9,7 +8,7 @@ use crate::credentials;
 use crate::failure::{Failure, Kind, one_line};
 use crate::reference::Reference;
 use crate::registry::{self, Source};
-use crate::{cache, repodata};
+use crate::{cache, policy, repodata};
 
 /// Why an operation failed.
 ///
@@ -19,7 +18,7 @@ pub struct Error {
     repository: Option<String>,
     reference: Reference,
     cause: Cause,
-    auth_files: Vec<PathBuf>,
+    remedy: Option<String>,
 }
 
 /// What failed, before it is known for which repository.
@@ -96,24 +95,20 @@ impl Failure for Cause {
 
 impl Error {
     pub(crate) fn new(repository: Option<&str>, source: &Source, cause: Cause) -> Self {
-        let auth_files = match cause.kind() {
-            Kind::Unauthorized => credentials::search_order(&source.access),
-            _ => Vec::new(),
-        };
         Self {
             repository: repository.map(str::to_owned),
             reference: source.reference.clone(),
+            remedy: remedy(&cause, source),
             cause,
-            auth_files,
         }
     }
 
     /// What failed and what to do about it, for those who know which repository it is about.
     pub fn advice(&self) -> String {
         let fact = one_line(&self.cause);
-        match self.kind() {
-            Kind::Unauthorized => format!("{fact}; {}", log_in(&self.reference, &self.auth_files)),
-            kind => remedy(kind).map_or_else(|| fact.clone(), |remedy| format!("{fact}; {remedy}")),
+        match &self.remedy {
+            Some(remedy) => format!("{}; {remedy}", fact.trim_end_matches('.')),
+            None => fact,
         }
     }
 }
@@ -135,13 +130,24 @@ impl Failure for Error {
     }
 }
 
+/// What to do about it, where there is something to be done that the fact itself does not say.
+fn remedy(cause: &Cause, source: &Source) -> Option<String> {
+    Some(match (cause, cause.kind()) {
+        (_, Kind::Unauthorized) => log_in(source),
+        (Cause::Registry(registry::Error::Blocked(_)), _) => return None,
+        (_, Kind::PolicyRejected) => satisfy_policy(&source.reference),
+        (_, kind) => usual_remedy(kind)?.to_owned(),
+    })
+}
+
 /// How to log in, and where credentials were looked for.
-fn log_in(reference: &Reference, auth_files: &[PathBuf]) -> String {
-    let host = match reference {
+fn log_in(source: &Source) -> String {
+    let host = match &source.reference {
         Reference::Registry(registry) => registry.host(),
         Reference::Layout(_) => "",
     };
-    let files: Vec<_> = auth_files.iter().map(|file| file.display().to_string()).collect();
+    let files = credentials::search_order(&source.access);
+    let files: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
     format!(
         "run \"podman login {host}\" or \"skopeo login {host}\" as the user that runs dnf5; looked \
          for credentials in {}",
@@ -149,13 +155,19 @@ fn log_in(reference: &Reference, auth_files: &[PathBuf]) -> String {
     )
 }
 
-/// What to do about it, where there is something to be done that the fact itself does not say.
-fn remedy(kind: Kind) -> Option<&'static str> {
+/// Which scope of which file has refused the artifact. If none has, one of the files is damaged, and
+/// the fact names it.
+fn satisfy_policy(reference: &Reference) -> String {
+    let rule = policy::rule(reference).ok();
+    match rule.as_ref().and_then(|rule| Some((rule, rule.remedy()?))) {
+        Some((rule, remedy)) => format!("{rule}; {remedy}"),
+        None => "see containers-policy.json(5), containers-registries.d(5)".to_owned(),
+    }
+}
+
+fn usual_remedy(kind: Kind) -> Option<&'static str> {
     Some(match kind {
         Kind::NotFound => "check the reference's spelling and tag, and that it was pushed",
-        Kind::PolicyRejected => {
-            "see containers-policy.json(5): sign the artifact, or change the policy for this scope"
-        }
         Kind::Unreachable => "check the network, the registry, and registries.conf for its mirrors",
         Kind::BadRepository => "push it anew: createrepo_c . && oras push REFERENCE repodata *.rpm",
         Kind::BadMetadata => "have its owner run createrepo_c and push it again",
@@ -170,8 +182,10 @@ fn remedy(kind: Kind) -> Option<&'static str> {
         Kind::SkopeoMissing => "install skopeo",
         Kind::SkopeoTooOld => "install skopeo 1.19 or newer",
         Kind::CacheDirectory => "check that it exists, and its owner and permissions",
-        Kind::InvalidReference | Kind::Unauthorized | Kind::Cancelled | Kind::AccessDenied => {
-            return None;
-        }
+        Kind::InvalidReference
+        | Kind::Unauthorized
+        | Kind::PolicyRejected
+        | Kind::Cancelled
+        | Kind::AccessDenied => return None,
     })
 }

@@ -8,13 +8,12 @@
 //! | `access` | from skopeo to the manifest and the signature policy |
 //! | `content` | the layout, the metadata, the speed |
 //! | `cached` | DNF's cache directory |
-//! | `registries`, `policy`, `credentials` | what the files of that name say of the reference |
+//! | `registries`, `credentials` | what the files of that name say of the reference |
 
 mod access;
 mod cached;
 mod content;
 mod credentials;
-mod policy;
 mod registries;
 
 use std::path::PathBuf;
