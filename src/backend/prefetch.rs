@@ -16,7 +16,7 @@ use super::{Backend, Progress, Repository};
 use crate::artifact::Repodata;
 use crate::artifact::archive::{Limits, read_archive};
 use crate::cache::{CacheDir, Freshness, Marker, MaxAge, StagedRepodata};
-use crate::registry::Source;
+use crate::registry::{Configuration, Source};
 
 /// The name of the metadata in progress reports.
 const ITEM: &str = "repodata";
@@ -99,17 +99,14 @@ impl Backend {
                 bytes: 0,
             });
         }
-        let identity = identity(source);
         if let Some(marker) = &marker
-            && source.reference.digest().is_some()
-            && marker.reference == identity
+            && is_settled(source, &cache, marker)
         {
-            // What a digest leads to never changes.
             return unchanged(cache, marker.manifest_digest.clone()).await;
         }
         let snapshot = self.look_up(source).await?;
         let noted = Marker {
-            reference: identity,
+            reference: identity(source),
             manifest_digest: snapshot.manifest_digest.clone(),
             repodata_layers: snapshot.artifact.repodata().digests(),
         };
@@ -186,6 +183,14 @@ impl Backend {
         with_reader(blob, move |reader| copy(&mut meter.reader(reader), &mut staged.file(&name)?))
             .await
     }
+}
+
+/// What a digest leads to never changes; but it can be refused once the policy has changed.
+fn is_settled(source: &Source, cache: &CacheDir, marker: &Marker) -> bool {
+    let changed_since = |then| Configuration::has_changed_since(&source.access, then);
+    source.reference.digest().is_some()
+        && marker.reference == identity(source)
+        && cache.confirmed().is_some_and(|then| !changed_since(then))
 }
 
 /// The same reference can lead to different metadata for different architectures.

@@ -21,6 +21,9 @@ pub enum Error {
         /// What skopeo said, without secrets.
         message: String,
     },
+    /// registries.conf forbids all access; what skopeo said names the file.
+    #[error("{0}")]
+    Blocked(String),
     /// No byte came for so long.
     #[error("nothing came from the registry for {} seconds", .0.as_secs_f32())]
     Stalled(Duration),
@@ -106,6 +109,7 @@ impl Failure for Error {
     fn kind(&self) -> Kind {
         match self {
             Self::Refused { kind, .. } => *kind,
+            Self::Blocked(_) => Kind::PolicyRejected,
             Self::Stalled(_) => Kind::Stalled,
             Self::Process(_) | Self::Pipe(_) | Self::Short { .. } => Kind::Unreachable,
             Self::Long { .. } | Self::DigestMismatch { .. } => Kind::DigestMismatch,
