@@ -9,6 +9,7 @@
 //! | [`reference`] | `oci://` references |
 //! | [`registries`] | which entry of registries.conf holds, and the places that it leads to |
 //! | [`credentials`] | which auth file holds for a registry |
+//! | [`policy`] | which scope of policy.json holds for a reference |
 //! | [`registry`] | manifests and blobs, through a pool of skopeo processes |
 //! | [`artifact`] | how a repository is laid out in an OCI artifact, and its tar layers |
 //! | [`repodata`] | repomd.xml and its checksums |
@@ -29,6 +30,7 @@ pub mod credentials;
 pub mod doctor;
 pub mod failure;
 pub mod gateway;
+pub mod policy;
 pub mod reference;
 pub mod registries;
 pub mod registry;

@@ -9,7 +9,7 @@ use crate::failure::{Failure, Kind, one_line};
 use crate::reference::Reference;
 use crate::registries::credential_helpers;
 use crate::registry::{self, Source};
-use crate::{cache, repodata};
+use crate::{cache, policy, repodata};
 
 /// Why an operation failed.
 ///
@@ -19,8 +19,7 @@ pub struct Error {
     repository: Option<String>,
     reference: Reference,
     cause: Cause,
-    /// What to do about it, if it is for want of credentials.
-    log_in: Option<String>,
+    remedy: Option<String>,
 }
 
 /// What failed, before it is known for which repository.
@@ -77,6 +76,13 @@ impl From<std::io::Error> for Cause {
     }
 }
 
+impl Cause {
+    /// Whether a mirror was to blame: asking again will ask another place.
+    pub(crate) fn is_of_one_place(&self) -> bool {
+        matches!(self, Self::Registry(registry::Error::WrongHere(_)))
+    }
+}
+
 impl Failure for Cause {
     fn kind(&self) -> Kind {
         match self {
@@ -97,20 +103,24 @@ impl Failure for Cause {
 
 impl Error {
     pub(crate) fn new(repository: Option<&str>, source: &Source, cause: Cause) -> Self {
-        let log_in = (cause.kind() == Kind::Unauthorized).then(|| log_in(source));
         Self {
             repository: repository.map(str::to_owned),
             reference: source.reference.clone(),
+            remedy: remedy(&cause, source),
             cause,
-            log_in,
         }
+    }
+
+    /// Whether a mirror was to blame: asking again will ask another place.
+    pub fn is_of_one_place(&self) -> bool {
+        self.cause.is_of_one_place()
     }
 
     /// What failed and what to do about it, for those who know which repository it is about.
     pub fn advice(&self) -> String {
         let fact = one_line(&self.cause);
-        match self.log_in.as_deref().or_else(|| remedy(self.kind())) {
-            Some(remedy) => format!("{fact}; {remedy}"),
+        match &self.remedy {
+            Some(remedy) => format!("{}; {remedy}", fact.trim_end_matches('.')),
             None => fact,
         }
     }
@@ -131,6 +141,16 @@ impl Failure for Error {
     fn kind(&self) -> Kind {
         self.cause.kind()
     }
+}
+
+/// What to do about it, where there is something to be done that the fact itself does not say.
+fn remedy(cause: &Cause, source: &Source) -> Option<String> {
+    Some(match (cause, cause.kind()) {
+        (_, Kind::Unauthorized) => log_in(source),
+        (Cause::Registry(registry::Error::Blocked(_)), _) => return None,
+        (_, Kind::PolicyRejected) => satisfy_policy(&source.reference),
+        (_, kind) => usual_remedy(kind)?.to_owned(),
+    })
 }
 
 /// How to log in, and where credentials were looked for.
@@ -157,13 +177,19 @@ fn log_in(source: &Source) -> String {
     )
 }
 
-/// What to do about it, where there is something to be done that the fact itself does not say.
-fn remedy(kind: Kind) -> Option<&'static str> {
+/// Which scope of which file has refused the artifact. If none has, one of the files is damaged, and
+/// the fact names it.
+fn satisfy_policy(reference: &Reference) -> String {
+    let rule = policy::rule(reference).ok();
+    match rule.as_ref().and_then(|rule| Some((rule, rule.remedy()?))) {
+        Some((rule, remedy)) => format!("{rule}; {remedy}"),
+        None => "see containers-policy.json(5), containers-registries.d(5)".to_owned(),
+    }
+}
+
+fn usual_remedy(kind: Kind) -> Option<&'static str> {
     Some(match kind {
         Kind::NotFound => "check the reference's spelling and tag, and that it was pushed",
-        Kind::PolicyRejected => {
-            "see containers-policy.json(5): sign the artifact, or change the policy for this scope"
-        }
         Kind::Unreachable => "check the network, the registry, and registries.conf for its mirrors",
         Kind::BadRepository => "push it anew: createrepo_c . && oras push REFERENCE repodata *.rpm",
         Kind::BadMetadata => "have its owner run createrepo_c and push it again",
@@ -178,8 +204,10 @@ fn remedy(kind: Kind) -> Option<&'static str> {
         Kind::SkopeoMissing => "install skopeo",
         Kind::SkopeoTooOld => "install skopeo 1.19 or newer",
         Kind::CacheDirectory => "check that it exists, and its owner and permissions",
-        Kind::InvalidReference | Kind::Unauthorized | Kind::Cancelled | Kind::AccessDenied => {
-            return None;
-        }
+        Kind::InvalidReference
+        | Kind::Unauthorized
+        | Kind::PolicyRejected
+        | Kind::Cancelled
+        | Kind::AccessDenied => return None,
     })
 }

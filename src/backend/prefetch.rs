@@ -7,7 +7,7 @@ use std::sync::Arc;
 use containers_image_proxy::oci_spec::image::Descriptor;
 use futures_util::{TryStreamExt, stream};
 
-use super::blocking::{run, with_reader};
+use super::blocking::{from_any_place, run, with_reader};
 use super::copy::copy;
 use super::error::{Cause, Error};
 use super::manifests::Snapshot;
@@ -16,7 +16,7 @@ use super::{Backend, Progress, Repository};
 use crate::artifact::Repodata;
 use crate::artifact::archive::{Limits, read_archive};
 use crate::cache::{CacheDir, Freshness, Marker, MaxAge, StagedRepodata};
-use crate::registry::Source;
+use crate::registry::{Configuration, Source};
 
 /// The name of the metadata in progress reports.
 const ITEM: &str = "repodata";
@@ -99,24 +99,25 @@ impl Backend {
                 bytes: 0,
             });
         }
-        let identity = identity(source);
         if let Some(marker) = &marker
-            && source.reference.digest().is_some()
-            && marker.reference == identity
+            && is_settled(source, &cache, marker)
         {
-            // What a digest leads to never changes.
             return unchanged(cache, marker.manifest_digest.clone()).await;
         }
         let snapshot = self.look_up(source).await?;
         let noted = Marker {
-            reference: identity,
+            reference: identity(source),
             manifest_digest: snapshot.manifest_digest.clone(),
             repodata_layers: snapshot.artifact.repodata().digests(),
         };
         if marker.is_some_and(|marker| marker.repodata_layers == noted.repodata_layers) {
             return unchanged(cache, snapshot.manifest_digest.clone()).await;
         }
-        self.fetch_repodata(source, &snapshot, cache, noted, progress).await
+        from_any_place(|| {
+            let (cache, progress) = (Arc::clone(&cache), Arc::clone(&progress));
+            self.fetch_repodata(source, &snapshot, cache, noted.clone(), progress)
+        })
+        .await
     }
 
     async fn fetch_repodata(
@@ -182,6 +183,14 @@ impl Backend {
         with_reader(blob, move |reader| copy(&mut meter.reader(reader), &mut staged.file(&name)?))
             .await
     }
+}
+
+/// What a digest leads to never changes; but it can be refused once the policy has changed.
+fn is_settled(source: &Source, cache: &CacheDir, marker: &Marker) -> bool {
+    let changed_since = |then| Configuration::has_changed_since(&source.access, then);
+    source.reference.digest().is_some()
+        && marker.reference == identity(source)
+        && cache.confirmed().is_some_and(|then| !changed_since(then))
 }
 
 /// The same reference can lead to different metadata for different architectures.

@@ -183,7 +183,10 @@ mod tests {
         fs::create_dir(cache.path("attrs")).expect("made");
         fs::write(cache.path(EXPIRED), "").expect("written");
         assert_eq!(worth(&cache, MaxAge::Forever), Freshness::Expired);
+        set_age(&cache.path("repodata/.dnf5-oci.json"), 100, 0);
+        let before = cache.dir.confirmed().expect("there");
         cache.dir.confirm().expect("confirmed");
+        assert!(cache.dir.confirmed().expect("there") > before);
         assert!(!cache.path(EXPIRED).exists());
         assert_eq!(worth(&cache, MaxAge::Seconds(50)), Freshness::Fresh);
         assert!(now() - fs::metadata(cache.path(REPOMD)).expect("read").mtime() < 50);

@@ -50,6 +50,7 @@ mod testing;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Component, Path, PathBuf};
+use std::time::SystemTime;
 
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, DirBuilder, DirBuilderExt as _, File, OpenOptions, OpenOptionsExt as _};
@@ -107,6 +108,13 @@ impl CacheDir {
     pub fn marker(&self) -> Option<Marker> {
         let repodata = self.dir.open_dir(REPODATA).ok()?;
         Marker::read(&repodata)
+    }
+
+    /// When the metadata that a fetch has put there were last found to be right.
+    pub fn confirmed(&self) -> Option<SystemTime> {
+        let repodata = self.dir.open_dir(REPODATA).ok()?;
+        let marker = repodata.symlink_metadata(marker::NAME).ok()?;
+        marker.modified().ok().map(cap_std::time::SystemTime::into_std)
     }
 
     /// Puts up an error with the path it is about.

@@ -4,9 +4,10 @@
 use std::env;
 use std::path::PathBuf;
 
-use super::{Part, Step, Verdict, credentials, policy};
+use super::{Part, Step, Verdict, credentials};
 use crate::backend::Error;
 use crate::failure::{Failure, Kind};
+use crate::policy;
 use crate::reference::Reference;
 use crate::registries::{Entry, Registries, Unreadable};
 use crate::registry::{self, Manifest, Source};
@@ -107,6 +108,10 @@ fn credentials_step(request: &Request, source: &Source) -> Step {
 }
 
 fn policy_step(request: &Request, source: &Source) -> Step {
+    // What is done about a refusal begins with the rule.
+    if request.ended_at(Part::Policy) {
+        return request.outcome(Part::Policy, "", "");
+    }
     match policy::rule(&source.reference) {
         Ok(rule) => request.step(Part::Policy, &rule.to_string()),
         Err(error) => request.step(Part::Policy, &error.to_string()).at_least_a_warning(),
@@ -126,6 +131,10 @@ impl Request {
             (where_it_ended(error, forbidden), advice)
         });
         Self { failed }
+    }
+
+    fn ended_at(&self, part: Part) -> bool {
+        self.failed.as_ref().is_some_and(|(end, _)| *end == part)
     }
 
     /// A step about which `known` is known, whatever became of the request.
@@ -148,8 +157,10 @@ impl Request {
 
 /// The part at which a request has failed. `forbidden`: registries.conf lets nothing through.
 fn where_it_ended(error: &registry::Error, forbidden: bool) -> Part {
-    if matches!(error, registry::Error::Process(_)) {
-        return Part::Skopeo;
+    match error {
+        registry::Error::Process(_) => return Part::Skopeo,
+        registry::Error::Blocked(_) => return Part::Registries,
+        _ => {}
     }
     match error.kind() {
         Kind::SkopeoMissing | Kind::SkopeoTooOld => Part::Skopeo,
@@ -186,7 +197,7 @@ mod tests {
             (crashed, false, Part::Skopeo),
             (refused(Kind::Unreachable), false, Part::Registry),
             (refused(Kind::Unreachable), true, Part::Registries),
-            (refused(Kind::PolicyRejected), true, Part::Registries),
+            (registry::Error::Blocked("no".to_owned()), false, Part::Registries),
             (refused(Kind::PolicyRejected), false, Part::Policy),
             (refused(Kind::Unauthorized), false, Part::Credentials),
             (refused(Kind::NotFound), false, Part::Manifest),

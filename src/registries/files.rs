@@ -1,11 +1,11 @@
 //! Which files are read, in which order.
 
-use std::env;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::Unreadable;
+use crate::credentials;
 
 /// The file of the whole system; its drop-ins are in a directory beside it, as with a user's own.
 const SYSTEM: &str = "/etc/containers/registries.conf";
@@ -25,9 +25,7 @@ pub(super) struct Files {
 impl Files {
     /// Those that skopeo reads.
     pub(super) fn in_force() -> Result<Self, Unreadable> {
-        let home = env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
-        let home = home.or_else(env::home_dir).unwrap_or_default();
-        Self::of(Path::new(SYSTEM), &home.join(USER))
+        Self::of(Path::new(SYSTEM), &credentials::home().join(USER))
     }
 
     /// A user's own main file stands in for the system's, and for its drop-ins.

@@ -102,16 +102,16 @@ impl Registries {
     /// is found out by reading it as skopeo will.
     pub fn passing_over(&self, reference: &RegistryReference, count: usize) -> Option<String> {
         let places = self.places(reference);
-        let blocked = places.get(..count).filter(|_| count < places.len())?;
+        let (blocked, left) = places.split_at_checked(count)?;
+        let left: Vec<_> = left.iter().filter(|place| !blocked.contains(place)).collect();
         let entries = blocked.iter().map(|place| document::blocking(place));
         let text = std::iter::once(format!("{}\n", self.main)).chain(entries).collect::<String>();
         let files = self.files.with_main(Path::new(OURS));
         let changed = Self::with_main(files, text.clone()).ok()?;
-        let effective = changed.places(reference) == places
+        let effective = !left.is_empty()
+            && changed.places(reference) == places
             && blocked.iter().all(|place| changed.is_blocked(place))
-            && places[count..]
-                .iter()
-                .all(|place| changed.is_blocked(place) == self.is_blocked(place));
+            && left.into_iter().all(|place| changed.is_blocked(place) == self.is_blocked(place));
         effective.then_some(text)
     }
 

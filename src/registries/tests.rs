@@ -209,6 +209,13 @@ fn places_are_passed_over_wherever_the_entry_is() {
 }
 
 #[test]
+fn a_place_that_comes_twice_is_passed_over_twice() {
+    let again = "[[registry.mirror]]\nlocation = \"one.example/r\"\n";
+    let left = after(&system(&format!("{MIRRORED}{again}")), 1).expect("others are left");
+    assert_eq!(left, ["two.example/r", "quay.io/acme/rpms"]);
+}
+
+#[test]
 fn what_would_not_have_the_effect_is_not_tried() {
     // A drop-in about the very repository of the mirror comes before what blocks it.
     let other = "[[registry]]\nlocation = \"one.example/r\"\ninsecure = true\n";

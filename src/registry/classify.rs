@@ -9,19 +9,48 @@ use super::Error;
 use crate::failure::Kind;
 
 /// Words of a message, in lower case, and what they mean. The first that fits counts. None of them
-/// can be part of a reference, which many messages quote.
+/// can be part of a reference, which many messages quote: most have a space, or what comes before or
+/// after a reference.
 const WORDS: &[(&str, Kind)] = &[
     ("getting username and password", Kind::Unauthorized),
+    // Of the policy, of registries.d, and of signatures: those that are missing, cannot be had,
+    // cannot be read, or are wrong.
     ("rejected by policy", Kind::PolicyRejected),
     ("no policy.json file", Kind::PolicyRejected),
     ("invalid policy in", Kind::PolicyRejected),
+    ("signature verification policy", Kind::PolicyRejected),
+    ("parsing /etc/containers/registries.d/", Kind::PolicyRejected),
+    ("/.config/containers/registries.d/", Kind::PolicyRejected),
+    ("signature storage", Kind::PolicyRejected),
+    ("reading signature from", Kind::PolicyRejected),
+    // Only the URL of a signature in a lookaside has it.
+    ("@sha256=", Kind::PolicyRejected),
     ("signature was required", Kind::PolicyRejected),
     ("none of the signatures were accepted", Kind::PolicyRejected),
-    ("signature verification policy", Kind::PolicyRejected),
     ("no public keys imported", Kind::PolicyRejected),
+    ("parsing public key", Kind::PolicyRejected),
+    ("parsing rekor public key", Kind::PolicyRejected),
+    ("parsing signature", Kind::PolicyRejected),
     ("signature for", Kind::PolicyRejected),
+    ("signature by key", Kind::PolicyRejected),
+    ("signature type", Kind::PolicyRejected),
+    ("is not a signature", Kind::PolicyRejected),
     ("invalid signature", Kind::PolicyRejected),
-    ("is blocked in", Kind::PolicyRejected),
+    ("invalid gpg signature", Kind::PolicyRejected),
+    ("gpg signature count", Kind::PolicyRejected),
+    ("gpg cannot read", Kind::PolicyRejected),
+    ("cryptographic signature verification", Kind::PolicyRejected),
+    ("cosign/signature annotation", Kind::PolicyRejected),
+    ("cosign/bundle annotation", Kind::PolicyRejected),
+    ("cosign/certificate annotation", Kind::PolicyRejected),
+    ("rekor set", Kind::PolicyRejected),
+    ("the rekorset", Kind::PolicyRejected),
+    ("fulcio certificate", Kind::PolicyRejected),
+    ("fulcio ca certificates", Kind::PolicyRejected),
+    ("oidc issuer", Kind::PolicyRejected),
+    ("leaf certificate failed", Kind::PolicyRejected),
+    ("required email", Kind::PolicyRejected),
+    ("unexpected subject hostname", Kind::PolicyRejected),
     ("authentication required", Kind::Unauthorized),
     ("invalid username/password", Kind::Unauthorized),
     (": unauthorized", Kind::Unauthorized),
@@ -60,6 +89,15 @@ const HIDING: &[&str] = &[
     "statuscode: 403",
 ];
 
+/// What is said of a registry that registries.conf forbids.
+const BLOCKED: &str = " is blocked in ";
+
+/// How GPG's verdict on a signature is shown: all of its fields.
+const GPG_VERDICT: &str = "gpgme.Signature{";
+
+/// What GPG says of damaged signatures, all that there is of the message.
+const CURT: [&str; 3] = ["No data", "Bad data", "Unknown compression algorithm"];
+
 /// What stands between the failures of mirrors and that of the registry itself.
 const AFTER_MIRRORS: &str = "]): ";
 
@@ -69,13 +107,18 @@ pub(super) const WANTED_PROTOCOL: &str = "0.2.8";
 
 /// An answer of skopeo that was an error.
 pub(super) fn refused(message: &str, retryable: bool) -> Error {
-    let mut message = without_secrets(message);
+    let mut message = without_internals(&without_secrets(message));
+    if message.contains(BLOCKED) {
+        return Error::Blocked(message);
+    }
     let kind = kind(&message);
     if kind == Kind::Unauthorized && contains_any(&message.to_lowercase(), HIDING) {
         message.push_str(" (some registries say so of a repository that does not exist)");
     }
-    // skopeo calls a blob that the registry does not have worth a retry.
-    Error::Refused { kind, retryable: retryable && kind == Kind::Unreachable, message }
+    // skopeo calls a blob that the registry does not have worth a retry. Of what the policy has to
+    // do with, it calls only a lookaside so that could not be reached.
+    let can_pass = matches!(kind, Kind::Unreachable | Kind::PolicyRejected);
+    Error::Refused { kind, retryable: retryable && can_pass, message }
 }
 
 /// An error of the crate that talks to skopeo.
@@ -111,10 +154,30 @@ pub(super) fn body(error: proxy::GetBlobError) -> Error {
 /// What a message means; that of the registry itself decides before those of its mirrors, unless
 /// it could not be reached.
 fn kind(message: &str) -> Kind {
+    if let Some(kind) = of_a_file(message) {
+        return kind;
+    }
     // So that ": denied" is found at the beginning too.
     let message = format!(": {}", message.to_lowercase());
     let own = message.rfind(AFTER_MIRRORS).map_or(message.as_str(), |at| &message[at..]);
     known(own).or_else(|| known(&message)).unwrap_or(Kind::Unreachable)
+}
+
+/// What it means that a file cannot be opened: then its path and the reason are the whole message.
+fn of_a_file(message: &str) -> Option<Kind> {
+    if message.starts_with("lstat /") {
+        return Some(Kind::NotFound);
+    }
+    let path = message.strip_prefix("open ").filter(|path| path.starts_with('/'))?;
+    let path = path.rsplit_once(": ").map_or(path, |(path, _reason)| path);
+    let has_name = |name| path.split('/').any(|part| part == name);
+    Some(match path {
+        // Of a layout.
+        _ if ["index.json", "oci-layout", "blobs"].into_iter().any(has_name) => Kind::NotFound,
+        _ if has_name("certs.d") => Kind::Unreachable,
+        // What else is opened is a key that the policy names, or a signature.
+        _ => Kind::PolicyRejected,
+    })
 }
 
 fn known(message: &str) -> Option<Kind> {
@@ -123,6 +186,31 @@ fn known(message: &str) -> Option<Kind> {
 
 fn contains_any(message: &str, words: &[&str]) -> bool {
     words.iter().any(|words| message.contains(words))
+}
+
+/// Puts the key that a signature was made with in the place of GPG's verdict on it, and says of what
+/// GPG speaks when it says next to nothing.
+fn without_internals(message: &str) -> String {
+    if CURT.contains(&message) {
+        return format!("GPG cannot read the signature: {message}");
+    }
+    let mut clean = String::with_capacity(message.len());
+    let mut rest = message;
+    while let Some((before, verdict)) = rest.split_once(GPG_VERDICT) {
+        let mut open = 1;
+        let end = verdict.find(|c| {
+            open += i32::from(c == '{') - i32::from(c == '}');
+            open == 0
+        });
+        let (fields, after) = verdict.split_at(end.unwrap_or(verdict.len()));
+        let key = fields.split_once("Fingerprint:\"").and_then(|(_, key)| key.split('"').next());
+        clean.push_str(before);
+        clean.push_str("made with the key ");
+        clean.push_str(key.filter(|key| !key.is_empty()).unwrap_or("of somebody unknown"));
+        rest = after.strip_prefix('}').unwrap_or(after);
+    }
+    clean.push_str(rest);
+    clean
 }
 
 /// Cuts out what could be a password: `//user:password@` and the query of URLs, which carries the
@@ -191,6 +279,8 @@ mod tests {
             ("reading manifest 2 in 127.0.0.1:5000/a/b: manifest unknown", Kind::NotFound),
             ("fetching blob: blob unknown to registry", Kind::NotFound),
             ("open /nonexist/index.json: no such file or directory", Kind::NotFound),
+            ("lstat /nonexist: no such file or directory", Kind::NotFound),
+            ("open /srv/m/blobs/sha256/0a1b: no such file or directory", Kind::NotFound),
             (
                 "reading manifest 1 in 127.0.0.1:5001/a/b: authentication required",
                 Kind::Unauthorized,
@@ -212,8 +302,46 @@ mod tests {
                 Kind::PolicyRejected,
             ),
             (
-                "registry blocked.example is blocked in /etc/containers/registries.conf",
+                "Signature for identity \"quay.io/acme/rpms:old\" is not accepted",
                 Kind::PolicyRejected,
+            ),
+            (
+                "Invalid GPG signature: gpgme.Signature{Summary:128, Fingerprint:\"F4D9\", Status:gpgme.Error{err:0x9}, HashAlgo:10}",
+                Kind::PolicyRejected,
+            ),
+            ("Unexpected GPG signature count 0", Kind::PolicyRejected),
+            ("No data", Kind::PolicyRejected),
+            (
+                "None of the signatures were accepted, reasons: Unexpected GPG signature count 0; Unexpected GPG signature count 0",
+                Kind::PolicyRejected,
+            ),
+            ("No public keys imported", Kind::PolicyRejected),
+            (
+                "cryptographic signature verification failed: invalid signature when validating ASN.1 encoded signature",
+                Kind::PolicyRejected,
+            ),
+            ("parsing public key 1: PEM decoding failed", Kind::PolicyRejected),
+            (
+                "parsing signature \"/srv/sigs/acme/rpms@sha256=9fa8/signature-1\": unrecognized signature format, starting with binary 0x68",
+                Kind::PolicyRejected,
+            ),
+            (
+                "Get \"http://sigs.example/acme/rpms@sha256=9fa8/signature-1\": dial tcp 127.0.0.1:8099: connect: connection refused",
+                Kind::PolicyRejected,
+            ),
+            (
+                "Unsupported scheme when reading signature from ftp://sigs.example/acme/rpms@sha256=9fa8/signature-1",
+                Kind::PolicyRejected,
+            ),
+            (
+                "parsing /etc/containers/registries.d/x.yaml: yaml: line 1: did not find expected node content",
+                Kind::PolicyRejected,
+            ),
+            ("open /etc/pki/containers/acme.gpg: no such file or directory", Kind::PolicyRejected),
+            ("open /etc/pki/containers/acme.pub: permission denied", Kind::PolicyRejected),
+            (
+                "open /etc/containers/certs.d/quay.io/client.key: permission denied",
+                Kind::Unreachable,
             ),
             ("received unexpected HTTP status: 503 Service Unavailable", Kind::Unreachable),
             (
@@ -262,6 +390,29 @@ mod tests {
     }
 
     #[test]
+    fn a_blocked_registry_is_told_from_a_refused_signature() {
+        let message = "registry blocked.example is blocked in /etc/containers/registries.conf";
+        assert!(matches!(refused(message, false), Error::Blocked(text) if text == message));
+    }
+
+    #[test]
+    fn of_gpgs_verdict_the_key_is_shown() {
+        let verdict = |key: &str| {
+            format!(
+                "Invalid GPG signature: gpgme.Signature{{Summary:128, Fingerprint:\"{key}\", \
+                 Status:gpgme.Error{{err:0x9}}, HashAlgo:10}}"
+            )
+        };
+        let reasons = format!("reasons: {}; {}; more", verdict("F4D9"), verdict(""));
+        assert_eq!(
+            without_internals(&reasons),
+            "reasons: Invalid GPG signature: made with the key F4D9; Invalid GPG signature: made \
+             with the key of somebody unknown; more"
+        );
+        assert!(without_internals("gpgme.Signature{Summary:1").ends_with("somebody unknown"));
+    }
+
+    #[test]
     fn names_in_messages_mean_nothing() {
         let message = "reading manifest denied in host/acme/unauthorized: manifest unknown";
         assert_eq!(refused(message, false).kind(), Kind::NotFound);
@@ -304,6 +455,8 @@ mod tests {
         assert!(refused("connect: connection refused", true).is_worth_a_retry());
         assert!(!refused("x509: unknown authority", false).is_worth_a_retry());
         assert!(!refused("fetching blob: blob unknown to registry", true).is_worth_a_retry());
+        let lookaside = "Get \"http://sigs.example/a@sha256=9fa8/signature-1\": connection refused";
+        assert!(refused(lookaside, true).is_worth_a_retry());
     }
 
     #[test]

@@ -1,19 +1,21 @@
 //! Whether the files that skopeo read have changed since.
 //!
-//! skopeo reads registries.conf and policy.json once for each process, and credentials when it
-//! opens an image. A process that started before one of these files changed must not be used any
-//! more, so that a change holds from the next request on.
+//! skopeo reads registries.conf and policy.json once for each process, and credentials, registries.d
+//! and the keys that the policy names when it opens an image. A process that started before one of
+//! these files changed must not be used any more, so that a change holds from the next request on;
+//! nor must what was accepted before be taken for accepted.
 
 use std::collections::hash_map::DefaultHasher;
 use std::env;
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, Metadata};
 use std::hash::{Hash, Hasher};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Access;
-use crate::credentials;
+use crate::{credentials, policy};
 
 /// How far below a directory files are looked at: certs.d/HOST/ca.crt is the deepest.
 const DEPTH: u32 = 3;
@@ -26,10 +28,32 @@ impl Configuration {
     /// As it is now.
     pub fn now(access: &Access) -> Self {
         let mut state = DefaultHasher::new();
-        for path in directories().into_iter().chain(credentials::search_order(access)) {
-            note(&path, DEPTH, &mut state);
-        }
+        look(access, &mut |path, metadata| {
+            path.hash(&mut state);
+            (metadata.ino(), metadata.size(), metadata.mtime(), metadata.mtime_nsec())
+                .hash(&mut state);
+            metadata.ctime_nsec().hash(&mut state);
+        });
         Self(state.finish())
+    }
+
+    /// Whether anything has changed at that time or later.
+    pub fn has_changed_since(access: &Access, time: SystemTime) -> bool {
+        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since = (since.as_secs().cast_signed(), i64::from(since.subsec_nanos()));
+        let mut changed = false;
+        look(access, &mut |_, metadata| {
+            changed |= (metadata.ctime(), metadata.ctime_nsec()) >= since;
+        });
+        changed
+    }
+}
+
+/// Shows all files that count, and the directories that they are in, to `see`.
+fn look(access: &Access, see: &mut dyn FnMut(&Path, &Metadata)) {
+    let files = credentials::search_order(access).into_iter().chain(policy::key_files());
+    for path in directories().into_iter().chain(files) {
+        look_into(&path, DEPTH, see);
     }
 }
 
@@ -38,33 +62,23 @@ impl Configuration {
 fn directories() -> Vec<PathBuf> {
     let set =
         |name| env::var_os(name).filter(|value: &OsString| !value.is_empty()).map(PathBuf::from);
-    // Certificates are looked for in the second, whatever the variable says.
-    let user = [set("XDG_CONFIG_HOME"), Some(credentials::home().join(".config"))]
-        .into_iter()
-        .flatten()
-        .map(|config| config.join("containers"));
+    // What is not credentials is looked for in the first, whatever the variable says.
+    let users = [Some(credentials::home().join(".config")), set("XDG_CONFIG_HOME")];
+    let users = users.into_iter().flatten();
     ["/etc/containers", "/usr/share/containers", "/etc/docker/certs.d"]
         .into_iter()
         .map(PathBuf::from)
-        .chain(user)
+        .chain(users.map(|config| config.join("containers")))
         .chain(set("CONTAINERS_REGISTRIES_CONF"))
         .chain(set("CONTAINERS_REGISTRIES_CONF_DIR"))
         .collect()
 }
 
-fn note(path: &Path, depth: u32, state: &mut DefaultHasher) {
+fn look_into(path: &Path, depth: u32, see: &mut dyn FnMut(&Path, &Metadata)) {
     let Ok(metadata) = fs::metadata(path) else {
         return;
     };
-    path.hash(state);
-    (
-        metadata.ino(),
-        metadata.size(),
-        metadata.mtime(),
-        metadata.mtime_nsec(),
-        metadata.ctime_nsec(),
-    )
-        .hash(state);
+    see(path, &metadata);
     if !metadata.is_dir() || depth == 0 {
         return;
     }
@@ -73,13 +87,14 @@ fn note(path: &Path, depth: u32, state: &mut DefaultHasher) {
         .unwrap_or_default();
     entries.sort();
     for entry in entries {
-        note(&entry, depth - 1, state);
+        look_into(&entry, depth - 1, see);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     #[test]
     fn a_changed_auth_file_is_seen() {
@@ -93,5 +108,19 @@ mod tests {
         assert_eq!(with, Configuration::now(&access));
         fs::write(&file, "{\"auths\": {}}").expect("written");
         assert_ne!(with, Configuration::now(&access));
+    }
+
+    #[test]
+    fn what_was_accepted_before_a_change_is_not_after_it() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let file = directory.path().join("auth.json");
+        let access = Access { auth_file: Some(file.clone()), ..Access::default() };
+        fs::write(&file, "{}").expect("written");
+        let changed = fs::metadata(&file).expect("there");
+        let nanoseconds = u32::try_from(changed.ctime_nsec()).expect("below a second");
+        let then = Duration::new(changed.ctime().cast_unsigned(), nanoseconds);
+        assert!(Configuration::has_changed_since(&access, UNIX_EPOCH + then), "at that time");
+        let later = UNIX_EPOCH + then + Duration::from_nanos(1);
+        assert!(!Configuration::has_changed_since(&access, later));
     }
 }

@@ -21,6 +21,9 @@ pub enum Error {
         /// What skopeo said, without secrets.
         message: String,
     },
+    /// registries.conf forbids all access; what skopeo said names the file.
+    #[error("{0}")]
+    Blocked(String),
     /// No byte came for so long.
     #[error("nothing came from the registry for {} seconds", .0.as_secs_f32())]
     Stalled(Duration),
@@ -53,6 +56,12 @@ pub enum Error {
         /// The digest of what came.
         found: String,
     },
+    /// A blob was wrong from one place. Reading it from the beginning will have it from another.
+    #[error("{0}; another place will be asked")]
+    WrongHere(Box<Self>),
+    /// There is no further mirror, or registries.conf is such that none can be passed over.
+    #[error("there is no other place to ask")]
+    NoOtherPlace,
     /// The digest of a descriptor uses an algorithm that is not known here.
     #[error("the digest {0:?} cannot be checked")]
     UnknownDigest(String),
@@ -89,15 +98,23 @@ impl Error {
             _ => false,
         }
     }
+
+    /// Whether what was read so far is wrong, and reading on would not help.
+    pub(super) fn is_wrong(&self) -> bool {
+        matches!(self, Self::Long { .. } | Self::DigestMismatch { .. })
+    }
 }
 
 impl Failure for Error {
     fn kind(&self) -> Kind {
         match self {
             Self::Refused { kind, .. } => *kind,
+            Self::Blocked(_) => Kind::PolicyRejected,
             Self::Stalled(_) => Kind::Stalled,
             Self::Process(_) | Self::Pipe(_) | Self::Short { .. } => Kind::Unreachable,
             Self::Long { .. } | Self::DigestMismatch { .. } => Kind::DigestMismatch,
+            Self::WrongHere(error) => error.kind(),
+            Self::NoOtherPlace => Kind::NotFound,
             Self::UnknownDigest(_) | Self::BadManifest(_) => Kind::BadRepository,
             Self::SkopeoMissing { .. } => Kind::SkopeoMissing,
             Self::SkopeoTooOld { .. } => Kind::SkopeoTooOld,

@@ -3,6 +3,7 @@
 //! | module | job |
 //! |---|---|
 //! | [`source`] | which repository, and how it is reached |
+//! | `place` | the places that a repository can be had from |
 //! | `process` | one skopeo process and its requests |
 //! | `child` | killing it, whatever happens |
 //! | `pool` | how many there are, which one gets the next request, when they end |
@@ -15,6 +16,7 @@ mod child;
 mod classify;
 mod configuration;
 mod error;
+mod place;
 mod pool;
 mod process;
 mod settings;

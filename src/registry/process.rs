@@ -41,9 +41,14 @@ pub(super) struct Body {
 pub(super) struct End(oneshot::Sender<oneshot::Sender<Result<(), Error>>>);
 
 impl Process {
-    /// Starts skopeo and greets it.
-    pub(super) async fn start(settings: &Settings, access: &Access) -> Result<Self, Error> {
-        let mut command = command(&settings.skopeo, access);
+    /// Starts skopeo and greets it. It reads `registries_conf`, if given, when it first opens an
+    /// image.
+    pub(super) async fn start(
+        settings: &Settings,
+        access: &Access,
+        registries_conf: Option<&Path>,
+    ) -> Result<Self, Error> {
+        let mut command = command(&settings.skopeo, access, registries_conf);
         // Dropped, and with it killed, if what follows fails or is given up.
         let child = Child::of(&mut command)?;
         let mut config = ImageProxyConfig::default();
@@ -183,10 +188,13 @@ impl Drop for KillOnDrop<'_> {
 }
 
 /// The command, to which the crate adds the proxy's own arguments.
-fn command(skopeo: &Path, access: &Access) -> Command {
+fn command(skopeo: &Path, access: &Access, registries_conf: Option<&Path>) -> Command {
     let mut command = Command::new(skopeo);
     if env::var_os("PATH").is_none() {
         command.env("PATH", PATH);
+    }
+    if let Some(file) = registries_conf {
+        command.arg("--registries-conf").arg(file);
     }
     if let Some(arch) = &access.arch {
         command.arg("--override-arch").arg(arch);
@@ -218,7 +226,7 @@ fn not_run(skopeo: &Path, error: &io::Error) -> Error {
 
 /// Asks the program for its version: `skopeo version 1.22.0`.
 pub(super) async fn skopeo_version(skopeo: &Path) -> Result<String, Error> {
-    let mut command = command(skopeo, &Access::default());
+    let mut command = command(skopeo, &Access::default(), None);
     command.arg("--version");
     let output = tokio::task::spawn_blocking(move || command.output())
         .await

@@ -1,6 +1,7 @@
 """docker-registry, and what is asked of it."""
 
 import re
+import shutil
 import socket
 import subprocess
 from pathlib import Path
@@ -16,10 +17,12 @@ class Registry:
     users           the password of each user, if it wants one
     authentication  how else it knows users, as its configuration says it
     clients         the authority that the certificates of its clients must be signed by
+    cache_of        the registry that it is a pull-through cache of
     """
 
     def __init__(
-        self, directory, port, certificate=None, users=None, authentication=None, clients=None
+        self, directory, port, certificate=None, users=None, authentication=None, clients=None,
+        cache_of=None,
     ):
         self.port = port
         self.directory = Path(directory)
@@ -49,6 +52,8 @@ class Registry:
             authentication = f"htpasswd: {{realm: test, path: {passwords}}}"
         if authentication:
             config.append(f"auth: {{{authentication}}}")
+        if cache_of:
+            config.append(f"proxy: {{remoteurl: http://{cache_of.address}}}")
         self.config = self.directory / "config.yml"
         self.config.write_text("\n".join(config) + "\n")
         self.tls = certificate is not None
@@ -89,6 +94,21 @@ class Registry:
         """The digests of the blobs that were fetched, in order."""
         return [path.rsplit("/", 1)[1] for method, path, status in self.requests("/blobs/sha256:")
                 if method == "GET" and status == 200]
+
+
+    def forget(self, repository, digest):
+        """Has a blob no more in this repository."""
+        shutil.rmtree(self.storage / "repositories" / repository / "_layers" / digest.replace(":", "/"))
+
+    def damage(self, digest):
+        """Sends other bytes than a blob's from now on, as many."""
+        algorithm, name = digest.split(":")
+        blob = self.storage / "blobs" / algorithm / name[:2] / name / "data"
+        blob.write_bytes(bytes(byte ^ 1 for byte in blob.read_bytes()))
+
+    @property
+    def storage(self):
+        return self.directory / "data/docker/registry/v2"
 
 
 class Certificate:
