@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer};
 
+use crate::home::home;
 use crate::reference::Reference;
 use crate::registries::Registries;
 use crate::registry::Access;
@@ -124,11 +125,6 @@ pub fn exposure(file: &Path) -> Option<String> {
     let metadata = fs::metadata(file).ok()?;
     let is_open = metadata.is_file() && metadata.permissions().mode() & OTHERS != 0;
     is_open.then(|| format!("others can read {0}: run \"chmod 600 {0}\"", file.display()))
-}
-
-/// The user's home, found as skopeo finds it: a service of systemd has no `$HOME`.
-pub fn home() -> PathBuf {
-    env::home_dir().unwrap_or_default()
 }
 
 /// What podman reads and writes in a login session of the user this process runs as. There it goes

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`failure`] | what kinds of failure there are, for every layer's error type |
 //! | [`checksum`] | checksums and digests |
+//! | [`home`] | the user's home directory |
 //! | [`reference`] | `oci://` references |
 //! | [`registries`] | which entry of registries.conf holds, and the places that it leads to |
 //! | [`credentials`] | which auth file holds for a registry |
@@ -30,6 +31,7 @@ pub mod credentials;
 pub mod doctor;
 pub mod failure;
 pub mod gateway;
+pub mod home;
 pub mod policy;
 pub mod reference;
 pub mod registries;

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use super::{Part, Step, Verdict, credentials};
 use crate::backend::Error;
 use crate::failure::{Failure, Kind};
+use crate::home::home;
 use crate::policy;
 use crate::reference::Reference;
 use crate::registries::{Entry, Registries, Unreadable};
@@ -87,7 +88,7 @@ fn registry_step(request: &Request, source: &Source) -> Step {
 fn notes(source: &Source, host: &str) -> Vec<String> {
     let unchecked = source.access.tls_verify == Some(false);
     let unchecked = unchecked.then(|| "TLS is not verified, as asked for".to_owned());
-    let certificates = std::iter::once(crate::credentials::home().join(OWN_CERTIFICATES))
+    let certificates = std::iter::once(home().join(OWN_CERTIFICATES))
         .chain(CERTIFICATES.map(PathBuf::from))
         .map(|directory| directory.join(host))
         .find(|path| path.is_dir())

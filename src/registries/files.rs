@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::Unreadable;
-use crate::credentials;
+use crate::home::home;
 
 /// The file of the whole system; its drop-ins are in a directory beside it, as with a user's own.
 const SYSTEM: &str = "/etc/containers/registries.conf";
@@ -25,7 +25,7 @@ pub(super) struct Files {
 impl Files {
     /// Those that skopeo reads.
     pub(super) fn in_force() -> Result<Self, Unreadable> {
-        Self::of(Path::new(SYSTEM), &credentials::home().join(USER))
+        Self::of(Path::new(SYSTEM), &home().join(USER))
     }
 
     /// A user's own main file stands in for the system's, and for its drop-ins.

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Access;
+use crate::home::home;
 use crate::{credentials, policy};
 
 /// How far below a directory files are looked at: certs.d/HOST/ca.crt is the deepest.
@@ -63,7 +64,7 @@ fn directories() -> Vec<PathBuf> {
     let set =
         |name| env::var_os(name).filter(|value: &OsString| !value.is_empty()).map(PathBuf::from);
     // What is not credentials is looked for in the first, whatever the variable says.
-    let users = [Some(credentials::home().join(".config")), set("XDG_CONFIG_HOME")];
+    let users = [Some(home().join(".config")), set("XDG_CONFIG_HOME")];
     let users = users.into_iter().flatten();
     ["/etc/containers", "/usr/share/containers", "/etc/docker/certs.d"]
         .into_iter()
