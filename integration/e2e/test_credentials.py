@@ -66,7 +66,8 @@ def guarded(tmp_path_factory):
 def no_auth_files():
     """No auth file is left of another test."""
     yield
-    for path in [SYSTEM.parent, SESSION_OF_ROOT, *(Path(file) for _, files in (BARE, SESSION) for file in files)]:
+    files = [file for _, files in (BARE, SESSION) for file in files]
+    for path in map(Path, [SYSTEM.parent, SESSION_OF_ROOT, "/tmp/home", *files]):
         if path.is_dir():
             shutil.rmtree(path)
         else:
