@@ -1,15 +1,17 @@
 """What registries.conf says holds for dnf5 as it does for skopeo."""
 
+import hashlib
 import json
 import os
 import re
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
 
-from conftest import CONTAINERS
-from harness.commands import processes, run
+from conftest import CONTAINERS, PLUGIN_CONF, insecure
+from harness.commands import processes, run, until
 from harness.registry import Registry
 from harness.repository import Repository, build
 
@@ -227,7 +229,7 @@ def doctor(reference, part, code=0, environment=None):
     return re.search(rf"^{re.escape(part)} +(\w+) +(.*)$", result.output, re.MULTILINE).groups()
 
 
-def test_a_mirror_that_dnf5_has_from_a_bad_file_is_one_clear_line(hosts, dnf, conf):
+def test_a_malformed_file_is_one_clear_line(hosts, dnf, conf):
     file = conf("[[registry\n")
     found = with_dnf5(hosts, dnf, TAG)
     lines = [line for line in found.result.output.splitlines() if str(file) in line]
@@ -367,13 +369,18 @@ class TestChange:
         self.obeys("second")
 
 
-def fetch(dnf, fetched, backend="system"):
-    """Has dnf5 fetch packages, on demand or eagerly; returns what it prints."""
-    if fetched == "eager":
-        conf = Path("/etc/dnf/libdnf5-plugins/oci.conf")
-        conf.write_text(conf.read_text().replace("fetch = on-demand", "fetch = eager"))
-    dnf.backend(backend)
-    result = dnf("-y", "install", "--downloadonly", "p*", env=os.environ | {"DNF5_OCI_LOG": "info"})
+def plugin(fetched, backend="system"):
+    """Sets the plugin's options, as often as needed."""
+    text = PLUGIN_CONF.read_text()
+    for key, value in {"fetch": fetched, "backend": backend}.items():
+        text = re.sub(f"^{key} = .*$", f"{key} = {value}", text, flags=re.MULTILINE)
+    PLUGIN_CONF.write_text(text)
+
+
+def fetch(dnf, packages="p*"):
+    """Has dnf5 fetch packages; returns what it prints."""
+    environment = os.environ | {"DNF5_OCI_LOG": "info"}
+    result = dnf("-y", "install", "--downloadonly", packages, env=environment)
     dnf.is_whole("tools")
     return result
 
@@ -411,7 +418,8 @@ class TestIncompleteMirror:
     def test_the_next_place_is_asked(self, dnf, fetched):
         missing = self.packages[3]
         self.hosts["first"].forget(self.name, missing)
-        result = fetch(dnf, fetched, "private")
+        plugin(fetched, "private")
+        result = fetch(dnf)
         assert self.in_vain("first") == [missing]
         assert missing in self.hosts["second"].blobs()
         assert set(self.hosts["first"].blobs() + self.hosts["second"].blobs()) == set(
@@ -435,7 +443,8 @@ class TestIncompleteMirror:
     def test_it_is_remembered_until_the_configuration_changes(self, dnf):
         for digest in self.layers.values():
             self.hosts["first"].forget(self.name, digest)
-        fetch(dnf, "eager")
+        plugin("eager")
+        fetch(dnf)
         # It is asked side by side, before the first answer.
         assert self.in_vain("first") == [self.layers["repodata"]]
         assert len(self.hosts["second"].blobs()) == len(self.layers)
@@ -449,7 +458,8 @@ class TestIncompleteMirror:
         self.hosts["first"].forget(self.name, self.layers["repodata"])
         for digest in self.packages[:4]:
             self.hosts["second"].forget(self.name, digest)
-        fetch(dnf, "eager")
+        plugin("eager")
+        fetch(dnf)
         assert set(self.hosts["second"].blobs()).isdisjoint(self.packages[:4])
         assert set(self.hosts["first"].blobs()) >= set(self.packages[:4])
         assert len(list(dnf.cache("tools").glob("packages/*"))) == self.PACKAGES
@@ -484,7 +494,8 @@ class TestIncompleteMirror:
         wrong = [self.layers["repodata"], self.packages[3]]
         for digest in wrong:
             self.hosts["first"].damage(digest)
-        fetch(dnf, fetched)
+        plugin(fetched)
+        fetch(dnf)
         assert set(self.hosts["second"].blobs()) >= set(wrong)
         assert len(list(dnf.cache("tools").glob("packages/*"))) == self.PACKAGES
 
@@ -493,3 +504,65 @@ class TestIncompleteMirror:
             self.hosts[name].damage(self.layers["repodata"])
         dnf("repoquery", code=1).has(f"{self.layers['repodata']} was sent as")
         assert self.hosts["second"].blobs().count(self.layers["repodata"]) == 1
+
+
+@pytest.fixture(scope="module")
+def cache(hosts, tmp_path_factory):
+    """A pull-through cache of the first one."""
+    running = Registry(tmp_path_factory.mktemp("cache"), 5004, cache_of=hosts["first"]).start()
+    yield running
+    running.stop()
+
+
+class TestPullThroughCache:
+    """A cache need not have a blob before its manifest was asked for: it always is, before."""
+
+    @pytest.fixture(params=["mirror", "registry"])
+    def tools(self, hosts, dnf, conf, cache, request):
+        """A repository that has moved on since dnf5 has seen its metadata."""
+        reference = f"acme/{dnf.name}:1"
+        repository = dnf.repository().add(build("old")).describe()
+        repository.push(f"{hosts['first'].address}/{reference}")
+        if request.param == "mirror":
+            conf(entry(GONE, "{first}", cache.address))
+        else:
+            insecure(cache.address)
+        dnf.add("tools", f"oci://{GONE if request.param == 'mirror' else cache.address}/{reference}",
+                metadata_expire="never")
+        hosts.clear()
+        cache.clear()
+        return f"{hosts['first'].address}/{reference}"
+
+    @pytest.mark.parametrize("fetched", ["on-demand", "eager"])
+    def test_all_comes_through_it(self, hosts, dnf, cache, tools, fetched):
+        plugin(fetched)
+        package = "sha256:" + hashlib.sha256(build("old").read_bytes()).hexdigest()
+        for _ in range(2):
+            dnf("clean", "all")
+            hosts.clear()
+            cache.clear()
+            fetch(dnf, "old")
+            assert (dnf.cache("tools") / "packages/old-1-1.noarch.rpm").exists()
+            manifest_first(cache)
+            assert package in cache.blobs()
+            until(lambda: all(cache.blob(digest).exists() for digest in cache.blobs()),
+                  "the cache has kept them")
+        assert hosts["first"].blobs() == [], "the second time"
+
+    def test_a_new_process_for_an_old_snapshot(self, dnf, cache, tools):
+        plugin("eager")
+        dnf("repoquery").has("old-0:1-1.noarch")
+        dnf.repository("moved").add(build("new")).describe().push(tools)
+        for service in processes(*SERVICE):
+            os.kill(service, signal.SIGKILL)
+        cache.clear()
+        fetch(dnf, "old")
+        assert (dnf.cache("tools") / "packages/old-1-1.noarch.rpm").exists()
+        manifest_first(cache)
+
+
+def manifest_first(cache):
+    """What is asked for first is a manifest; and then there are blobs."""
+    assert cache.blobs()
+    first = next(path for _, path, _ in cache.requests() if path != "/v2/")
+    assert "/manifests/" in first, cache.requests()

@@ -38,9 +38,7 @@ pub(super) fn steps(
         }
         Reference::Layout(_) => Ok(None),
     };
-    let forbidden =
-        entry.as_ref().map_or(true, |entry| entry.as_ref().is_some_and(Entry::is_blocked));
-    let request = Request::new(source, manifest.as_ref().err(), forbidden);
+    let request = Request::new(source, manifest.as_ref().err(), entry.is_err());
     let version = version.map_or(String::new(), |version| format!("version {version}"));
     let manifest = manifest.as_ref().map_or("it is there".to_owned(), describe);
     vec![
@@ -126,10 +124,10 @@ fn describe(manifest: &Manifest) -> String {
 }
 
 impl Request {
-    fn new(source: &Source, error: Option<&registry::Error>, forbidden: bool) -> Self {
+    fn new(source: &Source, error: Option<&registry::Error>, unreadable: bool) -> Self {
         let failed = error.map(|error| {
             let advice = Error::new(None, source, error.clone().into()).advice();
-            (where_it_ended(error, forbidden), advice)
+            (where_it_ended(error, unreadable), advice)
         });
         Self { failed }
     }
@@ -156,8 +154,8 @@ impl Request {
     }
 }
 
-/// The part at which a request has failed. `forbidden`: registries.conf lets nothing through.
-fn where_it_ended(error: &registry::Error, forbidden: bool) -> Part {
+/// The part at which a request has failed. `unreadable`: registries.conf is, and stops skopeo, too.
+fn where_it_ended(error: &registry::Error, unreadable: bool) -> Part {
     match error {
         registry::Error::Process(_) => return Part::Skopeo,
         registry::Error::Blocked(_) => return Part::Registries,
@@ -167,7 +165,7 @@ fn where_it_ended(error: &registry::Error, forbidden: bool) -> Part {
         Kind::SkopeoMissing | Kind::SkopeoTooOld => Part::Skopeo,
         Kind::Unauthorized => Part::Credentials,
         Kind::NotFound | Kind::BadRepository | Kind::DigestMismatch => Part::Manifest,
-        _ if forbidden => Part::Registries,
+        _ if unreadable => Part::Registries,
         Kind::PolicyRejected => Part::Policy,
         _ => Part::Registry,
     }
@@ -193,7 +191,7 @@ mod tests {
     #[test]
     fn a_failure_ends_the_request_at_its_part() {
         let crashed = registry::Error::Process("killed".to_owned());
-        for (error, forbidden, part) in [
+        for (error, unreadable, part) in [
             (refused(Kind::SkopeoTooOld), false, Part::Skopeo),
             (crashed, false, Part::Skopeo),
             (refused(Kind::Unreachable), false, Part::Registry),
@@ -203,7 +201,7 @@ mod tests {
             (refused(Kind::Unauthorized), false, Part::Credentials),
             (refused(Kind::NotFound), false, Part::Manifest),
         ] {
-            assert_eq!(where_it_ended(&error, forbidden), part, "{error:?} {forbidden}");
+            assert_eq!(where_it_ended(&error, unreadable), part, "{error:?} {unreadable}");
         }
     }
 

@@ -22,7 +22,7 @@ impl Entry {
     }
 
     /// Whether it forbids access to what it stands for. Its mirrors are not forbidden by that.
-    pub fn is_blocked(&self) -> bool {
+    pub(super) fn is_blocked(&self) -> bool {
         self.registry.blocked
     }
 

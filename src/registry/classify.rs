@@ -108,7 +108,8 @@ pub(super) const WANTED_PROTOCOL: &str = "0.2.8";
 /// An answer of skopeo that was an error.
 pub(super) fn refused(message: &str, retryable: bool) -> Error {
     let mut message = without_internals(&without_secrets(message));
-    if message.contains(BLOCKED) {
+    // That a mirror is blocked does not matter when the registry itself is asked.
+    if own_part(&message).contains(BLOCKED) {
         return Error::Blocked(message);
     }
     let kind = kind(&message);
@@ -159,8 +160,7 @@ fn kind(message: &str) -> Kind {
     }
     // So that ": denied" is found at the beginning too.
     let message = format!(": {}", message.to_lowercase());
-    let own = message.rfind(AFTER_MIRRORS).map_or(message.as_str(), |at| &message[at..]);
-    known(own).or_else(|| known(&message)).unwrap_or(Kind::Unreachable)
+    known(own_part(&message)).or_else(|| known(&message)).unwrap_or(Kind::Unreachable)
 }
 
 /// What it means that a file cannot be opened: then its path and the reason are the whole message.
@@ -178,6 +178,11 @@ fn of_a_file(message: &str) -> Option<Kind> {
         // What else is opened is a key that the policy names, or a signature.
         _ => Kind::PolicyRejected,
     })
+}
+
+/// What is said of the registry itself, without its mirrors.
+fn own_part(message: &str) -> &str {
+    message.rfind(AFTER_MIRRORS).map_or(message, |at| &message[at..])
 }
 
 fn known(message: &str) -> Option<Kind> {
@@ -393,6 +398,8 @@ mod tests {
     fn a_blocked_registry_is_told_from_a_refused_signature() {
         let message = "registry blocked.example is blocked in /etc/containers/registries.conf";
         assert!(matches!(refused(message, false), Error::Blocked(text) if text == message));
+        let of_a_mirror = format!("(Mirrors also failed: [m/a: {message}]): host/a: no such host");
+        assert_eq!(refused(&of_a_mirror, false).kind(), Kind::Unreachable);
     }
 
     #[test]

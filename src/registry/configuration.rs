@@ -33,7 +33,8 @@ impl Configuration {
             path.hash(&mut state);
             (metadata.ino(), metadata.size(), metadata.mtime(), metadata.mtime_nsec())
                 .hash(&mut state);
-            metadata.ctime_nsec().hash(&mut state);
+            // Of a file that was written over, even with its old time set again, this changes.
+            (metadata.ctime(), metadata.ctime_nsec()).hash(&mut state);
         });
         Self(state.finish())
     }
@@ -70,8 +71,6 @@ fn directories() -> Vec<PathBuf> {
         .into_iter()
         .map(PathBuf::from)
         .chain(users.map(|config| config.join("containers")))
-        .chain(set("CONTAINERS_REGISTRIES_CONF"))
-        .chain(set("CONTAINERS_REGISTRIES_CONF_DIR"))
         .collect()
 }
 

@@ -102,9 +102,13 @@ class Registry:
 
     def damage(self, digest):
         """Sends other bytes than a blob's from now on, as many."""
-        algorithm, name = digest.split(":")
-        blob = self.storage / "blobs" / algorithm / name[:2] / name / "data"
+        blob = self.blob(digest)
         blob.write_bytes(bytes(byte ^ 1 for byte in blob.read_bytes()))
+
+    def blob(self, digest):
+        """The file that it keeps a blob in."""
+        algorithm, name = digest.split(":")
+        return self.storage / "blobs" / algorithm / name[:2] / name / "data"
 
     @property
     def storage(self):
