@@ -11,6 +11,7 @@
 //! | [`registries`] | which entry of registries.conf holds, and the places that it leads to |
 //! | [`credentials`] | which auth file holds for a registry |
 //! | [`policy`] | which scope of policy.json holds for a reference |
+//! | [`certificates`] | which directory has the certificates for a registry |
 //! | [`registry`] | manifests and blobs, through a pool of skopeo processes |
 //! | [`artifact`] | how a repository is laid out in an OCI artifact, and its tar layers |
 //! | [`repodata`] | repomd.xml and its checksums |
@@ -25,6 +26,7 @@
 pub mod artifact;
 pub mod backend;
 pub mod cache;
+pub mod certificates;
 pub mod checksum;
 pub mod cli;
 pub mod credentials;

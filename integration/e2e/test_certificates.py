@@ -141,12 +141,16 @@ def test_no_image_that_was_opened_before_a_change_is_used(dnf, guarded, tmp_path
 
 
 def test_the_first_directory_for_the_host_counts(dnf, guarded):
+    advice = f"; certificates for {HOST} belong into {PLACES[1] / HOST}: see"
+    ask(dnf, guarded.reference, code=1).has(advice)
     guarded.trust(PLACES[2])
     assert same(dnf, guarded.reference) == ""
     for place in reversed(PLACES[:2]):
         # Nothing is in it, but nothing is looked for behind it.
         (place / HOST).mkdir(parents=True)
         assert UNKNOWN in same(dnf, guarded.reference)
+        advice = f"; certificates for {HOST} belong into {place / HOST}: see"
+        ask(dnf, guarded.reference, code=1).has(advice)
         guarded.trust(place)
         assert same(dnf, guarded.reference) == ""
         result = run("dnf5-oci", "doctor", f"oci://{guarded.reference}")

@@ -9,7 +9,7 @@ use crate::failure::{Failure, Kind, one_line};
 use crate::reference::Reference;
 use crate::registries::credential_helpers;
 use crate::registry::{self, Source};
-use crate::{cache, policy, repodata};
+use crate::{cache, certificates, policy, repodata};
 
 /// Why an operation failed.
 ///
@@ -148,6 +148,7 @@ fn remedy(cause: &Cause, source: &Source) -> Option<String> {
     Some(match (cause, cause.kind()) {
         (_, Kind::Unauthorized) => log_in(source),
         (Cause::Registry(registry::Error::Blocked(_)), _) => return None,
+        (Cause::Registry(registry::Error::Certificate(_)), _) => certify(&source.reference),
         (_, Kind::PolicyRejected) => satisfy_policy(&source.reference),
         (_, kind) => usual_remedy(kind)?.to_owned(),
     })
@@ -174,6 +175,17 @@ fn log_in(source: &Source) -> String {
         "run \"podman login {host}\" or \"skopeo login {host}\" as the user that runs dnf5; looked \
          for credentials in {}",
         searched.join(", ")
+    )
+}
+
+/// Where certificates belong.
+fn certify(reference: &Reference) -> String {
+    let names = credentials::names(reference);
+    let host = names.last().map_or("", |name| credentials::host(name));
+    let directory = certificates::directory(host);
+    format!(
+        "certificates for {host} belong into {}: see containers-certs.d(5)",
+        directory.display()
     )
 }
 

@@ -2,21 +2,15 @@
 //! came.
 
 use std::env;
-use std::path::PathBuf;
 
 use super::{Part, Step, Verdict, credentials};
 use crate::backend::Error;
+use crate::certificates;
 use crate::failure::{Failure, Kind};
-use crate::home::home;
 use crate::policy;
 use crate::reference::Reference;
 use crate::registries::{Entry, Registries, Unreadable};
 use crate::registry::{self, Manifest, Source};
-
-/// Where certificates for single hosts are, below the user's home and for all: the first that has a
-/// directory for the host counts. containers-certs.d(5).
-const OWN_CERTIFICATES: &str = ".config/containers/certs.d";
-const CERTIFICATES: [&str; 2] = ["/etc/containers/certs.d", "/etc/docker/certs.d"];
 
 /// The variables that send skopeo's requests through a proxy.
 const PROXIES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"];
@@ -86,11 +80,8 @@ fn registry_step(request: &Request, source: &Source) -> Step {
 fn notes(source: &Source, host: &str) -> Vec<String> {
     let unchecked = source.access.tls_verify == Some(false);
     let unchecked = unchecked.then(|| "TLS is not verified, as asked for".to_owned());
-    let certificates = std::iter::once(home().join(OWN_CERTIFICATES))
-        .chain(CERTIFICATES.map(PathBuf::from))
-        .map(|directory| directory.join(host))
-        .find(|path| path.is_dir())
-        .map(|path| format!("certificates from {}", path.display()));
+    let certificates = certificates::in_effect(host)
+        .map(|directory| format!("certificates from {}", directory.display()));
     let proxy =
         PROXIES.iter().find(|name| env::var_os(name).is_some_and(|value| !value.is_empty()));
     let proxy = proxy.map(|name| format!("through the proxy in ${name}"));

@@ -92,6 +92,9 @@ const HIDING: &[&str] = &[
 /// What is said of a registry that registries.conf forbids.
 const BLOCKED: &str = " is blocked in ";
 
+/// What is said of certificates, the registry's and ours, in lower case.
+const CERTIFICATES: &[&str] = &["x509: ", "tls: ", "client certificate"];
+
 /// How GPG's verdict on a signature is shown: all of its fields.
 const GPG_VERDICT: &str = "gpgme.Signature{";
 
@@ -115,6 +118,10 @@ pub(super) fn refused(message: &str, retryable: bool) -> Error {
     let kind = kind(&message);
     if kind == Kind::Unauthorized && contains_any(&message.to_lowercase(), HIDING) {
         message.push_str(" (some registries say so of a repository that does not exist)");
+    }
+    let own = own_part(&message).to_lowercase();
+    if kind == Kind::Unreachable && !retryable && contains_any(&own, CERTIFICATES) {
+        return Error::Certificate(message);
     }
     // skopeo calls a blob that the registry does not have worth a retry. Of what the policy has to
     // do with, it calls only a lookaside so that could not be reached.
@@ -436,6 +443,24 @@ mod tests {
     }
 
     #[test]
+    fn certificates_are_told_from_networks() {
+        for (message, is_one) in [
+            (
+                "Get \"https://h/v2/\": tls: failed to verify certificate: x509: unknown authority",
+                true,
+            ),
+            ("Get \"https://h/v2/\": remote error: tls: certificate required", true),
+            ("missing key a.key for client certificate a.cert. Note that CA certificates", true),
+            ("(Mirrors also failed: [m/a: x509: expired]): h/a: no such host", false),
+            ("Get \"https://h/v2/\": net/http: TLS handshake timeout", false),
+        ] {
+            let refused = refused(message, false);
+            assert_eq!(matches!(refused, Error::Certificate(_)), is_one, "{message}");
+            assert_eq!(refused.kind(), Kind::Unreachable);
+        }
+    }
+
+    #[test]
     fn what_may_not_exist_is_told_so() {
         let hint = "(some registries say so of a repository that does not exist)";
         let denied = refused("reading manifest 1 in ghcr.io/a/b: denied", false);
@@ -461,6 +486,7 @@ mod tests {
     fn only_what_can_pass_is_tried_again() {
         assert!(refused("connect: connection refused", true).is_worth_a_retry());
         assert!(!refused("x509: unknown authority", false).is_worth_a_retry());
+        assert!(refused("tls: internal error", true).is_worth_a_retry());
         assert!(!refused("fetching blob: blob unknown to registry", true).is_worth_a_retry());
         let lookaside = "Get \"http://sigs.example/a@sha256=9fa8/signature-1\": connection refused";
         assert!(refused(lookaside, true).is_worth_a_retry());

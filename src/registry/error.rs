@@ -24,6 +24,9 @@ pub enum Error {
     /// registries.conf forbids all access; what skopeo said names the file.
     #[error("{0}")]
     Blocked(String),
+    /// TLS failed for want of a certificate, the registry's or one of ours, that will do.
+    #[error("{0}")]
+    Certificate(String),
     /// No byte came for so long.
     #[error("nothing came from the registry for {} seconds", .0.as_secs_f32())]
     Stalled(Duration),
@@ -111,7 +114,9 @@ impl Failure for Error {
             Self::Refused { kind, .. } => *kind,
             Self::Blocked(_) => Kind::PolicyRejected,
             Self::Stalled(_) => Kind::Stalled,
-            Self::Process(_) | Self::Pipe(_) | Self::Short { .. } => Kind::Unreachable,
+            Self::Certificate(_) | Self::Process(_) | Self::Pipe(_) | Self::Short { .. } => {
+                Kind::Unreachable
+            }
             Self::Long { .. } | Self::DigestMismatch { .. } => Kind::DigestMismatch,
             Self::WrongHere(error) => error.kind(),
             Self::NoOtherPlace => Kind::NotFound,
