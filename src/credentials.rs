@@ -64,7 +64,7 @@ fn has_content<'de, D: Deserializer<'de>>(text: D) -> Result<bool, D::Error> {
 
 /// The repositories, as host and path, for which credentials are looked for: those of the places
 /// that registries.conf makes of a reference.
-pub fn names(reference: &Reference) -> Vec<String> {
+pub fn repositories(reference: &Reference) -> Vec<String> {
     match reference {
         Reference::Registry(registry) => Registries::read()
             .map_or_else(|_| vec![registry.name()], |registries| registries.places(registry)),
@@ -84,8 +84,8 @@ pub fn chosen(system: &Path, reference: &Reference) -> Option<PathBuf> {
     let files = std::iter::once(system.to_owned()).chain(session_file(|name| env::var_os(name)));
     let mut there = files.filter(|file| file.exists()).peekable();
     there.peek()?;
-    let names = names(reference);
-    there.find(|file| names.iter().any(|name| entry(file, name).is_some()))
+    let repositories = repositories(reference);
+    there.find(|file| repositories.iter().any(|name| entry(file, name).is_some()))
 }
 
 /// What `file` has for a repository, if it can be read and has anything.

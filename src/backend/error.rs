@@ -157,15 +157,14 @@ fn remedy(cause: &Cause, source: &Source) -> Option<String> {
 /// How to log in, and where credentials were looked for.
 fn log_in(source: &Source) -> String {
     let Source { reference, access } = source;
-    let names = credentials::names(reference);
-    for name in &names {
-        if let Some((file, Entry::Malformed { line })) = credentials::in_effect(access, name) {
+    for repository in credentials::repositories(reference) {
+        let found = credentials::in_effect(access, &repository);
+        if let Some((file, Entry::Malformed { line })) = found {
             let file = file.display();
             return format!("correct {file}, which is not valid JSON from line {line} on");
         }
     }
-    // The last is the registry itself; it has been asked after all mirrors.
-    let host = names.last().map_or("", |name| credentials::host(name));
+    let host = asked_last(reference);
     let searched = credentials::search_order(access);
     let helpers = credential_helpers().unwrap_or_default();
     let helpers = helpers.iter().map(|helper| format!("docker-credential-{helper}"));
@@ -178,11 +177,16 @@ fn log_in(source: &Source) -> String {
     )
 }
 
+/// The host of the registry itself, which is asked after its mirrors: what it says counts.
+fn asked_last(reference: &Reference) -> String {
+    let repositories = credentials::repositories(reference);
+    repositories.last().map(|last| credentials::host(last).to_owned()).unwrap_or_default()
+}
+
 /// Where certificates belong.
 fn certify(reference: &Reference) -> String {
-    let names = credentials::names(reference);
-    let host = names.last().map_or("", |name| credentials::host(name));
-    let directory = certificates::directory(host);
+    let host = asked_last(reference);
+    let directory = certificates::directory(&host);
     format!(
         "certificates for {host} belong into {}: see containers-certs.d(5)",
         directory.display()

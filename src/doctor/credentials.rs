@@ -16,7 +16,7 @@ pub(super) struct Found {
 
 /// Looks for credentials for every registry that the reference leads to.
 pub(super) fn look(source: &Source) -> Found {
-    let mut facts: Vec<_> = credentials::names(&source.reference)
+    let mut facts: Vec<_> = credentials::repositories(&source.reference)
         .iter()
         .map(|name| fact(credentials::in_effect(&source.access, name), credentials::host(name)))
         .collect();
