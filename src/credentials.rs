@@ -5,7 +5,7 @@
 //! error where was looked. No secret is ever taken out of a file here.
 //!
 //! The order: an explicit setting (alone, if given), [`SYSTEM_AUTH_FILE`], then what podman reads
-//! for this user: in a login session, where this process has no part in one, and in its environment.
+//! for this user: in a login session, if this process has no part in one, and in its environment.
 
 use std::borrow::Cow;
 use std::collections::HashMap;

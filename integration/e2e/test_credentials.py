@@ -168,7 +168,8 @@ def test_the_systems_own_file_without_an_entry_is_passed_over(dnf, guarded, othe
 
 def test_a_file_that_the_caller_names_is_the_only_one(guarded):
     def inspect(file, code=0):
-        return call("Inspect", "sa{sv}", f"oci://{REFERENCE}", "1", "auth-file", "s", file, code=code)
+        options = ("1", "auth-file", "s", file)
+        return call("Inspect", "sa{sv}", f"oci://{REFERENCE}", *options, code=code)
 
     write(SYSTEM, {HOST: entry(*WRONG)})
     write("/tmp/home/named.json", {HOST: entry(*RIGHT)})
@@ -317,8 +318,8 @@ def test_no_image_that_was_opened_before_a_change_is_used(dnf, guarded, tmp_path
 
     def fetch(code=0):
         shutil.rmtree(directory / "packages", ignore_errors=True)
-        return call("FetchPackage", "sssssta{sv}", "tools", f"oci://{REFERENCE}", directory, package.name,
-                    f"sha256:{digest}", package.stat().st_size, "0", code=code)
+        return call("FetchPackage", "sssssta{sv}", "tools", f"oci://{REFERENCE}", directory,
+                    package.name, f"sha256:{digest}", package.stat().st_size, "0", code=code)
 
     with service(tmp_path / "log"):
         for file in [SYSTEM, SESSION_OF_ROOT, *BARE[1]]:
@@ -334,13 +335,17 @@ def test_no_image_that_was_opened_before_a_change_is_used(dnf, guarded, tmp_path
             fetch(code=1).has(REFUSED)
 
 
+def log_in(**how):
+    run("skopeo", "login", "--username", RIGHT[0], "--password", RIGHT[1], HOST, **how)
+
+
 @pytest.mark.parametrize("backend", ["system", "private"])
 def test_login_and_logout(dnf, guarded, backend):
     dnf.backend(backend)
     assert REFUSED in same(dnf)
     running = processes("dnf5-oci", "serve")
     for _ in range(2):
-        run("skopeo", "login", "--username", RIGHT[0], "--password", RIGHT[1], HOST)
+        log_in()
         assert same(dnf) == ""
         run("skopeo", "logout", HOST)
         assert REFUSED in same(dnf)
@@ -352,7 +357,7 @@ def test_login_and_logout_in_a_session_that_the_service_has_no_part_in(dnf, guar
     SESSION_OF_ROOT.parent.mkdir(parents=True, exist_ok=True)
     with service(tmp_path / "log"):
         for _ in range(2):
-            run("skopeo", "login", "--username", RIGHT[0], "--password", RIGHT[1], HOST, env=session)
+            log_in(env=session)
             assert SESSION_OF_ROOT.exists()
             assert same(dnf, env=session) == ""
             run("skopeo", "logout", HOST, env=session)
@@ -381,6 +386,8 @@ def test_a_file_that_is_no_json(dnf, guarded, file):
     assert f'reading JSON file "{file}"' in words
     result = ask(dnf, REFERENCE, code=1).has(words)
     result.has_not("c2VjcmV0").has_not("secret").has_not("podman login").has(f"correct {file}")
+    doctor = run("dnf5-oci", "doctor", f"oci://{REFERENCE}", code=1)
+    doctor.has(f"{file} is not valid JSON from line 1 on;").has_not("secret")
 
 
 def test_a_file_that_others_can_read_is_told_once(dnf, guarded, tmp_path):
@@ -414,8 +421,9 @@ def test_an_ordinary_user_has_credentials_of_his_own(dnf, guarded):
 
 def shown_by(process):
     """The command line and the environment of a process."""
+    files = (Path(f"/proc/{process}/{name}") for name in ("cmdline", "environ"))
     try:
-        return b"".join(Path(f"/proc/{process}/{file}").read_bytes() for file in ("cmdline", "environ"))
+        return b"".join(file.read_bytes() for file in files)
     except OSError:
         # It has ended.
         return b""
@@ -439,8 +447,9 @@ def test_secrets_are_shown_nowhere(dnf, guarded, tmp_path):
         assert fetching.poll() is None
         for shown in map(shown_by, processes()):
             assert not [secret for secret in secrets if secret in shown], shown
-        written = run("grep", "-rlsaF", "--devices=skip", *(f"-e{secret.decode()}" for secret in secrets),
-                      "/etc", "/run", "/tmp", "/var", code=None)
+        patterns = [f"-e{secret.decode()}" for secret in secrets]
+        written = run("grep", "-rlsaF", "--devices=skip", *patterns, "/etc", "/run", "/tmp", "/var",
+                      code=None)
         assert written.output == f"{USUAL}\n", written
         assert fetching.wait() == 0
         write(USUAL, {address: entry(*WRONG)})
