@@ -155,6 +155,9 @@ fn remedy(cause: &Cause, source: &Source) -> Option<String> {
 /// How to log in, and where credentials were looked for.
 fn log_in(source: &Source) -> String {
     let Source { reference, access } = source;
+    if access.login.is_some() {
+        return "check the username and password in the repository's configuration".to_owned();
+    }
     if let Some((file, Entry::Malformed { line })) = credentials::in_effect(access, reference) {
         return format!("correct {}, which is not valid JSON from line {line} on", file.display());
     }
@@ -202,6 +205,7 @@ fn usual_remedy(kind: Kind) -> Option<&'static str> {
         | Kind::Unauthorized
         | Kind::PolicyRejected
         | Kind::Cancelled
-        | Kind::AccessDenied => return None,
+        | Kind::AccessDenied
+        | Kind::InvalidSettings => return None,
     })
 }

@@ -11,6 +11,7 @@ use crate::policy;
 use crate::reference::Reference;
 use crate::registries::{Entry, Registries, Unreadable};
 use crate::registry::{self, Manifest, Source};
+use crate::secret::without_secrets;
 
 /// Where certificates for single hosts are, below the user's home and for all: the first that has a
 /// directory for the host counts. containers-certs.d(5).
@@ -85,14 +86,23 @@ fn registry_step(request: &Request, source: &Source) -> Step {
 fn notes(source: &Source, host: &str) -> Vec<String> {
     let unchecked = source.access.tls_verify == Some(false);
     let unchecked = unchecked.then(|| "TLS is not verified, as asked for".to_owned());
-    let certificates = std::iter::once(crate::credentials::home().join(OWN_CERTIFICATES))
-        .chain(CERTIFICATES.map(PathBuf::from))
-        .map(|directory| directory.join(host))
-        .find(|path| path.is_dir())
-        .map(|path| format!("certificates from {}", path.display()));
-    let proxy =
-        PROXIES.iter().find(|name| env::var_os(name).is_some_and(|value| !value.is_empty()));
-    let proxy = proxy.map(|name| format!("through the proxy in ${name}"));
+    let given: Vec<_> = source.access.certificates.named().map(|(_, file)| file.clone()).collect();
+    let certificates = match given.is_empty() {
+        true => std::iter::once(crate::credentials::home().join(OWN_CERTIFICATES))
+            .chain(CERTIFICATES.map(PathBuf::from))
+            .map(|directory| directory.join(host))
+            .find(|path| path.is_dir())
+            .into_iter()
+            .collect(),
+        false => given,
+    };
+    let certificates =
+        certificates.into_iter().map(|path| format!("certificates from {}", path.display()));
+    let set = |name: &&&str| env::var_os(name).is_some_and(|value| !value.is_empty());
+    let proxy = match &source.access.proxy {
+        Some(proxy) => Some(format!("through the proxy {}", without_secrets(proxy.reveal()))),
+        None => PROXIES.iter().find(set).map(|name| format!("through the proxy in ${name}")),
+    };
     unchecked.into_iter().chain(certificates).chain(proxy).collect()
 }
 

@@ -18,6 +18,7 @@ pub(super) fn look(source: &Source, host: &str) -> Found {
         Some((file, Entry::Malformed { line })) => {
             format!("{} is not valid JSON from line {line} on", file.display())
         }
+        None if source.access.login.is_some() => "username and password are given".to_owned(),
         None => format!("no auth file has an entry for {host}, so it is asked without"),
     };
     let searched = credentials::search_order(&source.access);

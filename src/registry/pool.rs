@@ -286,7 +286,7 @@ impl Connection {
             // Removed when the image is open.
             let file = place.registries_conf()?;
             let file = file.as_ref().map(NamedTempFile::path);
-            let process = Process::start(&settings, &source.access, file).await?;
+            let process = Process::start(&settings, source, file).await?;
             let image = process.open(&source.reference.to_skopeo(), settings.open).await?;
             Ok(Self { process: Arc::new(process), image: Arc::new(image), configuration })
         });

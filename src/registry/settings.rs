@@ -1,5 +1,6 @@
 //! What the pool keeps to.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,6 +9,8 @@ use std::time::Duration;
 pub struct Settings {
     /// The program: a path, or a name to look for in `$PATH`.
     pub skopeo: PathBuf,
+    /// What it finds in its environment besides what is in this process's.
+    pub environment: BTreeMap<String, String>,
     /// The most processes for one source.
     pub max_processes: usize,
     /// How long a blob may send nothing.
@@ -30,6 +33,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             skopeo: PathBuf::from("skopeo"),
+            environment: BTreeMap::new(),
             max_processes: 4,
             stall: Duration::from_secs(30),
             open: Duration::from_secs(120),
