@@ -102,9 +102,10 @@ fn entry(file: &Path, name: &str) -> Option<Entry> {
     }
 }
 
-/// The files that are searched for credentials, in order.
+/// The files that are searched for credentials, in order; none if they are given.
 pub fn search_order(access: &Access) -> Vec<PathBuf> {
     match &access.auth_file {
+        _ if access.login.is_some() => Vec::new(),
         Some(file) => vec![file.clone()],
         None => {
             let variable = |name: &str| env::var_os(name);

@@ -39,6 +39,8 @@ pub enum Kind {
     Cancelled,
     /// The caller may not do this.
     AccessDenied,
+    /// The service's own settings cannot be read.
+    InvalidSettings,
 }
 
 /// An error that knows its [`Kind`].

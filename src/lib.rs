@@ -5,6 +5,7 @@
 //! | module | job |
 //! |---|---|
 //! | [`failure`] | what kinds of failure there are, for every layer's error type |
+//! | [`secret`] | what is not to be shown |
 //! | [`checksum`] | checksums and digests |
 //! | [`home`] | the user's home directory |
 //! | [`reference`] | `oci://` references |
@@ -21,6 +22,7 @@
 //! | [`gateway`] | the HTTP front end, for what dnf5 asks for by itself |
 //! | [`doctor`] | why dnf5 does or does not get packages from a reference |
 //! | [`service`] | the D-Bus front end |
+//! | [`settings`] | what an administrator can set |
 //! | [`cli`] | the command line |
 
 pub mod artifact;
@@ -39,5 +41,7 @@ pub mod reference;
 pub mod registries;
 pub mod registry;
 pub mod repodata;
+pub mod secret;
 pub mod service;
+pub mod settings;
 pub mod store;

@@ -2,14 +2,14 @@
 //!
 //! A reference is `oci://HOST[:PORT]/PATH[:TAG][@DIGEST][/]`, or `oci:///DIRECTORY[:TAG]` for a
 //! local OCI image layout. What follows the scheme is parsed by the grammar of the distribution
-//! project, through [`oci_spec::distribution::Reference`].
+//! project (distribution/reference), through [`container_image_dist_ref`]. The parser of oci_spec is
+//! a regular expression, which takes longer to compile than a cached dnf5 run takes in all.
 
-use std::net::Ipv6Addr;
 use std::path::{Component, Path, PathBuf};
 use std::{fmt, str::FromStr};
 
-use containers_image_proxy::oci_spec;
-use oci_spec::distribution;
+use container_image_dist_ref::ImgRef;
+use container_image_dist_ref::tag::{self, Tag};
 
 use crate::failure::{Failure, Kind};
 
@@ -18,9 +18,6 @@ pub const SCHEME: &str = "oci://";
 
 /// The tag of a reference that gives neither tag nor digest, as for podman.
 const DEFAULT_TAG: &str = "latest";
-
-/// The grammar has no IPv6 addresses: one is parsed with this name in its place.
-const IPV6_PLACEHOLDER: &str = "ipv6.invalid";
 
 /// Where a repository is: a registry's repository, or a directory.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -166,9 +163,11 @@ fn parse_layout(rest: &str) -> Result<LayoutReference, String> {
 
 /// Holds a layout's tag to the same grammar as a registry's.
 fn check_tag(tag: &str) -> Result<(), String> {
-    distribution::Reference::from_str(&format!("localhost/name:{tag}"))
-        .map(|_| ())
-        .map_err(|_| format!("the tag {tag:?} is not valid"))
+    match Tag::new(tag) {
+        // The parser stops where a digest could follow, and does not count.
+        Ok(parsed) if parsed.to_str() == tag && tag.len() <= tag::MAX_LEN.get().into() => Ok(()),
+        _ => Err(format!("the tag {tag:?} is not valid")),
+    }
 }
 
 fn parse_registry(rest: &str) -> Result<RegistryReference, String> {
@@ -182,53 +181,49 @@ fn parse_registry(rest: &str) -> Result<RegistryReference, String> {
     if path.split(['/', ':', '@']).any(|part| part == "..") {
         return Err(format!("the path {path:?} has \"..\" in it"));
     }
-    let ipv6 = ipv6_host(host)?;
-    let name = match &ipv6 {
-        Some(port) => format!("{IPV6_PLACEHOLDER}{port}/{path}"),
-        None => rest.to_owned(),
-    };
-    if ipv6.is_none() && !host.contains(['.', ':']) && host != "localhost" {
+    if !host.contains(['.', ':']) && host != "localhost" {
         return Err(format!(
             "{host:?} is no registry host: short names are not looked up, write it out as in \
              oci://quay.io/{rest}"
         ));
     }
-    let parsed = distribution::Reference::from_str(&name).map_err(|e| reason(e, path))?;
+    let parsed = with_host(rest).ok_or_else(|| reason(host, path))?;
+    let tag = parsed.tag();
+    tag.map_or(Ok(()), check_tag)?;
+    let digest = parsed.digest().map(|digest| digest.to_str().to_owned());
     Ok(RegistryReference {
-        host: match ipv6 {
-            Some(_) => host.to_owned(),
-            None => parsed.registry().to_owned(),
-        },
-        path: parsed.repository().to_owned(),
-        tag: parsed.tag().map(str::to_owned),
-        digest: parsed.digest().map(str::to_owned),
+        host: host.to_owned(),
+        path: parsed.path().to_str().to_owned(),
+        tag: tag.or(digest.is_none().then_some(DEFAULT_TAG)).map(str::to_owned),
+        digest,
     })
 }
 
-/// What follows the brackets of an IPv6 host (`:PORT` or nothing); `None` for any other host.
-fn ipv6_host(host: &str) -> Result<Option<&str>, String> {
-    let Some(rest) = host.strip_prefix('[') else {
-        return Ok(None);
-    };
-    rest.split_once(']')
-        .filter(|(address, port)| {
-            address.parse::<Ipv6Addr>().is_ok() && (port.is_empty() || port.starts_with(':'))
-        })
-        .map(|(_, port)| Some(port))
-        .ok_or_else(|| format!("{host:?} is no IPv6 address"))
+/// Parses a reference. The parser takes a host that is none for a part of the path.
+fn with_host(text: &str) -> Option<ImgRef<'_>> {
+    ImgRef::new(text).ok().filter(|parsed| parsed.domain().is_some())
 }
 
-/// The grammar's parser says little about what it refuses; the common slips are named here.
-fn reason(error: distribution::ParseError, path: &str) -> String {
-    let name = path.split(['@', ':']).next().unwrap_or(path);
-    let tag = path.split('@').next().and_then(|named| named.split_once(':'));
+/// Which part the grammar does not take, and why if it is one of the common slips.
+fn reason(host: &str, path: &str) -> String {
+    let (named, digest) = path.split_once('@').unwrap_or((path, ""));
+    let (name, tag) = named.split_once(':').unwrap_or((named, DEFAULT_TAG));
+    if with_host(&format!("{host}/name")).is_none() {
+        return match host.starts_with('[') {
+            true => format!("the host {host:?} is no IPv6 address"),
+            false => format!("the host {host:?} is not valid"),
+        };
+    }
     if name.chars().any(char::is_uppercase) {
         return format!("the path {name:?} must be lower case");
     }
+    if with_host(&format!("{host}/{name}")).is_none() {
+        return format!("the path {name:?} is not valid");
+    }
     match tag {
-        Some((_, "")) => "the tag is empty".to_owned(),
-        Some((_, tag)) if check_tag(tag).is_err() => format!("the tag {tag:?} is not valid"),
-        _ => error.to_string(),
+        "" => "the tag is empty".to_owned(),
+        tag if check_tag(tag).is_err() => format!("the tag {tag:?} is not valid"),
+        _ => format!("the digest {digest:?} is not valid"),
     }
 }
 
@@ -265,6 +260,7 @@ impl fmt::Display for Reference {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
@@ -316,7 +312,12 @@ mod tests {
             ("oci://quay.io/acme/rpms:-x", "the tag \"-x\" is not valid"),
             ("oci://quay.io/acme/../rpms", "has \"..\" in it"),
             ("oci://quay.io/acme/rpms:..", "has \"..\" in it"),
-            ("oci://quay.io/acme/rpms@sha256:abc", "invalid"),
+            ("oci://quay.io/acme/rpms@sha256:abc", "the digest \"sha256:abc\" is not valid"),
+            ("oci://quay.io/acme/rpms@", "the digest \"\" is not valid"),
+            ("oci://quay_io.x/acme/rpms", "the host \"quay_io.x\" is not valid"),
+            ("oci://quay.io:x/acme/rpms", "the host \"quay.io:x\" is not valid"),
+            ("oci://quay.io/acme//rpms", "the path \"acme//rpms\" is not valid"),
+            ("oci://quay.io/ä/rpms:ä", "the path \"ä/rpms\" is not valid"),
             ("oci://[::zz]:5000/rpms", "no IPv6 address"),
             ("oci://[::1]x/rpms", "no IPv6 address"),
             ("oci:///srv/../etc", "has \"..\" in it"),
@@ -326,6 +327,34 @@ mod tests {
             let error = text.parse::<Reference>().expect_err(text).to_string();
             assert!(error.contains(reason), "{text}: {error}");
             assert!(error.contains(text), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn lengths_have_the_bounds_of_the_grammar() {
+        let of = |name: usize, tag: usize| {
+            format!("oci://a.b/{}:{}", "n".repeat(name), "t".repeat(tag)).parse::<Reference>()
+        };
+        assert!(of(251, 128).is_ok());
+        assert!(of(252, 1).is_err());
+        assert!(of(1, 129).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_written_is_refused_or_means_itself(rest in "[ -~ä]{0,60}") {
+            let _ = format!("oci://{rest}").parse::<Reference>();
+        }
+
+        #[test]
+        fn what_is_taken_is_shown_as_it_was_written(
+            rest in "(a\\.b|\\[::1\\]|localhost)(:[0-9]{1,3})?(/[a-z0-9._-]{1,4}){1,3}(:[A-Za-z0-9._-]{1,4})?(@sha256:[0-9a-f]{30,34})?"
+        ) {
+            if let Ok(reference) = format!("oci://{rest}").parse::<Reference>() {
+                let shown = reference.to_string();
+                let default = format!("oci://{rest}:{DEFAULT_TAG}");
+                prop_assert!(shown == format!("oci://{rest}") || shown == default, "{}", shown);
+            }
         }
     }
 

@@ -28,7 +28,8 @@ async fn instance() -> Connection {
         registry::Settings { skopeo: PathBuf::from("/nonexistent/skopeo"), ..Default::default() };
     let backend = Backend::new(Registry::new(settings), backend::Settings::default());
     let gateway = Arc::new(Gateway::new(backend.clone(), Places::usual()));
-    tokio::spawn(service::serve_socket(backend, gateway, theirs, CancellationToken::new()));
+    let instance = service::Instance { backend, gateway, refusal: None };
+    tokio::spawn(service::serve_socket(instance, theirs, CancellationToken::new()));
     Builder::unix_stream(ours).p2p().build().await.expect("connected")
 }
 

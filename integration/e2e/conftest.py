@@ -15,6 +15,10 @@ REPOS = Path("/etc/yum.repos.d")
 CONTAINERS = Path("/etc/containers")
 PLUGIN_CONF = Path("/etc/dnf/libdnf5-plugins/oci.conf")
 
+# The command line of a private instance, and the environment of a dnf5 that finds no bus.
+PRIVATE = ("dnf5-oci", "serve", "--fd")
+NO_BUS = {"DBUS_SYSTEM_BUS_ADDRESS": "unix:path=/nonexistent", "PATH": "/usr/bin:/usr/sbin"}
+
 
 def pytest_configure():
     # Repositories that cannot be had are an error, unless a test says otherwise.
@@ -75,6 +79,19 @@ def plugin_option(usual, other):
 def eager(clean_slate):
     """Everything is fetched before dnf5 asks the user."""
     plugin_option("fetch = on-demand", "fetch = eager")
+
+
+@pytest.fixture
+def chroot(tmp_path):
+    """The same root with another cache, but the same bus."""
+    root = tmp_path / "chroot"
+    root.mkdir()
+    run("mount", "--bind", "/", root)
+    for directory in ("/run", "/proc", "/dev"):
+        run("mount", "--bind", directory, f"{root}{directory}")
+    run("mount", "-t", "tmpfs", "tmpfs", f"{root}{CACHE}")
+    yield root
+    run("umount", "--recursive", root)
 
 
 class Dnf:

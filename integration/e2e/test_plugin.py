@@ -5,14 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from conftest import CACHE, PLUGIN_CONF
+from conftest import CACHE, NO_BUS, PLUGIN_CONF, PRIVATE
 from harness.commands import processes, run, until
 from harness.repository import build
 
 pytestmark = pytest.mark.usefixtures("eager")
-
-PRIVATE = ("dnf5-oci", "serve", "--fd")
-NO_BUS = {"DBUS_SYSTEM_BUS_ADDRESS": "unix:path=/nonexistent", "PATH": "/usr/bin:/usr/sbin"}
 
 # A program of its own on libdnf5, without download callbacks.
 QUERY = """
@@ -36,19 +33,6 @@ def pushed(dnf, registry):
     repository.push(dnf.reference(registry))
     dnf.add("tools", f"oci://{dnf.reference(registry)}")
     return repository
-
-
-@pytest.fixture
-def chroot(tmp_path):
-    """The same root with another cache, but the same bus."""
-    root = tmp_path / "root"
-    root.mkdir()
-    run("mount", "--bind", "/", root)
-    for directory in ("/run", "/proc", "/dev"):
-        run("mount", "--bind", directory, f"{root}{directory}")
-    run("mount", "-t", "tmpfs", "tmpfs", f"{root}{CACHE}")
-    yield root
-    run("umount", "--recursive", root)
 
 
 def test_the_bus_of_a_host_is_not_used_in_a_chroot(pushed, chroot):

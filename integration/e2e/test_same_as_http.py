@@ -6,16 +6,14 @@ with either, from the same state, and what dnf5 prints must be the same, but for
 
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from conftest import CACHE, REPOS
-from harness.commands import run, until
+from harness.commands import run
 from harness.repository import Repository, build
-
-HTTP = "http://localhost:8080"
+from harness.web import Web
 
 # What dnf5 remembers of packages and groups.
 STATE = Path("/usr/lib/sysimage/libdnf5")
@@ -79,42 +77,31 @@ CASES = {
 @pytest.fixture(scope="module")
 def nginx(tmp_path_factory):
     """A plain web server."""
-    directory = tmp_path_factory.mktemp("http")
-    directory.chmod(0o755)
-    for parent in directory.parents[:3]:
-        parent.chmod(0o755)
-    conf = directory.parent / "nginx.conf"
-    conf.write_text(
-        "daemon off; pid /tmp/nginx.pid; error_log stderr; events {}\n"
-        f"http {{ access_log off; server {{ listen 127.0.0.1:8080; root {directory}; }} }}\n"
-    )
-    process = subprocess.Popen(["nginx", "-c", conf])
-    until(lambda: run("curl", "-s", HTTP, code=None).code == 0, "nginx answers")
-    yield directory
-    process.terminate()
-    process.wait()
+    web = Web(tmp_path_factory.mktemp("http") / "served")
+    yield web
+    web.stop()
 
 
 @pytest.fixture(scope="module")
 def urls(nginx, registry):
     """One repository at two addresses."""
-    repository = Repository(nginx / "repository")
+    repository = Repository(nginx.directory / "repository")
     for package in (
         build("app", "1"), build("app", "2"), build("needs", tags="Requires: needed"),
         build("needed"), build("odd+name"), build("tilde", "1~rc1^git"),
     ):
         repository.add(package, "Packages")
     repository.add(source_package(), "Packages")
-    comps = nginx.parent / "comps.xml"
+    comps = nginx.directory.parent / "comps.xml"
     comps.write_text(COMPS)
     repository.describe("-g", comps)
-    advisory = nginx.parent / "updateinfo.xml"
+    advisory = nginx.directory.parent / "updateinfo.xml"
     advisory.write_text(ADVISORY)
     run("modifyrepo_c", advisory, repository.directory / "repodata")
     reference = f"{registry.address}/acme/same"
     repository.push(f"{reference}:dirs")
     repository.push_files(f"{reference}:files")
-    return {"http": f"{HTTP}/repository", "dirs": f"oci://{reference}:dirs",
+    return {"http": f"{nginx.url}/repository", "dirs": f"oci://{reference}:dirs",
             "files": f"oci://{reference}:files"}
 
 

@@ -25,7 +25,7 @@ Repository describe(const repo::Repo & repository) {
 }
 
 
-Options prefetch_options(const repo::Repo & repository) {
+Options prefetch_options(repo::Repo & repository) {
     auto options = access_options(repository);
     const std::int64_t max_age = repository.get_config().get_metadata_expire_option().get_value();
     options["max-age"] = sdbus::Variant{max_age};
@@ -98,7 +98,7 @@ void fetch(Base & base, Backend & service, const Packages & packages) {
         for (const auto & package : wanted) {
             listed.push_back(describe(package));
         }
-        const auto & repository = *wanted.front().get_repo();
+        auto & repository = *wanted.front().get_repo();
         const auto job = service.fetch_packages(describe(repository), listed, access_options(repository));
         for (const auto & package : wanted) {
             bars.name(job, package.get_location(), package.get_full_nevra());

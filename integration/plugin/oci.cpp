@@ -1,4 +1,4 @@
-// The libdnf5 plugin: has the dnf5-oci service fill DNF's cache for repositories whose baseurl is
+// The libdnf5 plugin: has the dnf5-oci service serve or fetch repositories whose baseurl is
 // oci://…. All decisions are the service's; this only says what dnf5 wants and shows what comes.
 
 #include "backend.hpp"

@@ -16,10 +16,22 @@ constexpr std::uint32_t PARALLEL_DOWNLOADS{10};
 constexpr const char * NO_PASSWORD{"-"};
 
 
-void point_to(repo::Repo & repository, const Address & address) {
+/// Has the service serve every address of a repository that is a reference. The others are reached
+/// through the service as well: there is one proxy for all of them.
+void serve(Backend & service, repo::Repo & repository) {
     constexpr auto priority = Option::Priority::RUNTIME;
     auto & config = repository.get_config();
-    config.get_baseurl_option().set(priority, std::vector<std::string>{address.baseurl});
+    auto options = access_options(repository);
+    options["ignored"] = sdbus::Variant{ignored_options(repository)};
+    auto urls = config.get_baseurl_option().get_value();
+    Address address;
+    for (auto & url : urls) {
+        if (is_reference(url)) {
+            address = service.open_repository(repository.get_id(), url, options);
+            url = address.baseurl;
+        }
+    }
+    config.get_baseurl_option().set(priority, urls);
     config.get_proxy_option().set(priority, address.proxy);
     config.get_proxy_username_option().set(priority, address.proxy_username);
     config.get_proxy_password_option().set(priority, NO_PASSWORD);
@@ -35,8 +47,7 @@ void point_to(repo::Repo & repository, const Address & address) {
 void open(Base & base, Backend & service, const Repositories & repositories) {
     for (const auto & repository : repositories) {
         try {
-            const auto options = access_options(*repository);
-            point_to(*repository, service.open_repository(repository->get_id(), reference_of(*repository), options));
+            serve(service, *repository);
         } catch (const sdbus::Error & error) {
             repository->set_sync_strategy(repo::Repo::SyncStrategy::ONLY_CACHE);
             warn(base, line_of(error));

@@ -1,6 +1,7 @@
 #include "process.hpp"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -15,6 +16,21 @@ namespace {
 // The descriptor that the instance finds its socket at: the first after stdin, stdout and stderr.
 constexpr int SOCKET = 3;
 
+
+/// The process that loads the plugin may block or ignore signals, which would go on for the instance and
+/// for its skopeo. What a terminal sends is meant for that process, which may have good use for it and want
+/// more packages afterwards.
+void with_signals_of_its_own(posix_spawnattr_t & attributes) {
+    sigset_t none;
+    sigset_t all;
+    sigemptyset(&none);
+    sigfillset(&all);
+    posix_spawnattr_setsigmask(&attributes, &none);
+    posix_spawnattr_setsigdefault(&attributes, &all);
+    posix_spawnattr_setpgroup(&attributes, 0);
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
+}
+
 }  // namespace
 
 
@@ -23,13 +39,18 @@ Process::Process(const std::string & program, int socket) {
     const char * const arguments[] = {program.c_str(), "serve", "--fd", number.c_str(), nullptr};
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init(&actions);
+    // First, for the socket may be one of those that come next: not every process has all of them open.
+    posix_spawn_file_actions_adddup2(&actions, socket, SOCKET);
     posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
     posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
-    posix_spawn_file_actions_adddup2(&actions, socket, SOCKET);
     // dnf5's locks and databases are not its business.
     posix_spawn_file_actions_addclosefrom_np(&actions, SOCKET + 1);
+    posix_spawnattr_t attributes;
+    posix_spawnattr_init(&attributes);
+    with_signals_of_its_own(attributes);
     const int error =
-        posix_spawn(&id, program.c_str(), &actions, nullptr, const_cast<char * const *>(arguments), environ);
+        posix_spawn(&id, program.c_str(), &actions, &attributes, const_cast<char * const *>(arguments), environ);
+    posix_spawnattr_destroy(&attributes);
     posix_spawn_file_actions_destroy(&actions);
     if (error != 0) {
         throw std::system_error(error, std::generic_category(), program);

@@ -148,7 +148,7 @@ fn remedy(cause: &Cause, source: &Source) -> Option<String> {
     Some(match (cause, cause.kind()) {
         (_, Kind::Unauthorized) => log_in(source),
         (Cause::Registry(registry::Error::Blocked(_)), _) => return None,
-        (Cause::Registry(registry::Error::Certificate(_)), _) => certify(&source.reference),
+        (Cause::Registry(registry::Error::Certificate(_)), _) => certify(source),
         (_, Kind::PolicyRejected) => satisfy_policy(&source.reference),
         (_, kind) => usual_remedy(kind)?.to_owned(),
     })
@@ -157,6 +157,9 @@ fn remedy(cause: &Cause, source: &Source) -> Option<String> {
 /// How to log in, and where credentials were looked for.
 fn log_in(source: &Source) -> String {
     let Source { reference, access } = source;
+    if access.login.is_some() {
+        return "check the username and password in the repository's configuration".to_owned();
+    }
     for repository in credentials::repositories(reference) {
         let found = credentials::in_effect(access, &repository);
         if let Some((file, Entry::Malformed { line })) = found {
@@ -184,8 +187,11 @@ fn asked_last(reference: &Reference) -> String {
 }
 
 /// Where certificates belong.
-fn certify(reference: &Reference) -> String {
-    let host = asked_last(reference);
+fn certify(source: &Source) -> String {
+    if source.access.certificates.named().next().is_some() {
+        return "check the certificates in the repository's configuration".to_owned();
+    }
+    let host = asked_last(&source.reference);
     let directory = certificates::directory(&host);
     format!(
         "certificates for {host} belong into {}: see containers-certs.d(5)",
@@ -224,6 +230,7 @@ fn usual_remedy(kind: Kind) -> Option<&'static str> {
         | Kind::Unauthorized
         | Kind::PolicyRejected
         | Kind::Cancelled
-        | Kind::AccessDenied => return None,
+        | Kind::AccessDenied
+        | Kind::InvalidSettings => return None,
     })
 }

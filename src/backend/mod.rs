@@ -129,7 +129,7 @@ impl Backend {
     /// The source with the auth file that holds for it written down.
     pub(crate) fn with_credentials(&self, source: &Source) -> Source {
         let mut source = source.clone();
-        if source.access.auth_file.is_none() {
+        if source.access.auth_file.is_none() && source.access.login.is_none() {
             let system = &self.settings.system_auth_file;
             source.access.auth_file = credentials::chosen(system, &source.reference);
         }

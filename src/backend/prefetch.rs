@@ -92,7 +92,10 @@ impl Backend {
         })
         .await?;
         let marker = marker.filter(|_| freshness != Freshness::Missing);
-        if freshness == Freshness::Fresh {
+        let identity = identity(source);
+        // dnf5 names its directory by the baseurl alone: they may be another architecture's.
+        let others = marker.as_ref().is_some_and(|marker| marker.reference != identity);
+        if freshness == Freshness::Fresh && !others {
             return Ok(Prefetched {
                 status: Status::Fresh,
                 manifest_digest: marker.map(|marker| marker.manifest_digest).unwrap_or_default(),
@@ -100,13 +103,14 @@ impl Backend {
             });
         }
         if let Some(marker) = &marker
-            && is_settled(source, &cache, marker)
+            && !others
+            && is_settled(source, &cache)
         {
             return unchanged(cache, marker.manifest_digest.clone()).await;
         }
         let snapshot = self.look_up(source).await?;
         let noted = Marker {
-            reference: identity(source),
+            reference: identity,
             manifest_digest: snapshot.manifest_digest.clone(),
             repodata_layers: snapshot.artifact.repodata().digests(),
         };
@@ -186,10 +190,9 @@ impl Backend {
 }
 
 /// What a digest leads to never changes; but it can be refused once the policy has changed.
-fn is_settled(source: &Source, cache: &CacheDir, marker: &Marker) -> bool {
+fn is_settled(source: &Source, cache: &CacheDir) -> bool {
     let changed_since = |then| Configuration::has_changed_since(&source.access, then);
     source.reference.digest().is_some()
-        && marker.reference == identity(source)
         && cache.confirmed().is_some_and(|then| !changed_since(then))
 }
 

@@ -37,6 +37,7 @@
 mod error;
 mod freshness;
 mod leftovers;
+mod location;
 mod marker;
 mod package;
 mod repodata;
@@ -57,6 +58,7 @@ use cap_std::fs::{Dir, DirBuilder, DirBuilderExt as _, File, OpenOptions, OpenOp
 
 pub use error::Error;
 pub use freshness::{Freshness, MaxAge};
+pub use location::{directory_name, usual_cachedir};
 pub use marker::Marker;
 pub use package::{Proof, StagedPackage};
 pub use repodata::{StagedFile, StagedRepodata};

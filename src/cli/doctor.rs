@@ -6,23 +6,18 @@ use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::filter::LevelFilter;
 use zbus::connection::Builder;
 use zbus::fdo::DBusProxy;
 use zbus::names::WellKnownName;
 use zbus::{Connection, Variant};
 
-use super::logging;
-use crate::backend::{self, Backend};
 use crate::doctor::Verdict;
-use crate::gateway::{Gateway, Places};
 use crate::reference::{InvalidReference, Reference};
-use crate::registry::{self, Registry};
 use crate::service;
+use crate::settings::Settings;
 
 /// How long an answer may take. Every request that it takes is bounded by far less.
 const LIMIT: Duration = Duration::from_secs(900);
@@ -60,11 +55,10 @@ struct Instance {
     name: &'static str,
 }
 
-pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
-    logging::start(LevelFilter::ERROR);
+pub(super) fn run(arguments: &Arguments, settings: &Settings) -> Result<ExitCode, Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let (name, steps) = runtime.block_on(async {
-        let instance = connect().await?;
+        let instance = connect(settings).await?;
         let steps = tokio::time::timeout(LIMIT, ask(&instance, arguments)).await??;
         Ok::<_, Box<dyn Error>>((instance.name, steps))
     })?;
@@ -75,17 +69,15 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
 
 /// The instance that the plugin would use: the system's for root where there is one, else one that
 /// has this process's rights and credentials.
-async fn connect() -> zbus::Result<Instance> {
+async fn connect(settings: &Settings) -> zbus::Result<Instance> {
     if rustix::process::geteuid().is_root()
         && let Ok(connection) = system_service().await
     {
         return Ok(Instance { connection, name: "The system service" });
     }
     let (ours, theirs) = UnixStream::pair()?;
-    let registry = Registry::new(registry::Settings::default());
-    let backend = Backend::new(registry, backend::Settings::default());
-    let gateway = Arc::new(Gateway::new(backend.clone(), Places::usual()));
-    tokio::spawn(service::serve_socket(backend, gateway, theirs, CancellationToken::new()));
+    let instance = super::instance(settings);
+    tokio::spawn(service::serve_socket(instance, theirs, CancellationToken::new()));
     let connection = Builder::unix_stream(ours).p2p().build().await?;
     Ok(Instance { connection, name: "A private instance" })
 }

@@ -1,12 +1,23 @@
 //! The command line.
 
+mod config;
 mod doctor;
 pub mod logging;
 mod serve;
 
+use std::error::Error;
+use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
+use tracing_subscriber::filter::LevelFilter;
+
+use crate::backend::Backend;
+use crate::gateway::Gateway;
+use crate::registry::Registry;
+use crate::service::Instance;
+use crate::settings::{self, Loaded, Settings};
 
 /// What [`run`] and the parser of arguments return.
 const EXIT_STATUS: &str = "Exit status: 0 success, 1 failure, 2 wrong arguments.";
@@ -25,19 +36,38 @@ enum Command {
     Serve(serve::Arguments),
     /// Say step by step why dnf5 does or does not get packages from a repository
     Doctor(doctor::Arguments),
+    /// Print the settings of the service, and which file they come from
+    Config,
 }
 
 /// Runs what was asked for. A failure has been reported when this returns.
 pub fn run(arguments: Arguments) -> ExitCode {
-    let result = match arguments.command {
-        Command::Serve(arguments) => serve::run(arguments).map(|()| ExitCode::SUCCESS),
-        Command::Doctor(arguments) => doctor::run(&arguments),
-    };
-    match result {
+    match dispatch(arguments.command) {
         Ok(code) => code,
         Err(error) => {
             tracing::error!("{}", crate::failure::one_line(error.as_ref()));
             ExitCode::FAILURE
         }
     }
+}
+
+fn dispatch(command: Command) -> Result<ExitCode, Box<dyn Error>> {
+    logging::start(match &command {
+        Command::Serve(arguments) => arguments.log_level(),
+        _ => LevelFilter::ERROR,
+    });
+    let loaded = Loaded::read(Path::new(settings::FILE));
+    match command {
+        Command::Serve(arguments) => serve::run(arguments, loaded)?,
+        Command::Doctor(arguments) => return doctor::run(&arguments, &loaded?.settings),
+        Command::Config => config::run(&loaded?)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The instance that these settings make.
+fn instance(settings: &Settings) -> Instance {
+    let backend = Backend::new(Registry::new(settings.registry()), settings.backend());
+    let gateway = Arc::new(Gateway::new(backend.clone(), settings.places()));
+    Instance { backend, gateway, refusal: None }
 }

@@ -12,11 +12,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::filter::LevelFilter;
 
-use super::logging;
-use crate::backend::{self, Backend};
-use crate::gateway::{Gateway, Places};
-use crate::registry::{self, Registry};
-use crate::service;
+use crate::failure::one_line;
+use crate::service::{self, Instance};
+use crate::settings::{self, Loaded};
 
 /// Registries and disks are waited for, not computed upon: two threads keep two cores busy.
 const THREADS: usize = 2;
@@ -31,35 +29,51 @@ pub struct Arguments {
     #[arg(long, value_name = "N", value_parser = left_open)]
     fd: Option<RawFd>,
 
-    /// End after so many seconds without a call
-    #[arg(long, value_name = "SECONDS", default_value_t = 60, conflicts_with = "fd")]
-    idle: u64,
+    /// End after so many seconds without a call, whatever the settings say
+    #[arg(long, value_name = "SECONDS", conflicts_with = "fd")]
+    idle: Option<u64>,
 }
 
-pub(super) fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
+impl Arguments {
+    /// A private instance shares dnf5's terminal; a call that fails, dnf5 itself reports.
+    pub(super) fn log_level(&self) -> LevelFilter {
+        match self.fd {
+            Some(_) => LevelFilter::ERROR,
+            None => LevelFilter::INFO,
+        }
+    }
+}
+
+pub(super) fn run(
+    arguments: Arguments,
+    loaded: Result<Loaded, settings::Error>,
+) -> Result<(), Box<dyn Error>> {
     let socket = arguments.fd.map(take).transpose()?;
-    // A private instance shares dnf5's terminal; a call that fails, dnf5 itself reports.
-    logging::start(match socket {
-        Some(_) => LevelFilter::ERROR,
-        None => LevelFilter::INFO,
-    });
+    // The callers are told what is wrong; it would be lost if the service did not start.
+    let refusal = loaded.as_ref().err().map(|error| one_line(error));
+    let settings = loaded.unwrap_or_default().settings;
+    let idle = arguments.idle.map_or_else(|| settings.idle(), Duration::from_secs);
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).enable_all().build()?;
-    let result = runtime.block_on(serve(socket, Duration::from_secs(arguments.idle)));
+    let result = runtime.block_on(async {
+        let instance = Instance { refusal, ..super::instance(&settings) };
+        serve(socket, idle, instance).await
+    });
     // Work that nobody waits for any more is dropped, and cleans up behind it.
     runtime.shutdown_timeout(CLEAN_UP);
     result
 }
 
-async fn serve(socket: Option<UnixStream>, idle: Duration) -> Result<(), Box<dyn Error>> {
-    let registry = Registry::new(registry::Settings::default());
-    let backend = Backend::new(registry, backend::Settings::default());
-    let gateway = Arc::new(Gateway::new(backend.clone(), Places::usual()));
+async fn serve(
+    socket: Option<UnixStream>,
+    idle: Duration,
+    instance: Instance,
+) -> Result<(), Box<dyn Error>> {
     let stop = stop_at_signals()?;
-    let serving = Arc::clone(&gateway);
+    let gateway = Arc::clone(&instance.gateway);
     let result = match socket {
-        Some(socket) => service::serve_socket(backend, serving, socket, stop).await,
-        None => service::serve_bus(backend, serving, idle, stop).await,
+        Some(socket) => service::serve_socket(instance, socket, stop).await,
+        None => service::serve_bus(instance, idle, stop).await,
     };
     gateway.close();
     Ok(result?)

@@ -11,6 +11,7 @@ use crate::policy;
 use crate::reference::Reference;
 use crate::registries::{Entry, Registries, Unreadable};
 use crate::registry::{self, Manifest, Source};
+use crate::secret::without_secrets;
 
 /// The variables that send skopeo's requests through a proxy.
 const PROXIES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"];
@@ -80,11 +81,18 @@ fn registry_step(request: &Request, source: &Source) -> Step {
 fn notes(source: &Source, host: &str) -> Vec<String> {
     let unchecked = source.access.tls_verify == Some(false);
     let unchecked = unchecked.then(|| "TLS is not verified, as asked for".to_owned());
-    let certificates = certificates::in_effect(host)
-        .map(|directory| format!("certificates from {}", directory.display()));
-    let proxy =
-        PROXIES.iter().find(|name| env::var_os(name).is_some_and(|value| !value.is_empty()));
-    let proxy = proxy.map(|name| format!("through the proxy in ${name}"));
+    let given: Vec<_> = source.access.certificates.named().map(|(_, file)| file.clone()).collect();
+    let certificates = match given.is_empty() {
+        true => certificates::in_effect(host).into_iter().collect(),
+        false => given,
+    };
+    let certificates =
+        certificates.into_iter().map(|path| format!("certificates from {}", path.display()));
+    let set = |name: &&&str| env::var_os(name).is_some_and(|value| !value.is_empty());
+    let proxy = match &source.access.proxy {
+        Some(proxy) => Some(format!("through the proxy {}", without_secrets(proxy.reveal()))),
+        None => PROXIES.iter().find(set).map(|name| format!("through the proxy in ${name}")),
+    };
     unchecked.into_iter().chain(certificates).chain(proxy).collect()
 }
 

@@ -1,33 +1,18 @@
 //! DNF's cache directory for a reference: whether there is one, what is in it, and whether it can
 //! be written. Nothing is written.
 
-use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 
 use super::{Part, Step, Verdict};
-use crate::cache::{CacheDir, Freshness, MaxAge};
-use crate::checksum::{Algorithm, Hasher};
-
-/// How much of the hash of its baseurl a repository's directory is named by.
-const HASH: usize = 16;
-
-/// DNF's cachedir for the user this process runs as, as long as dnf.conf names no other.
-pub(super) fn usual_cachedir() -> PathBuf {
-    if rustix::process::geteuid().is_root() {
-        return PathBuf::from("/var/cache/libdnf5");
-    }
-    let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let home = || set("HOME").or_else(env::home_dir).unwrap_or_default();
-    set("XDG_CACHE_HOME").unwrap_or_else(|| home().join(".cache")).join("libdnf5")
-}
+use crate::cache::{CacheDir, Freshness, MaxAge, directory_name};
 
 /// Looks at what `cachedir` has for these baseurls: dnf5 names the directory of a repository by
 /// its id and a hash of its baseurl.
 pub(super) fn examine(cachedir: &Path, baseurls: &[String]) -> Step {
-    let suffixes: Vec<_> = baseurls.iter().map(|baseurl| format!("-{}", hash(baseurl))).collect();
+    let suffixes: Vec<_> = baseurls.iter().map(|baseurl| directory_name("", baseurl)).collect();
     let found = directories(cachedir, &suffixes);
     let of_cachedir = vec![cachedir.to_owned()];
     let to_write = if found.is_empty() { &of_cachedir } else { &found };
@@ -43,12 +28,6 @@ pub(super) fn examine(cachedir: &Path, baseurls: &[String]) -> Step {
         false => found.iter().map(|path| describe(path)).collect::<Vec<_>>().join(", "),
     };
     Step::new(Part::Cache, Verdict::Ok, text)
-}
-
-fn hash(baseurl: &str) -> String {
-    let mut hasher = Hasher::new(Algorithm::Sha256);
-    hasher.update(baseurl.as_bytes());
-    hasher.finish().hex()[..HASH].to_owned()
 }
 
 fn directories(cachedir: &Path, suffixes: &[String]) -> Vec<PathBuf> {
@@ -102,9 +81,7 @@ mod tests {
     fn directories_are_known_by_the_hash_of_the_baseurl() {
         let top = tempfile::tempdir().expect("a temporary directory");
         let cachedir = top.path().join("libdnf5");
-        let hash = hash(BASEURL);
-        // printf %s oci://localhost:5000/acme/rpms:stable | sha256sum
-        assert_eq!(hash, "5f2178b1bf2c56bc");
+        let hash = "5f2178b1bf2c56bc";
         let nothing = format!("nothing yet; it will be /libdnf5/REPOSITORY-{hash}");
         assert_eq!(examined(&cachedir), (Verdict::Ok, nothing));
         assert!(!cachedir.exists(), "it is left as it is");

@@ -16,17 +16,25 @@ pub(super) struct Found {
 
 /// Looks for credentials for every registry that the reference leads to.
 pub(super) fn look(source: &Source) -> Found {
-    let mut facts: Vec<_> = credentials::repositories(&source.reference)
-        .iter()
-        .map(|name| fact(credentials::in_effect(&source.access, name), credentials::host(name)))
-        .collect();
-    facts.extend(helpers());
-    let searched = credentials::search_order(&source.access);
-    let mut open: Vec<_> = searched.iter().filter_map(|file| credentials::exposure(file)).collect();
+    let mut facts = match source.access.login {
+        Some(_) => vec!["username and password are given".to_owned()],
+        None => searched(source),
+    };
+    let files = credentials::search_order(&source.access);
+    let mut open: Vec<_> = files.iter().filter_map(|file| credentials::exposure(file)).collect();
     let is_open = !open.is_empty();
     facts.append(&mut open);
     facts.dedup();
     Found { text: facts.join("; "), is_open }
+}
+
+/// What files and helpers have.
+fn searched(source: &Source) -> Vec<String> {
+    credentials::repositories(&source.reference)
+        .iter()
+        .map(|name| fact(credentials::in_effect(&source.access, name), credentials::host(name)))
+        .chain(helpers())
+        .collect()
 }
 
 /// Helpers of registries.conf are asked whatever the auth files have, before them or after.

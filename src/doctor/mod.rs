@@ -18,6 +18,7 @@ mod credentials;
 use std::path::PathBuf;
 
 use crate::backend::Backend;
+use crate::cache;
 use crate::gateway;
 use crate::registry::Source;
 
@@ -91,9 +92,9 @@ pub async fn examine(backend: &Backend, question: &Question) -> Vec<Step> {
     };
     let mut steps = access::steps(&source, version.ok(), &manifest);
     steps.extend(content::steps(backend, &source, manifest.ok()).await);
-    let cachedir = question.cachedir.clone().unwrap_or_else(cached::usual_cachedir);
+    let cachedir = question.cachedir.clone().unwrap_or_else(cache::usual_cachedir);
     // On demand, and as the .repo file has it.
-    let baseurls = [gateway::baseurl(&source.reference), question.baseurl.clone()];
+    let baseurls = [gateway::baseurl(&source), question.baseurl.clone()];
     steps.push(cached::examine(&cachedir, &baseurls));
     steps
 }

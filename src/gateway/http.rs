@@ -14,6 +14,7 @@ use hyper::header::{
 };
 use hyper::{Method, Request, Response, StatusCode};
 
+use super::Shelves;
 use super::run::{Failed, Shelf};
 use crate::backend::{Content, Error, Found};
 use crate::failure::{Failure, Kind};
@@ -24,9 +25,9 @@ const CHUNK: usize = 256 * 1024;
 type Body = UnsyncBoxBody<Bytes, io::Error>;
 type Answer = Response<Body>;
 
-/// Answers one request. What fails is answered, too.
+/// Answers one request, from the shelf that its path leads to. What fails is answered, too.
 pub(super) async fn answer(
-    shelf: Arc<Shelf>,
+    shelves: Shelves,
     request: Request<Incoming>,
 ) -> Result<Answer, Infallible> {
     if request.method() != Method::GET && request.method() != Method::HEAD {
@@ -34,7 +35,12 @@ pub(super) async fn answer(
         answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return Ok(answer);
     }
-    let Some(location) = shelf.location(request.uri().path()) else {
+    let path = request.uri().path();
+    let there = |shelf: &Arc<Shelf>| Some((Arc::clone(shelf), shelf.location(path)?));
+    let Some((shelf, location)) = shelves.iter().find_map(there) else {
+        if let Some(shelf) = shelves.first() {
+            shelf.note_astray(&format!("{path:?}, which the metadata lead to, is outside of it"));
+        }
         return Ok(empty(StatusCode::NOT_FOUND));
     };
     if let Some(failed) = shelf.failed(&location) {
@@ -188,6 +194,7 @@ fn status(kind: Kind) -> StatusCode {
         Kind::NoSpace => StatusCode::INSUFFICIENT_STORAGE,
         Kind::InvalidReference
         | Kind::CacheDirectory
+        | Kind::InvalidSettings
         | Kind::SkopeoMissing
         | Kind::SkopeoTooOld => StatusCode::INTERNAL_SERVER_ERROR,
     }

@@ -10,10 +10,12 @@
 //! | `socks` | the handshake |
 //! | `http` | requests and responses |
 //! | `run` | the repositories of one run of dnf5, and what went wrong with them |
+//! | `tunnel` | connections to other hosts |
 
 mod http;
 mod run;
 mod socks;
+mod tunnel;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -35,8 +37,9 @@ use crate::cache;
 use crate::store::Store;
 use run::Shelf;
 pub use run::{Address, Run, baseurl};
+use socks::Guest;
 
-/// How much the unpacked layers may take, in bytes.
+/// How much the unpacked layers may take, in bytes, unless somebody says otherwise.
 const STORE_LIMIT: u64 = 4 << 30;
 
 /// The socket's name in its directory.
@@ -45,10 +48,13 @@ const SOCKET: &str = "gateway";
 /// Where a gateway keeps what it needs.
 #[derive(Clone, Debug)]
 pub struct Places {
-    /// The directory in which the directory of the socket is made.
-    pub runtime: PathBuf,
-    /// The directory of unpacked layers.
-    pub store: PathBuf,
+    /// In the first of these that it can be, the directory of the socket is made.
+    pub runtime: Vec<PathBuf>,
+    /// The directory of unpacked layers. Where it cannot be used, they are kept in a temporary one, and
+    /// unpacked anew by the next process.
+    pub store: Option<PathBuf>,
+    /// How much they may take, in bytes.
+    pub store_limit: u64,
 }
 
 /// Serves runs of dnf5; begins to listen with the first.
@@ -56,17 +62,21 @@ pub struct Gateway {
     backend: Backend,
     places: Places,
     next: AtomicU64,
-    shelves: Arc<Shelves>,
+    library: Arc<Library>,
     listening: Mutex<Option<Listening>>,
 }
 
 /// All repositories that are served, by the names they are asked for by.
-type Shelves = Mutex<HashMap<String, Arc<Shelf>>>;
+type Library = Mutex<HashMap<String, Shelves>>;
+
+/// What one repository has, for each of its references. There is at least one.
+type Shelves = Vec<Arc<Shelf>>;
 
 /// What there is from the first run on.
 struct Listening {
     directory: TempDir,
     store: Arc<Store>,
+    _temporary_store: Option<TempDir>,
     _until_dropped: DropGuard,
 }
 
@@ -75,16 +85,18 @@ impl Places {
     pub fn usual() -> Self {
         let set =
             |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let (temporary, store_limit) = (std::env::temp_dir(), STORE_LIMIT);
         if rustix::process::geteuid().is_root() {
             return Self {
-                runtime: PathBuf::from("/run/dnf5-oci"),
-                store: PathBuf::from("/var/cache/dnf5-oci"),
+                runtime: vec![PathBuf::from("/run/dnf5-oci"), temporary],
+                store: Some(PathBuf::from("/var/cache/dnf5-oci")),
+                store_limit,
             };
         }
         let caches = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")));
-        let runtime = set("XDG_RUNTIME_DIR").unwrap_or_else(std::env::temp_dir);
-        let store = caches.unwrap_or_else(std::env::temp_dir).join("dnf5-oci");
-        Self { runtime, store }
+        // After su it may be another user's.
+        let runtime = set("XDG_RUNTIME_DIR").into_iter().chain([temporary]).collect();
+        Self { runtime, store: caches.map(|caches| caches.join("dnf5-oci")), store_limit }
     }
 }
 
@@ -95,7 +107,7 @@ impl Gateway {
             backend,
             places,
             next: AtomicU64::new(1),
-            shelves: Arc::default(),
+            library: Arc::default(),
             listening: Mutex::default(),
         }
     }
@@ -107,7 +119,7 @@ impl Gateway {
     pub fn begin(&self) -> Result<Run, cache::Error> {
         let (store, socket) = self.listen()?;
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        Ok(Run::new(number, self.backend.clone(), store, socket, Arc::clone(&self.shelves)))
+        Ok(Run::new(number, self.backend.clone(), store, socket, Arc::clone(&self.library)))
     }
 
     /// Forgets the socket; runs that are left get no answer any more.
@@ -120,41 +132,73 @@ impl Gateway {
         if let Some(listening) = &*listening {
             return Ok((Arc::clone(&listening.store), listening.directory.path().join(SOCKET)));
         }
-        let store = Arc::new(Store::open(&self.places.store, STORE_LIMIT)?);
-        let failed = |error| cache::Error::at(&self.places.runtime, error);
-        let directory = private_directory(&self.places.runtime).map_err(failed)?;
+        let (directory, listener) = bind(&self.places.runtime)?;
         let socket = directory.path().join(SOCKET);
-        let listener = UnixListener::bind(&socket).map_err(failed)?;
-        let own = fs::Permissions::from_mode(0o600);
-        fs::set_permissions(&socket, own).map_err(failed)?;
+        let (store, _temporary_store) = open_store(&self.places)?;
         let closed = CancellationToken::new();
-        let (shelves, until) = (Arc::clone(&self.shelves), closed.clone());
+        let (library, until) = (Arc::clone(&self.library), closed.clone());
         tokio::spawn(async move {
             tokio::select! {
-                () = accept(listener, shelves) => {}
+                () = accept(listener, library) => {}
                 () = until.cancelled() => {}
             }
         });
         let _until_dropped = closed.drop_guard();
-        *listening = Some(Listening { directory, store: Arc::clone(&store), _until_dropped });
+        let kept = Arc::clone(&store);
+        *listening = Some(Listening { directory, store: kept, _temporary_store, _until_dropped });
         Ok((store, socket))
     }
 }
 
-/// A fresh directory that nobody else may enter, so that nobody else reaches the socket in it.
-fn private_directory(parent: &Path) -> io::Result<TempDir> {
+/// Listens in the first of these directories that lets us; a name of a socket cannot be long.
+fn bind(runtime: &[PathBuf]) -> Result<(TempDir, UnixListener), cache::Error> {
+    let mut failed = cache::Error::at(Path::new(SOCKET), io::ErrorKind::NotFound.into());
+    for parent in runtime {
+        match bind_in(parent) {
+            Ok(bound) => return Ok(bound),
+            Err(error) => failed = cache::Error::at(parent, error),
+        }
+    }
+    Err(failed)
+}
+
+fn bind_in(parent: &Path) -> io::Result<(TempDir, UnixListener)> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
+    let directory = private_directory(parent)?;
+    let socket = directory.path().join(SOCKET);
+    let listener = UnixListener::bind(&socket)?;
+    fs::set_permissions(&socket, fs::Permissions::from_mode(0o600))?;
+    Ok((directory, listener))
+}
+
+/// A fresh directory that nobody else may enter, so that nobody else reaches what is in it.
+fn private_directory(parent: &Path) -> io::Result<TempDir> {
     let private = fs::Permissions::from_mode(0o700);
     tempfile::Builder::new().prefix("dnf5-oci-").permissions(private).tempdir_in(parent)
 }
 
-async fn accept(listener: UnixListener, shelves: Arc<Shelves>) {
+/// The store, and its directory if that is a temporary one. Such a one is always fresh: what lies
+/// where everybody may write can be anybody's.
+fn open_store(places: &Places) -> Result<(Arc<Store>, Option<TempDir>), cache::Error> {
+    if let Some(place) = &places.store {
+        match Store::open(place, places.store_limit) {
+            Ok(store) => return Ok((Arc::new(store), None)),
+            Err(error) => tracing::info!(%error, "layers are kept in a temporary directory"),
+        }
+    }
+    let parent = std::env::temp_dir();
+    let directory = private_directory(&parent).map_err(|error| cache::Error::at(&parent, error))?;
+    let store = Arc::new(Store::open(directory.path(), places.store_limit)?);
+    Ok((store, Some(directory)))
+}
+
+async fn accept(listener: UnixListener, library: Arc<Library>) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                let shelves = Arc::clone(&shelves);
+                let library = Arc::clone(&library);
                 tokio::spawn(async move {
-                    if let Err(error) = serve(stream, &shelves).await {
+                    if let Err(error) = serve(stream, &library).await {
                         tracing::debug!(error, "a connection ended");
                     }
                 });
@@ -168,20 +212,22 @@ async fn accept(listener: UnixListener, shelves: Arc<Shelves>) {
     }
 }
 
-async fn serve(stream: UnixStream, shelves: &Shelves) -> Result<(), String> {
+async fn serve(stream: UnixStream, library: &Library) -> Result<(), String> {
     let peer = stream.peer_cred().map_err(|error| error.to_string())?;
     if peer.uid() != rustix::process::geteuid().as_raw() {
         return Err(format!("user {} has no business here", peer.uid()));
     }
-    let admitted = socks::handshake(stream, |name| {
-        shelves.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    let guest = socks::handshake(stream, |name| {
+        library.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     })
     .await
     .map_err(|error| error.to_string())?;
-    let Some((stream, shelf)) = admitted else {
-        return Ok(());
+    let (stream, shelves) = match guest {
+        Some(Guest::Ours(stream, shelves)) => (stream, shelves),
+        Some(Guest::Elsewhere(request)) => return tunnel::serve(request).await,
+        None => return Ok(()),
     };
-    let service = service_fn(|request| http::answer(Arc::clone(&shelf), request));
+    let service = service_fn(|request| http::answer(shelves.clone(), request));
     http1::Builder::new()
         .serve_connection(TokioIo::new(stream), service)
         .await

@@ -1,16 +1,16 @@
 //! The repositories of one run of dnf5.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use hyper::StatusCode;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-use super::{Shelves, socks};
+use super::{Library, socks};
 use crate::backend::{Backend, View};
-use crate::reference::{Reference, SCHEME};
+use crate::reference::SCHEME;
 use crate::registry::Source;
 use crate::store::Store;
 
@@ -39,16 +39,23 @@ pub struct Run {
     backend: Backend,
     store: Arc<Store>,
     socket: PathBuf,
-    shelves: Arc<Shelves>,
-    usernames: Mutex<Vec<String>>,
+    library: Arc<Library>,
+    /// The user names for the proxy, by the ids of the repositories.
+    usernames: Mutex<HashMap<String, String>>,
     failures: Arc<Mutex<Vec<String>>>,
 }
 
-/// One repository of one run.
+/// One reference of one repository of one run.
 pub(super) struct Shelf {
+    /// What it is called in lines for the user.
+    name: String,
     /// What the path of a request begins with.
     prefix: String,
+    /// Whether it is reached through a proxy of its own.
+    pub(super) has_proxy: bool,
     pub(super) view: View,
+    /// A line for the user, if something is asked for.
+    warning: Mutex<Option<String>>,
     /// Lines for the user that nobody has fetched yet.
     failures: Arc<Mutex<Vec<String>>>,
     /// What failed a moment ago.
@@ -68,29 +75,44 @@ impl Run {
         backend: Backend,
         store: Arc<Store>,
         socket: PathBuf,
-        shelves: Arc<Shelves>,
+        library: Arc<Library>,
     ) -> Self {
         let (usernames, failures) = Default::default();
-        Self { number, backend, store, socket, shelves, usernames, failures }
+        Self { number, backend, store, socket, library, usernames, failures }
     }
 
     /// Serves a repository. Nothing is asked for before dnf5 asks.
-    pub fn open(&self, id: &str, source: &Source) -> Address {
+    ///
+    /// One with several references is opened with each of them, and has one user name: dnf5 knows
+    /// one proxy for a repository. A reference that is opened again begins anew.
+    ///
+    /// `ignored` are options of its configuration that have no effect; the user is told when
+    /// something is asked for.
+    pub fn open(&self, id: &str, source: &Source, ignored: &[String]) -> Address {
+        let name = format!("repository {id} {}", source.reference);
+        let warning = (!ignored.is_empty()).then(|| without_effect(&name, ignored));
         let shelf = Shelf {
-            prefix: prefix(&source.reference),
+            name,
+            prefix: prefix(source),
+            has_proxy: source.access.proxy.is_some(),
+            warning: Mutex::new(warning),
             view: self.backend.view(id.to_owned(), source, Arc::clone(&self.store)),
             failures: Arc::clone(&self.failures),
             failed: Mutex::default(),
         };
+        let proxy_username = self.username(id);
+        let mut library = lock(&self.library);
+        let shelves = library.entry(proxy_username.clone()).or_default();
+        shelves.retain(|other| other.prefix != shelf.prefix);
+        shelves.push(Arc::new(shelf));
+        Address { baseurl: baseurl(source), proxy: proxy(&self.socket), proxy_username }
+    }
+
+    fn username(&self, id: &str) -> String {
         let mut usernames = lock(&self.usernames);
-        let address = Address {
-            baseurl: baseurl(&source.reference),
-            proxy: format!("socks5h://localhost{}", self.socket.display()),
-            proxy_username: format!("{}.{}", self.number, usernames.len()),
-        };
-        lock(&self.shelves).insert(address.proxy_username.clone(), Arc::new(shelf));
-        usernames.push(address.proxy_username.clone());
-        address
+        let next = usernames.len();
+        let new = || format!("{}.{next}", self.number);
+        usernames.entry(id.to_owned()).or_insert_with(new).clone()
     }
 
     /// The clear lines of what failed since this was asked last.
@@ -101,9 +123,9 @@ impl Run {
 
 impl Drop for Run {
     fn drop(&mut self) {
-        let mut shelves = lock(&self.shelves);
-        for username in lock(&self.usernames).drain(..) {
-            shelves.remove(&username);
+        let mut library = lock(&self.library);
+        for username in lock(&self.usernames).values() {
+            library.remove(username);
         }
     }
 }
@@ -112,7 +134,15 @@ impl Shelf {
     /// What a request asks for, relative to the repository.
     pub(super) fn location(&self, path: &str) -> Option<String> {
         let rest = path.strip_prefix(&self.prefix)?;
+        if let Some(warning) = lock(&self.warning).take() {
+            self.tell(warning);
+        }
         percent_decode_str(rest).decode_utf8().ok().map(|location| location.into_owned())
+    }
+
+    /// Notes that dnf5 was led to where nothing can be had.
+    pub(super) fn note_astray(&self, fact: &str) {
+        self.tell(format!("{}: {fact}", self.name));
     }
 
     pub(super) fn failed(&self, location: &str) -> Option<Failed> {
@@ -123,26 +153,46 @@ impl Shelf {
 
     /// Notes a failure for the user, once for each text.
     pub(super) fn note(&self, location: &str, status: StatusCode, line: String) -> Failed {
-        let mut failures = lock(&self.failures);
-        if !failures.contains(&line) {
-            failures.push(line.clone());
-        }
+        self.tell(line.clone());
         let failed = Failed { when: Instant::now(), status, line };
         lock(&self.failed).insert(location.to_owned(), failed.clone());
         failed
     }
+
+    fn tell(&self, line: String) {
+        let mut failures = lock(&self.failures);
+        if !failures.contains(&line) {
+            failures.push(line);
+        }
+    }
+}
+
+fn without_effect(name: &str, ignored: &[String]) -> String {
+    let ignored = ignored.join(", ");
+    format!("{name}: {ignored} in its configuration has no effect: skopeo has no such setting")
 }
 
 /// The baseurl that dnf5 has instead of a reference. DNF's cache directory is named after it.
-pub fn baseurl(reference: &Reference) -> String {
-    format!("http://{}{}", socks::HOST, prefix(reference).trim_end_matches('/'))
+pub fn baseurl(source: &Source) -> String {
+    format!("http://{}{}", socks::HOST, prefix(source).trim_end_matches('/'))
 }
 
-/// The path of a repository's URL: the reference, encoded, with slashes around it.
-fn prefix(reference: &Reference) -> String {
-    let text = reference.to_string();
+/// The proxy that stands for a socket: libcurl takes the path of this host for the socket's.
+fn proxy(socket: &Path) -> String {
+    format!("socks5h://localhost{}", utf8_percent_encode(&socket.to_string_lossy(), PATH))
+}
+
+/// The path of a repository's URL: the reference, encoded, with slashes around it. An image index may
+/// lead to other metadata for another architecture: a foreign one is part of the path, so that caches
+/// do not mix. No reference goes on with a slash after its tag.
+fn prefix(source: &Source) -> String {
+    let text = source.reference.to_string();
     let name = text.strip_prefix(SCHEME).unwrap_or(&text);
-    format!("/{}/", utf8_percent_encode(name, PATH))
+    let name = utf8_percent_encode(name, PATH);
+    match &source.access.arch {
+        Some(arch) => format!("/{name}/{}/", utf8_percent_encode(arch, PATH)),
+        None => format!("/{name}/"),
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -152,6 +202,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::registry::Access;
 
     #[test]
     fn urls_are_stable_and_plain() {
@@ -162,7 +213,11 @@ mod tests {
             ("oci:///srv/my mirror:1", "//srv/my%20mirror:1/"),
         ] {
             let reference = reference.parse().expect(reference);
-            assert_eq!(prefix(&reference), expected);
+            let mut source = Source { reference, access: Access::default() };
+            assert_eq!(prefix(&source), expected);
+            source.access.arch = Some("arm64".to_owned());
+            assert_eq!(prefix(&source), format!("{expected}arm64/"));
         }
+        assert_eq!(proxy(Path::new("/run/a b/x")), "socks5h://localhost/run/a%20b/x");
     }
 }

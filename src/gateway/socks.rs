@@ -1,41 +1,70 @@
 //! The SOCKS5 handshake.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 
+use fast_socks5::server::states::CommandRead;
 use fast_socks5::server::{Socks5ServerProtocol, SocksServerError};
 use fast_socks5::util::target_addr::TargetAddr;
 use fast_socks5::{ReplyError, Socks5Command};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::run::Shelf;
+use super::Shelves;
 
-/// The one host that is reached through us. The name is looked up by nobody.
+/// The one host that is us. The name is looked up by nobody.
 pub(super) const HOST: &str = "oci.localhost";
 
-/// The address that SOCKS wants in its answer; there is none behind us.
+/// The address that SOCKS wants in its answer; nobody looks at it.
 const NOWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
-/// Lets a client in by its user name; from there on the stream is HTTP. Nothing comes back for a
-/// client that wants something else and has been told so.
+/// A client that was let in by its user name.
+pub(super) enum Guest<T> {
+    /// It wants us; from here on the stream is HTTP.
+    Ours(T, Shelves),
+    /// It wants another host, and has to be told whether it gets there.
+    Elsewhere(Request<T>),
+}
+
+/// A request for a connection to another host.
+pub(super) struct Request<T> {
+    protocol: Socks5ServerProtocol<T, CommandRead>,
+    pub(super) host: String,
+    pub(super) port: u16,
+    pub(super) shelves: Shelves,
+}
+
+/// Lets a client in by its user name. Nothing comes back for one that wants something else than a
+/// connection, and has been told so.
 pub(super) async fn handshake<T>(
     stream: T,
-    shelf: impl Fn(&str) -> Option<Arc<Shelf>>,
-) -> Result<Option<(T, Arc<Shelf>)>, SocksServerError>
+    shelves: impl Fn(&str) -> Option<Shelves>,
+) -> Result<Option<Guest<T>>, SocksServerError>
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
-    let (protocol, shelf) =
-        Socks5ServerProtocol::accept_password_auth(stream, |name, _| shelf(&name)).await?;
+    let (protocol, shelves) =
+        Socks5ServerProtocol::accept_password_auth(stream, |name, _| shelves(&name)).await?;
     let (protocol, command, target) = protocol.read_command().await?;
-    let ours = matches!(&target, TargetAddr::Domain(host, _) if host == HOST);
-    match shelf {
-        Some(shelf) if ours && command == Socks5Command::TCPConnect => {
-            Ok(Some((protocol.reply_success(NOWHERE).await?, shelf)))
+    let Some(shelves) = shelves.filter(|_| command == Socks5Command::TCPConnect) else {
+        protocol.reply_error(&ReplyError::ConnectionNotAllowed).await?;
+        return Ok(None);
+    };
+    let (host, port) = match target {
+        TargetAddr::Domain(host, _) if host == HOST => {
+            return Ok(Some(Guest::Ours(protocol.reply_success(NOWHERE).await?, shelves)));
         }
-        _ => {
-            protocol.reply_error(&ReplyError::ConnectionNotAllowed).await?;
-            Ok(None)
-        }
+        TargetAddr::Domain(host, port) => (host, port),
+        TargetAddr::Ip(address) => (address.ip().to_string(), address.port()),
+    };
+    Ok(Some(Guest::Elsewhere(Request { protocol, host, port, shelves })))
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Request<T> {
+    /// The client is connected from here on.
+    pub(super) async fn grant(self) -> Result<T, SocksServerError> {
+        self.protocol.reply_success(NOWHERE).await
+    }
+
+    pub(super) async fn refuse(self) -> Result<(), SocksServerError> {
+        self.protocol.reply_error(&ReplyError::HostUnreachable).await
     }
 }

@@ -53,8 +53,9 @@ impl Configuration {
 
 /// Shows all files that count, and the directories that they are in, to `see`.
 fn look(access: &Access, see: &mut dyn FnMut(&Path, &Metadata)) {
-    let files = credentials::search_order(access).into_iter().chain(policy::key_files());
-    for path in directories().into_iter().chain(files) {
+    let certificates = access.certificates.named().map(|(_, file)| file.clone());
+    let files = credentials::search_order(access).into_iter().chain(certificates);
+    for path in directories().into_iter().chain(files).chain(policy::key_files()) {
         look_into(&path, DEPTH, see);
     }
 }

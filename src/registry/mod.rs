@@ -5,6 +5,7 @@
 //! | [`source`] | which repository, and how it is reached |
 //! | `place` | the places that a repository can be had from |
 //! | `process` | one skopeo process and its requests |
+//! | `invocation` | how it is started |
 //! | `child` | killing it, whatever happens |
 //! | `pool` | how many there are, which one gets the next request, when they end |
 //! | `blob` | one blob as a stream that is tried again and checked |
@@ -16,6 +17,7 @@ mod child;
 mod classify;
 mod configuration;
 mod error;
+mod invocation;
 mod place;
 mod pool;
 mod process;
@@ -30,7 +32,7 @@ pub use blob::Blob;
 pub use configuration::Configuration;
 pub use error::Error;
 pub use settings::Settings;
-pub use source::{Access, Source};
+pub use source::{Access, Certificates, Login, Source};
 
 use pool::Pool;
 

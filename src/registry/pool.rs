@@ -114,7 +114,7 @@ impl Pool {
                 (used, manifest)
             }
             None => {
-                let fresh = Connection::start(&self.settings, &place).await?;
+                let fresh = self.connect(&line, &place).await?;
                 let manifest = fresh.process.manifest(&fresh.image, self.settings.open).await;
                 (fresh, manifest)
             }
@@ -144,10 +144,20 @@ impl Pool {
                 }
             }
         }
-        let fresh = Connection::start(&self.settings, place).await.map_err(Failed::Image)?;
+        let fresh = self.connect(&line, place).await.map_err(Failed::Image)?;
         let body = fresh.body(digest, &self.settings).await;
         self.put(&line, place, fresh, body.is_ok());
         Ok(body?)
+    }
+
+    async fn connect(&self, line: &Line, place: &Place) -> Result<Connection, Error> {
+        let begin = Instant::now();
+        let connection = Connection::start(&self.settings, place).await?;
+        if begin.elapsed() > self.settings.slow_open {
+            // All but that of this request, and those of requests that will come here as well.
+            line.turns.forget_permits(self.settings.max_processes);
+        }
+        Ok(connection)
     }
 
     /// Keeps a connection, and in mind where it leads to if a blob has been `found` there.
@@ -276,7 +286,7 @@ impl Connection {
             // Removed when the image is open.
             let file = place.registries_conf()?;
             let file = file.as_ref().map(NamedTempFile::path);
-            let process = Process::start(&settings, &source.access, file).await?;
+            let process = Process::start(&settings, source, file).await?;
             let image = process.open(&source.reference.to_skopeo(), settings.open).await?;
             Ok(Self { process: Arc::new(process), image: Arc::new(image), configuration })
         });

@@ -1,6 +1,5 @@
 //! One skopeo process and its requests.
 
-use std::env;
 use std::io;
 use std::path::Path;
 use std::process::Command;
@@ -9,25 +8,24 @@ use std::time::Duration;
 
 use containers_image_proxy as proxy;
 use proxy::oci_spec::image::Digest;
-use proxy::{ImageProxy, ImageProxyConfig, OpenedImage};
+use proxy::{ImageProxy, OpenedImage};
+use tempfile::TempDir;
 use tokio::net::unix::pipe;
 use tokio::sync::oneshot;
 
 use super::child::Child;
 use super::classify::{self, WANTED_PROTOCOL};
-use super::{Access, Error, Manifest, Settings};
+use super::invocation::Invocation;
+use super::{Error, Manifest, Settings, Source};
 
 /// The largest manifest that is read; skopeo itself reads no larger one.
 const MAX_MANIFEST: usize = 4 << 20;
-
-/// Where skopeo looks for credential helpers if nobody says where: the bus empties the environment of
-/// what it starts. These are systemd's directories.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin";
 
 /// A running skopeo. It answers one request at a time; the bodies of blobs flow beside that.
 pub(super) struct Process {
     proxy: ImageProxy,
     child: Child,
+    _certificates: Option<TempDir>,
 }
 
 /// The body of a blob on its way. Dropping it ends it.
@@ -45,16 +43,14 @@ impl Process {
     /// image.
     pub(super) async fn start(
         settings: &Settings,
-        access: &Access,
+        source: &Source,
         registries_conf: Option<&Path>,
     ) -> Result<Self, Error> {
-        let mut command = command(&settings.skopeo, access, registries_conf);
+        let Invocation { mut command, mut config, certificates } =
+            Invocation::new(settings, source, registries_conf)?;
         // Dropped, and with it killed, if what follows fails or is given up.
         let child = Child::of(&mut command)?;
-        let mut config = ImageProxyConfig::default();
         config.skopeo_cmd = Some(command);
-        config.authfile.clone_from(&access.auth_file);
-        config.insecure_skip_tls_verification = access.tls_verify.map(|verify| !verify);
         let proxy = tokio::time::timeout(settings.stall, ImageProxy::new_with_config(config))
             .await
             .map_err(|_| Error::Stalled(settings.stall))?
@@ -64,7 +60,7 @@ impl Process {
             return Err(Error::SkopeoTooOld { found, wanted: WANTED_PROTOCOL });
         }
         tracing::debug!(pid = child.pid()?, protocol = %proxy.protocol_version(), "skopeo started");
-        Ok(Self { proxy, child })
+        Ok(Self { proxy, child, _certificates: certificates })
     }
 
     /// Opens an image: the registry is asked for its manifest, the policy is checked.
@@ -187,21 +183,6 @@ impl Drop for KillOnDrop<'_> {
     }
 }
 
-/// The command, to which the crate adds the proxy's own arguments.
-fn command(skopeo: &Path, access: &Access, registries_conf: Option<&Path>) -> Command {
-    let mut command = Command::new(skopeo);
-    if env::var_os("PATH").is_none() {
-        command.env("PATH", PATH);
-    }
-    if let Some(file) = registries_conf {
-        command.arg("--registries-conf").arg(file);
-    }
-    if let Some(arch) = &access.arch {
-        command.arg("--override-arch").arg(arch);
-    }
-    command
-}
-
 /// A request whose task ended with the runtime.
 fn given_up() -> Error {
     Error::Process("it was given up".to_owned())
@@ -226,7 +207,7 @@ fn not_run(skopeo: &Path, error: &io::Error) -> Error {
 
 /// Asks the program for its version: `skopeo version 1.22.0`.
 pub(super) async fn skopeo_version(skopeo: &Path) -> Result<String, Error> {
-    let mut command = command(skopeo, &Access::default(), None);
+    let mut command = Command::new(skopeo);
     command.arg("--version");
     let output = tokio::task::spawn_blocking(move || command.output())
         .await

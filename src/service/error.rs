@@ -18,6 +18,10 @@ impl Error {
         Self { name: "org.freedesktop.DBus.Error.InvalidArgs", line }
     }
 
+    pub(super) fn invalid_settings(line: String) -> Self {
+        Self { name: name(Kind::InvalidSettings), line }
+    }
+
     pub(super) fn access_denied(line: String) -> Self {
         Self { name: name(Kind::AccessDenied), line }
     }
@@ -60,6 +64,7 @@ pub(super) fn name(kind: Kind) -> &'static str {
         Kind::SkopeoTooOld => "io.github.dnf5_oci.Error.SkopeoTooOld",
         Kind::Cancelled => "io.github.dnf5_oci.Error.Cancelled",
         Kind::AccessDenied => "io.github.dnf5_oci.Error.AccessDenied",
+        Kind::InvalidSettings => "io.github.dnf5_oci.Error.InvalidSettings",
     }
 }
 
@@ -81,7 +86,7 @@ impl zbus::DBusError for Error {
 mod tests {
     use super::*;
 
-    const KINDS: [Kind; 16] = [
+    const KINDS: [Kind; 17] = [
         Kind::InvalidReference,
         Kind::NotFound,
         Kind::Unauthorized,
@@ -98,6 +103,7 @@ mod tests {
         Kind::SkopeoTooOld,
         Kind::Cancelled,
         Kind::AccessDenied,
+        Kind::InvalidSettings,
     ];
 
     #[test]

@@ -8,16 +8,18 @@ use zbus::message::Header;
 use zbus::object_server::SignalEmitter;
 use zbus::{Connection, OwnedVariant, Variant, interface};
 
+use super::Instance;
 use super::caller::{Admission, Caller};
 use super::error::Error;
 use super::jobs::Jobs;
 use super::options::Options;
 use super::progress::Reporter;
 use super::runs::Runs;
-use crate::backend::{Backend, Package, PrefetchOptions, Progress, Repository, Status};
+use crate::backend::{Package, PrefetchOptions, Progress, Repository, Status};
+use crate::cache;
 use crate::doctor::{self, Question};
 use crate::failure;
-use crate::gateway::{Address, Gateway};
+use crate::gateway::{self, Address};
 use crate::registry::{Access, Source};
 
 /// A dictionary of options, as it comes.
@@ -27,21 +29,21 @@ type Given = HashMap<String, OwnedVariant>;
 type Results = HashMap<&'static str, Variant<'static>>;
 
 pub(super) struct Backend1 {
-    backend: Backend,
+    instance: Instance,
     jobs: Jobs,
     admission: Admission,
-    gateway: Arc<Gateway>,
     runs: Runs,
 }
 
 impl Backend1 {
-    pub(super) fn new(
-        backend: Backend,
-        gateway: Arc<Gateway>,
-        jobs: Jobs,
-        admission: Admission,
-    ) -> Self {
-        Self { backend, jobs, admission, gateway, runs: Runs::default() }
+    pub(super) fn new(instance: Instance, jobs: Jobs, admission: Admission) -> Self {
+        Self { instance, jobs, admission, runs: Runs::default() }
+    }
+
+    /// Lets a caller pass, if anybody can be served.
+    async fn admit(&self, caller: &Caller) -> Result<(), Error> {
+        caller.admit(self.admission).await?;
+        self.instance.refusal.clone().map_or(Ok(()), |line| Err(Error::invalid_settings(line)))
     }
 
     /// Runs one call: lets the caller pass, counts the call, reports progress if the caller has
@@ -53,7 +55,7 @@ impl Backend1 {
         E: Into<Error>,
     {
         let _counted = self.jobs.begin();
-        caller.admit(self.admission).await?;
+        self.admit(&caller).await?;
         let work = async {
             let emitter = caller.emitter();
             let (Some(job), Ok(emitter)) = (job, emitter) else {
@@ -93,7 +95,7 @@ impl Backend1 {
         let when = PrefetchOptions { max_age, repo_file: options.repo_file()? };
         let job = options.job()?;
         options.finish()?;
-        let work = |progress| self.backend.prefetch(&repository, when, progress);
+        let work = |progress| self.instance.backend.prefetch(&repository, when, progress);
         let done = self.run(Caller::new(connection, &header), job, work).await?;
         Ok(HashMap::from([
             ("status", Variant::from(status(done.status))),
@@ -140,7 +142,8 @@ impl Backend1 {
         let job = options.job()?;
         options.finish()?;
         let packages = packages.into_iter().map(package).collect::<Result<Vec<_>, _>>()?;
-        let work = |progress| self.backend.fetch_packages(&repository, &packages, progress);
+        let work =
+            |progress| self.instance.backend.fetch_packages(&repository, &packages, progress);
         let paths = self.run(Caller::new(connection, &header), job, work).await?;
         Ok(paths.into_iter().map(text).collect())
     }
@@ -156,7 +159,7 @@ impl Backend1 {
         let mut options = Options::new(options);
         let source = source(&reference, options.access()?)?;
         options.finish()?;
-        let work = |_| self.backend.inspect(&source);
+        let work = |_| self.instance.backend.inspect(&source);
         let found = self.run(Caller::new(connection, &header), None, work).await?;
         let size = found.size();
         Ok(HashMap::from([
@@ -180,13 +183,15 @@ impl Backend1 {
         #[zbus(header)] header: Header<'_>,
     ) -> Result<(String, String, String), Error> {
         let caller = Caller::new(connection, &header);
-        caller.admit(self.admission).await?;
+        self.admit(&caller).await?;
         let mut options = Options::new(options);
         let source = source(&reference, options.access()?);
         let source = source.map_err(|error| error.of_repository(&repo_id))?;
+        let ignored = options.ignored()?;
         options.finish()?;
-        let run = self.runs.of(caller, || self.gateway.begin(), &self.jobs)?;
-        let Address { baseurl, proxy, proxy_username } = run.open(&repo_id, &source);
+        let run = self.runs.of(caller, || self.instance.gateway.begin(), &self.jobs);
+        let run = run.map_err(|error| Error::from(error).of_repository(&repo_id))?;
+        let Address { baseurl, proxy, proxy_username } = run.open(&repo_id, &source, &ignored);
         Ok((baseurl, proxy, proxy_username))
     }
 
@@ -197,7 +202,7 @@ impl Backend1 {
         #[zbus(header)] header: Header<'_>,
     ) -> Result<Vec<String>, Error> {
         let caller = Caller::new(connection, &header);
-        caller.admit(self.admission).await?;
+        self.admit(&caller).await?;
         Ok(self.runs.known(&caller).map(|run| run.take_failures()).unwrap_or_default())
     }
 
@@ -213,7 +218,8 @@ impl Backend1 {
         let source = source(&reference, options.access()?)?;
         let question = Question { source, baseurl: reference, cachedir: options.cachedir()? };
         options.finish()?;
-        let work = |_| async { Ok::<_, Error>(doctor::examine(&self.backend, &question).await) };
+        let work =
+            |_| async { Ok::<_, Error>(doctor::examine(&self.instance.backend, &question).await) };
         let steps = self.run(Caller::new(connection, &header), None, work).await?;
         Ok(steps
             .into_iter()
@@ -238,7 +244,7 @@ impl Backend1 {
 
     #[zbus(property(emits_changed_signal = "false"))]
     async fn skopeo_version(&self) -> String {
-        self.backend.skopeo_version().await.unwrap_or_default()
+        self.instance.backend.skopeo_version().await.unwrap_or_default()
     }
 
     #[zbus(property(emits_changed_signal = "false"))]
@@ -258,7 +264,14 @@ fn repository(
     access: Access,
 ) -> Result<Repository, Error> {
     let source = source(reference, access).map_err(|error| error.of_repository(&id))?;
-    Ok(Repository { id, source, cache_dir: PathBuf::from(cache_dir) })
+    let cache_dir = match cache_dir.as_str() {
+        "" => {
+            let baseurl = gateway::baseurl(&source);
+            cache::usual_cachedir().join(cache::directory_name(&id, &baseurl))
+        }
+        given => PathBuf::from(given),
+    };
+    Ok(Repository { id, source, cache_dir })
 }
 
 fn package((location, checksum, size): (String, String, u64)) -> Result<Package, Error> {

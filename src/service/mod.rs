@@ -41,9 +41,24 @@ pub const INTERFACE: &str = "io.github.dnf5_oci.Backend1";
 /// The one object.
 pub const PATH: &str = "/io/github/dnf5_oci";
 
+/// How long the service on the bus stays without a call, unless somebody says otherwise.
+pub const IDLE: Duration = Duration::from_secs(60);
+
 /// How long a call that has come takes to begin, at most. It is in this process by then: nothing is
 /// waited for but its turn.
 const TURN: Duration = Duration::from_millis(200);
+
+/// What is served.
+#[derive(Clone)]
+pub struct Instance {
+    /// The operations.
+    pub backend: Backend,
+    /// The HTTP front end.
+    pub gateway: Arc<Gateway>,
+    /// If the settings cannot be read, the line that every call is refused with: whatever was done
+    /// would not be what the administrator wants.
+    pub refusal: Option<String>,
+}
 
 /// Serves the system bus, until nobody has wanted anything for `idle`, or the bus goes away, or
 /// `stop` is cancelled; calls being worked on then fail as cancelled.
@@ -51,13 +66,12 @@ const TURN: Duration = Duration::from_millis(200);
 /// # Errors
 /// If the bus cannot be reached or does not give us the name.
 pub async fn serve_bus(
-    backend: Backend,
-    gateway: Arc<Gateway>,
+    instance: Instance,
     idle: Duration,
     stop: CancellationToken,
 ) -> zbus::Result<()> {
     let jobs = Jobs::default();
-    let interface = Backend1::new(backend, gateway, jobs.clone(), Admission::Root);
+    let interface = Backend1::new(instance, jobs.clone(), Admission::Root);
     let start = async {
         let connection = Builder::system().serve_at(PATH, interface).build().await?;
         // Called at once by whoever had us started: everything is in place now.
@@ -88,13 +102,12 @@ pub async fn serve_bus(
 /// # Errors
 /// If the other end does not speak D-Bus.
 pub async fn serve_socket(
-    backend: Backend,
-    gateway: Arc<Gateway>,
+    instance: Instance,
     socket: UnixStream,
     stop: CancellationToken,
 ) -> zbus::Result<()> {
     let jobs = Jobs::default();
-    let interface = Backend1::new(backend, gateway, jobs.clone(), Admission::Anyone);
+    let interface = Backend1::new(instance, jobs.clone(), Admission::Anyone);
     let start = Builder::unix_stream(socket)
         .server(Guid::generate())
         .p2p()

@@ -16,7 +16,7 @@ Version: {version}
 Release: 1
 Summary: A package for tests
 License: MIT
-BuildArch: {arch}
+{arch}
 {tags}
 %description
 A package for tests.
@@ -45,7 +45,9 @@ def build(name, version="1", content=None, size=0, arch="noarch", tags=""):
             # Such that compression does not make it small.
             subprocess.run(["head", "-c", str(size), "/dev/urandom"], stdout=file, check=True)
     spec = target.parent / "spec"
-    spec.write_text(SPEC.format(name=name, version=version, arch=arch, tags=tags, payload=payload))
+    # rpmbuild takes no BuildArch but the machine's own; the target may be any.
+    build_arch = "BuildArch: noarch" if arch == "noarch" else ""
+    spec.write_text(SPEC.format(name=name, version=version, arch=build_arch, tags=tags, payload=payload))
     run("rpmbuild", "-bb", "--quiet", "--target", arch,
         "--define", f"_topdir {target.parent}/top",
         "--define", f"_rpmdir {target.parent}",

@@ -1,0 +1,223 @@
+"""Other programs than dnf5: the daemon, and programs on libdnf5's own interface."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from conftest import NO_BUS, PRIVATE
+from harness import polkit
+from harness.api import BEGIN, program
+from harness.commands import processes, run, until
+from harness.repository import build
+
+DAEMON = "dnf5daemon-server"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def bus():
+    """The system bus, with one on it that dnf5daemon-server asks who may do what."""
+    polkit.allow_name()
+    Path("/run/dbus").mkdir(parents=True, exist_ok=True)
+    process = subprocess.Popen(["dbus-daemon", "--system", "--nofork", "--nopidfile"])
+    until(Path("/run/dbus/system_bus_socket").exists, "the bus is there")
+    polkit.Polkit()
+    yield process
+    process.terminate()
+    process.wait()
+
+
+@pytest.fixture
+def tools(dnf, registry):
+    """A repository with the package one, and two which needs it."""
+    repository = dnf.repository().add(build("one")).add(build("two", tags="Requires: one"))
+    repository.describe().push(dnf.reference(registry))
+    dnf.add("tools", f"oci://{dnf.reference(registry)}")
+    registry.clear()
+
+
+@pytest.fixture
+def daemon():
+    """The command that talks to dnf5daemon-server, which the bus starts; its cache is its own."""
+    cache = Path("/var/cache/dnf5daemon-server")
+    run("rm", "-rf", cache)
+    return lambda *arguments, **options: run("dnf5daemon-client", *arguments, **options)
+
+
+def assert_is_installed(name):
+    assert Path(f"/usr/share/{name}/file").read_text() == f"{name} 1\n"
+
+
+def open_files(process):
+    """What a process has open that could leak: its sockets and the ends of pipes and processes."""
+    found = []
+    for entry in os.listdir(f"/proc/{process}/fd"):
+        try:
+            found.append(os.readlink(f"/proc/{process}/fd/{entry}").split(":")[0])
+        except FileNotFoundError:
+            continue
+    return sorted(found)
+
+
+def threads(process):
+    return len(os.listdir(f"/proc/{process}/task"))
+
+
+def test_the_daemon(dnf, registry, tools, installed, daemon):
+    installed.extend(["one", "two"])
+    daemon("repoquery").has("one-0:1-1.noarch").has("two-0:1-1.noarch")
+    assert len(registry.manifests()) == 1 and len(registry.blobs()) == 1, "the metadata alone"
+    daemon("repoinfo", "tools").has("tools")
+    daemon("--assumeno", "install", "two", code=None).has("Installing dependencies")
+    assert len(registry.blobs()) == 1, "the metadata alone"
+    daemon("-y", "install", "two").has("two")
+    assert_is_installed("one")
+    assert_is_installed("two")
+    assert len(registry.blobs()) == 3
+    registry.clear()
+    daemon("-y", "remove", "two")
+    assert registry.blobs() == []
+
+
+def test_a_failure_in_the_daemon(dnf, registry, tools, daemon):
+    dnf.add("tools", f"oci://{dnf.reference(registry, 'missing')}")
+    daemon("repoquery", code=None).has_not("one-0:1").has("tools")
+    dnf.add("tools", f"oci://{dnf.reference(registry)}")
+    daemon("repoquery").has("one-0:1-1.noarch")
+
+
+def test_the_daemon_keeps_nothing(dnf, tools, daemon):
+    daemon("repoquery")
+    [server] = processes(DAEMON)
+    until(lambda: not processes(*PRIVATE), "its first instance ends")
+    before = threads(server), open_files(server)
+    for _ in range(5):
+        daemon("--setopt=metadata_expire=0", "repoquery").has("one-0:1-1.noarch")
+    until(lambda: not processes(*PRIVATE), "all instances end")
+    # One thread of the daemon's own is collected when the next request comes.
+    daemon("repolist")
+    until(lambda: (threads(server), open_files(server)) == before, "it is as it was")
+    assert not processes("skopeo")
+
+
+RESOLVE = """
+base = load()
+goal = libdnf5.base.Goal(base)
+goal.add_install("two")
+transaction = goal.resolve()
+print(sorted(item.get_package().get_nevra() for item in transaction.get_transaction_packages()))
+"""
+
+RUN = RESOLVE + """
+transaction.download()
+print(transaction.run() == libdnf5.base.Transaction.TransactionRunResult_SUCCESS)
+"""
+
+DOWNLOAD = """
+base = load()
+downloader = libdnf5.repo.PackageDownloader(base)
+downloader.add(package(base, "one"), sys.argv[1])
+downloader.download()
+"""
+
+
+@pytest.mark.parametrize("environment", [None, NO_BUS], ids=["bus", "no-bus"])
+def test_a_program_that_loads_and_resolves(registry, tools, environment):
+    program(RESOLVE, env=environment).has("['one-1-1.noarch', 'two-1-1.noarch']")
+    assert len(registry.manifests()) == 1 and len(registry.blobs()) == 1, "the metadata alone"
+    until(lambda: not processes(*PRIVATE), "nothing stays behind")
+
+
+def test_a_program_that_downloads(registry, tools, tmp_path):
+    program(DOWNLOAD, tmp_path)
+    assert (tmp_path / "one-1-1.noarch.rpm").exists()
+    assert len(registry.blobs()) == 2
+
+
+@pytest.mark.parametrize("environment", [None, NO_BUS], ids=["bus", "no-bus"])
+def test_a_program_that_runs_the_transaction(registry, tools, installed, environment):
+    installed.extend(["one", "two"])
+    program(RUN, env=environment).has("True")
+    assert_is_installed("one")
+    assert_is_installed("two")
+    assert len(registry.blobs()) == 3
+
+
+FAIL = """
+try:
+    load()
+except Exception as error:
+    print("failed:", type(error).__name__)
+"""
+
+
+def test_a_failure_in_a_program(dnf, registry, tools):
+    dnf.add("tools", f"oci://{dnf.reference(registry, 'missing')}")
+    result = program(FAIL)
+    line = f"repository tools oci://{dnf.reference(registry, 'missing')}: "
+    result.has("failed:").has(line).has("manifest unknown")
+    assert result.output.count(line) == 1, result
+
+
+# Loads often, now and then two at a time, and says when it has.
+OFTEN = """
+import gc, os
+def count():
+    gc.collect()
+    return len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))
+def once():
+    first, second = load(), load()
+    libdnf5.repo.PackageDownloader(second).download()
+    downloader = libdnf5.repo.PackageDownloader(first)
+    downloader.add(package(first, "one"), sys.argv[1])
+    downloader.download()
+    os.unlink(sys.argv[1] + "/one-1-1.noarch.rpm")
+once()
+before = count()
+for _ in range(5):
+    once()
+print(before, count(), flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.mark.parametrize("backend", ["system", "private"])
+def test_a_program_that_loads_often(dnf, registry, tools, tmp_path, backend):
+    dnf.backend(backend)
+    running = subprocess.Popen(
+        [sys.executable, "-c", BEGIN + OFTEN, str(tmp_path)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )
+    try:
+        line = running.stdout.readline()
+        before, after = line.strip().removeprefix("(").removesuffix(")").split(") (")
+        assert after == before, "descriptors and threads"
+        # It still runs, and has nothing to load any more.
+        assert not processes(*PRIVATE)
+        jobs = run("busctl", "get-property", "io.github.dnf5_oci", "/io/github/dnf5_oci",
+                   "io.github.dnf5_oci.Backend1", "ActiveJobs").output
+        assert jobs == "u 0\n"
+    finally:
+        output, _ = running.communicate("\n", timeout=60)
+    assert running.returncode == 0, line + output
+
+
+# As daemons are: files are theirs alone, children are nobody's business, SIGTERM has its own way.
+ODD = """
+import os, signal
+os.umask(0o777)
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+signal.pthread_sigmask(signal.SIG_BLOCK, list(signal.Signals))
+os.close(0)
+""" + DOWNLOAD
+
+
+@pytest.mark.parametrize("backend", ["system", "private"])
+def test_a_program_with_ways_of_its_own(dnf, tools, tmp_path, backend):
+    dnf.backend(backend)
+    program(ODD, tmp_path)
+    assert (tmp_path / "one-1-1.noarch.rpm").exists()
+    until(lambda: not processes(*PRIVATE), "nothing stays behind")

@@ -1,0 +1,221 @@
+"""dnf5 run by an ordinary user: an instance, credentials, caches and a socket of the user's own."""
+
+import os
+import pwd
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from conftest import CACHE, PRIVATE, insecure
+from harness.api import BEGIN
+from harness.commands import processes, run, until
+from harness.registry import Registry
+from harness.repository import build
+
+PASSWORD = "the-password"
+
+
+class User:
+    """Somebody who is not root."""
+
+    def __init__(self, name):
+        run("useradd", "--create-home", name)
+        entry = pwd.getpwnam(name)
+        self.id = entry.pw_uid
+        self.home = Path(entry.pw_dir)
+        self.command = ["setpriv", f"--reuid={self.id}", f"--regid={entry.pw_gid}", "--clear-groups"]
+
+    def environment(self, **variables):
+        """What the user has in the environment; a variable that is None is not there."""
+        variables = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": str(self.home)} | variables
+        return {key: str(value) for key, value in variables.items() if value is not None}
+
+    def run(self, *arguments, code=0, cwd=None, **variables):
+        return run(*self.command, *arguments, code=code, cwd=cwd or self.home,
+                   env=self.environment(**variables))
+
+    def runtime_directory(self):
+        """As logind makes it."""
+        directory = Path(f"/run/user/{self.id}")
+        directory.mkdir(parents=True, exist_ok=True)
+        os.chown(directory, self.id, self.id)
+        directory.chmod(0o700)
+        return directory
+
+    def log_in(self, registry, file):
+        """Writes an auth file of the user's."""
+        file.parent.mkdir(parents=True, exist_ok=True)
+        run("skopeo", "login", "--authfile", file, "--username", "user", "--password", PASSWORD,
+            "--tls-verify=false", registry.address)
+        run("chown", "-R", f"{self.id}:{self.id}", self.home, file.parent)
+
+
+@pytest.fixture(scope="module")
+def accounts():
+    """Two users."""
+    return User("builder"), User("other")
+
+
+@pytest.fixture
+def user(accounts):
+    """A user with an empty home."""
+    for account in accounts:
+        run("sh", "-c", f"find {account.home} -mindepth 1 -delete; rm -rf /run/user/{account.id}")
+    return accounts[0]
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory):
+    """A registry that wants credentials."""
+    running = Registry(tmp_path_factory.mktemp("guarded"), 5001, users={"user": PASSWORD}).start()
+    insecure(running.address)
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def tools(dnf, registry):
+    dnf.repository().add(build("one")).describe().push(dnf.reference(registry))
+    dnf.add("tools", f"oci://{dnf.reference(registry)}")
+    registry.clear()
+
+
+def test_an_instance_and_a_cache_of_ones_own(dnf, registry, user, tools):
+    user.run("dnf5", "repoquery").has("one-0:1-1.noarch")
+    user.run("dnf5", "download", "one")
+    assert (user.home / "one-1-1.noarch.rpm").stat().st_uid == user.id
+    assert list(user.home.glob(".cache/libdnf5/tools-*/repodata/repomd.xml"))
+    assert not list(CACHE.glob("tools-*")), "nothing in root's cache"
+    # The metadata and the package; the manifest once in each run.
+    assert len(registry.manifests()) == 2 and len(registry.blobs()) == 2
+    registry.clear()
+    user.run("dnf5", "repoquery").has("one-0:1-1.noarch")
+    assert registry.requests() == []
+
+
+# Loads repositories, says so, and waits for a line.
+HOLD = BEGIN + """
+base = load()
+print(package(base, "one").get_nevra(), flush=True)
+sys.stdin.readline()
+"""
+
+# Connects to a socket, and shows what comes; nothing, if the other side hangs up.
+KNOCK = """
+import socket, sys
+knocking = socket.socket(socket.AF_UNIX)
+knocking.connect(sys.argv[1])
+print(knocking.recv(1))
+"""
+
+
+def test_nobody_else_reaches_what_serves_a_user(dnf, registry, accounts, user, tools):
+    runtime = user.runtime_directory()
+    holding = subprocess.Popen(
+        [*user.command, "python3", "-c", HOLD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        cwd=user.home, env=user.environment(XDG_RUNTIME_DIR=runtime),
+    )
+    try:
+        assert holding.stdout.readline() == "one-1-1.noarch\n"
+        [instance] = processes(*PRIVATE)
+        assert os.stat(f"/proc/{instance}").st_uid == user.id
+        [socket] = runtime.glob("dnf5-oci-*/gateway")
+        for path, mode in ((socket, 0o600), (socket.parent, 0o700), (user.home / ".cache/dnf5-oci", 0o700)):
+            found = path.stat()
+            assert (found.st_uid, stat.S_IMODE(found.st_mode)) == (user.id, mode), path
+        # Opened up by mistake, it still asks who comes.
+        for path in (runtime, socket.parent):
+            path.chmod(0o755)
+        socket.chmod(0o666)
+        user.run("curl", "-sS", f"--proxy=socks5h://1.0:-@localhost{socket}",
+                 f"http://oci.localhost/{dnf.reference(registry)}/repodata/repomd.xml").has("<repomd")
+        accounts[1].run("python3", "-c", KNOCK, socket, cwd="/").has("b''")
+    finally:
+        holding.communicate("\n", timeout=60)
+    until(lambda: not processes(*PRIVATE), "it ends with its user")
+    assert list(runtime.iterdir()) == [], "the socket is gone"
+
+
+RUNTIME = {
+    "of-the-user": lambda user: user.runtime_directory(),
+    "none": lambda user: None,
+    "missing": lambda user: "/nonexistent/runtime",
+    # What su leaves from who has called it.
+    "of-somebody-else": lambda user: "/run/dnf5-oci",
+    "with-a-space": lambda user: made(user, user.home / "a b%20c"),
+    "too-long": lambda user: made(user, user.home / ("x" * 100)),
+}
+
+
+def made(user, directory):
+    directory.mkdir()
+    os.chown(directory, user.id, user.id)
+    return directory
+
+
+@pytest.mark.parametrize("runtime", RUNTIME)
+def test_runtime_directories(dnf, user, tools, runtime):
+    result = user.run("dnf5", "repoquery", XDG_RUNTIME_DIR=RUNTIME[runtime](user))
+    result.has("one-0:1-1.noarch").has_not("denied")
+    until(lambda: not processes(*PRIVATE), "it ends with its user")
+    assert not list(Path("/tmp").glob("dnf5-oci-*")), "nothing stays behind"
+
+
+@pytest.fixture
+def read_only(user):
+    """A home that cannot be written; dnf5 itself needs a place for its log."""
+    run("mount", "--bind", user.home, user.home)
+    run("mount", "-o", "remount,bind,ro", user.home)
+    yield {"XDG_STATE_HOME": f"/tmp/state-{user.id}"}
+    run("umount", user.home)
+
+
+@pytest.mark.parametrize("home", ["read-only", "not-there", "none"])
+def test_without_a_home(dnf, registry, user, tools, request, home):
+    # A directory of that name is anybody's.
+    decoy = Path("/tmp/dnf5-oci")
+    decoy.mkdir(exist_ok=True)
+    variables = {"HOME": {"none": None, "not-there": "/nonexistent"}.get(home, user.home)}
+    variables |= {"XDG_STATE_HOME": f"/tmp/state-{user.id}"}
+    if home == "read-only":
+        request.getfixturevalue("read_only")
+    cache = Path(f"/tmp/cache-{home}")
+    result = user.run("dnf5", f"--setopt=cachedir={cache}", "repoquery", cwd="/", **variables)
+    result.has("one-0:1-1.noarch")
+    user.run("dnf5", f"--setopt=cachedir={cache}", "download", "one", f"--destdir={cache}", cwd="/", **variables)
+    assert (cache / "one-1-1.noarch.rpm").exists()
+    until(lambda: not processes(*PRIVATE), "it ends with its user")
+    assert not list(Path("/tmp").glob("dnf5-oci-*")), "nothing stays behind"
+    assert list(decoy.iterdir()) == []
+
+
+AUTH_FILES = {
+    "of-the-runtime-directory": lambda user: user.runtime_directory() / "containers/auth.json",
+    "of-the-home": lambda user: user.home / ".config/containers/auth.json",
+}
+
+
+@pytest.mark.parametrize("file", AUTH_FILES)
+def test_credentials_of_ones_own(dnf, guarded, user, file):
+    dnf.name = "credentials"
+    reference = dnf.reference(guarded)
+    dnf.repository().add(build("one")).describe().push(
+        reference, options=["--username", "user", "--password", PASSWORD])
+    dnf.add("tools", f"oci://{reference}")
+    runtime = user.runtime_directory()
+    file = AUTH_FILES[file](user)
+    # Root is logged in, which is nobody else's business.
+    root = Path("/run/containers/0/auth.json")
+    user.log_in(guarded, root)
+    try:
+        result = user.run("dnf5", "repoquery", code=1, XDG_RUNTIME_DIR=runtime)
+    finally:
+        root.unlink()
+    result.has(f"repository tools oci://{reference}: ").has("authentication required")
+    result.has(str(runtime / "containers/auth.json")).has(f"{user.home}/.config/containers/auth.json")
+    user.log_in(guarded, file)
+    user.run("dnf5", "repoquery", XDG_RUNTIME_DIR=runtime).has("one-0:1-1.noarch").has_not(PASSWORD)
+    # Nor is the user's any business of root's.
+    dnf("repoquery", code=1).has("authentication required")

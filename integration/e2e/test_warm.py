@@ -1,0 +1,69 @@
+"""A cache that is warmed over D-Bus is all that the next dnf5 needs."""
+
+import hashlib
+
+import pytest
+
+from harness.commands import run
+from harness.repository import build
+
+BACKEND = ("io.github.dnf5_oci", "/io/github/dnf5_oci", "io.github.dnf5_oci.Backend1")
+
+
+def call(method, signature, *arguments):
+    return run("busctl", "--timeout=60", "call", *BACKEND, method, signature, *arguments)
+
+
+def prefetch(reference, *options):
+    return call("PrefetchRepodata", "sssa{sv}", "tools", reference, "", *(options or ("0",)))
+
+
+@pytest.fixture(params=["archive", "files"])
+def pushed(dnf, registry, request):
+    """A repository whose metadata are in one layer, or each in its own."""
+    package = build("one")
+    repository = dnf.repository().add(package, "Packages").describe()
+    push = repository.push if request.param == "archive" else repository.push_files
+    push(dnf.reference(registry))
+    repository.reference = f"oci://{dnf.reference(registry)}"
+    repository.content = package.read_bytes()
+    dnf.add("tools", repository.reference)
+    return repository
+
+
+def test_metadata(dnf, registry, pushed):
+    prefetch(pushed.reference).has('"status" s "fetched"')
+    registry.clear()
+    dnf("repoquery").has("one-0:1-1.noarch")
+    dnf("repoquery", "--list", "one").has("/usr/share/one/file")
+    assert registry.requests() == []
+    prefetch(pushed.reference, "1", "max-age", "x", "3600").has('"status" s "fresh"')
+    assert registry.requests() == []
+    prefetch(pushed.reference).has('"status" s "unchanged"')
+    assert registry.blobs() == []
+
+
+def test_metadata_that_dnf5_has_fetched_are_brought_up_to_date(dnf, registry, pushed):
+    dnf("repoquery").has("one-0:1-1.noarch")
+    pushed.add(build("two"), "Packages").describe().push(pushed.reference.removeprefix("oci://"))
+    dnf("repoquery").has_not("two-0:1-1.noarch")
+    prefetch(pushed.reference).has('"status" s "fetched"')
+    registry.clear()
+    dnf("repoquery").has("two-0:1-1.noarch")
+    assert registry.requests() == []
+    dnf("--refresh", "repoquery").has("two-0:1-1.noarch")
+
+
+def test_packages(dnf, registry, pushed, installed):
+    prefetch(pushed.reference)
+    digest = hashlib.sha256(pushed.content).hexdigest()
+    location = "Packages/one-1-1.noarch.rpm"
+    result = call("FetchPackage", "sssssta{sv}", "tools", pushed.reference, "", location,
+                  f"sha256:{digest}", len(pushed.content), "0")
+    path = dnf.cache("tools") / "packages/one-1-1.noarch.rpm"
+    result.has(str(path))
+    assert path.read_bytes() == pushed.content
+    registry.clear()
+    installed.append("one")
+    dnf("-y", "install", "one").has("Already downloaded").has("Complete!")
+    assert registry.requests() == []
