@@ -109,8 +109,12 @@ pub fn search_order(access: &Access) -> Vec<PathBuf> {
         Some(file) => vec![file.clone()],
         None => {
             let variable = |name: &str| env::var_os(name);
-            let system = std::iter::once(PathBuf::from(SYSTEM_AUTH_FILE));
-            system.chain(session_file(variable)).chain(podman_files(variable)).collect()
+            let system = access.system_auth_file.clone();
+            let system = system.unwrap_or_else(|| PathBuf::from(SYSTEM_AUTH_FILE));
+            std::iter::once(system)
+                .chain(session_file(variable))
+                .chain(podman_files(variable))
+                .collect()
         }
     }
 }

@@ -152,6 +152,19 @@ def test_the_systems_own_file_comes_first(dnf, guarded):
     ask(dnf, REFERENCE, code=1).has(podman.refusal(REFERENCE, "--authfile", SYSTEM))
 
 
+def test_the_systems_own_file_may_be_another(dnf, guarded):
+    dnf.backend("private")
+    other = Path("/tmp/home/other.json")
+    SYSTEM.parent.mkdir(exist_ok=True)
+    (SYSTEM.parent / "config.toml").write_text(f'auth-file = "{other}"\n')
+    write(SYSTEM, {HOST: entry(*RIGHT)})
+    result = ask(dnf, REFERENCE, code=1).has(REFUSED)
+    result.has(f"looked for credentials in {other}, ").has_not(str(SYSTEM))
+    write(other, {HOST: entry(*RIGHT)})
+    write(USUAL, {HOST: entry(*WRONG)})
+    ask(dnf, REFERENCE).has("one-0:1-1.noarch")
+
+
 @pytest.mark.parametrize("others", [
     {},
     {"elsewhere.example": entry(*WRONG)},

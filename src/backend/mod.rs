@@ -132,6 +132,7 @@ impl Backend {
         if source.access.auth_file.is_none() && source.access.login.is_none() {
             let system = &self.settings.system_auth_file;
             source.access.auth_file = credentials::chosen(system, &source.reference);
+            source.access.system_auth_file = Some(system.clone());
         }
         self.tell_of_exposed_files(&source);
         source
