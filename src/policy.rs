@@ -21,6 +21,9 @@ const SYSTEM: &str = "/etc/containers/policy.json";
 /// no part in it.
 const USERS: &str = ".config/containers/policy.json";
 
+/// The requirement that is none.
+const ACCEPT: &str = "insecureAcceptAnything";
+
 /// What holds for a reference, and where it is written.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Rule {
@@ -28,6 +31,7 @@ pub struct Rule {
     /// Nothing for the file's default.
     scope: Option<String>,
     demands: Vec<Demand>,
+    of_layout: bool,
 }
 
 /// One of the requirements of a rule; all of them must be met.
@@ -89,7 +93,8 @@ fn read(file: &Path, reference: &Reference) -> Result<Rule, Unreadable> {
         None => (document.default, None),
     };
     let demands = requirements.iter().map(Demand::new).collect();
-    Ok(Rule { file: file.to_owned(), scope, demands })
+    let of_layout = matches!(reference, Reference::Layout(_));
+    Ok(Rule { file: file.to_owned(), scope, demands, of_layout })
 }
 
 fn transport(reference: &Reference) -> &'static str {
@@ -145,21 +150,24 @@ fn paths(value: &Value) -> Vec<PathBuf> {
 }
 
 impl Rule {
-    /// What to do about an artifact that it does not let pass; nothing if it lets all pass.
-    pub fn remedy(&self) -> Option<&'static str> {
-        let accepts = |demand: &&Demand| demand.kind == "insecureAcceptAnything";
-        let strict = self.demands.iter().find(|demand| !accepts(demand))?;
-        Some(match strict.kind.as_str() {
-            "signedBy" => {
+    /// What to do about an artifact that it does not let pass.
+    pub fn remedy(&self) -> &'static str {
+        let mut strict = self.demands.iter().filter(|demand| demand.kind != ACCEPT);
+        match (strict.next().map(|demand| demand.kind.as_str()), self.of_layout) {
+            (Some("signedBy" | "sigstoreSigned"), true) => {
+                "a local layout cannot carry signatures, so accept its directory there; skopeo copy \
+                 checks them when it makes the layout"
+            }
+            (Some("signedBy"), false) => {
                 "have it signed so, with the signature in the lookaside that registries.d names, or \
                  change the policy; see containers-policy.json(5), containers-registries.d(5)"
             }
-            "sigstoreSigned" => {
+            (Some("sigstoreSigned"), false) => {
                 "have it signed so, with use-sigstore-attachments: true in registries.d, or change \
                  the policy; see containers-policy.json(5), containers-registries.d(5)"
             }
             _ => "change the policy for this scope, see containers-policy.json(5)",
-        })
+        }
     }
 }
 
@@ -185,7 +193,7 @@ impl fmt::Display for Rule {
 impl fmt::Display for Demand {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.kind.as_str() {
-            "insecureAcceptAnything" => "accepts anything",
+            ACCEPT => "accepts anything",
             "reject" => "rejects everything",
             "signedBy" => "demands a GPG signature",
             "sigstoreSigned" => "demands a sigstore signature",
@@ -281,16 +289,16 @@ mod tests {
 
     #[test]
     fn what_to_do_depends_on_what_is_demanded() {
-        let remedy = |requirements: &str| {
+        let remedy = |requirements: &str, of_layout: bool| {
             let requirements: Vec<Value> = serde_json::from_str(requirements).expect("valid");
             let demands = requirements.iter().map(Demand::new).collect();
-            Rule { file: PathBuf::new(), scope: None, demands }.remedy()
+            Rule { file: PathBuf::new(), scope: None, demands, of_layout }.remedy()
         };
-        let has = |requirements, text| remedy(requirements).is_some_and(|line| line.contains(text));
-        assert!(has(r#"[{"type": "reject"}]"#, "change the policy for this scope"));
-        assert!(has(r#"[{"type": "signedBy"}]"#, "lookaside"));
+        assert!(remedy(r#"[{"type": "reject"}]"#, false).starts_with("change the policy"));
+        assert!(remedy(r#"[{"type": "reject"}]"#, true).starts_with("change the policy"));
+        assert!(remedy(r#"[{"type": "signedBy"}]"#, false).contains("lookaside"));
+        assert!(remedy(r#"[{"type": "signedBy"}]"#, true).contains("cannot carry signatures"));
         let both = r#"[{"type": "insecureAcceptAnything"}, {"type": "sigstoreSigned"}]"#;
-        assert!(has(both, "use-sigstore-attachments"));
-        assert_eq!(remedy(r#"[{"type": "insecureAcceptAnything"}]"#), None);
+        assert!(remedy(both, false).contains("use-sigstore-attachments"));
     }
 }

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from conftest import CACHE, CONTAINERS, insecure
+from harness import signing
 from harness.commands import run
-from harness.registry import Registry
+from harness.registry import Certificate, Registry
 from harness.repository import build
 
 STEPS = ["skopeo", "registries.conf", "registry", "credentials", "manifest", "policy", "layout",
@@ -186,11 +187,25 @@ def test_a_registry_without_tls(doctor, registry, pushed):
     try:
         found = doctor(pushed.baseurl, code=1)
         assert found.verdicts["registry"] == "failed", str(found.result)
-        found.says("registry", "server gave HTTP response to HTTPS client")
+        found.says("registry", "server gave HTTP response to HTTPS client", "; it has no TLS: set "
+                   "insecure = true")
         found = doctor(pushed.baseurl, "--tls-verify=false").only()
         found.says("registry", "localhost:5000 answers; TLS is not verified, as asked for")
     finally:
         conf.write_text(text)
+
+
+def test_an_unknown_authority(doctor, tmp_path):
+    certificate = Certificate(tmp_path / "tls", "localhost")
+    running = Registry(tmp_path / "registry", 5003, certificate).start()
+    try:
+        found = doctor("oci://localhost:5003/acme/rpms:1", code=1)
+        assert found.verdicts["registry"] == "failed", str(found.result)
+        found.says("registry", "x509: certificate signed by unknown authority",
+                   "; certificates for localhost:5003 belong into "
+                   "/etc/containers/certs.d/localhost:5003: see containers-certs.d(5)")
+    finally:
+        running.stop()
 
 
 @pytest.fixture(scope="module")
@@ -243,6 +258,36 @@ def test_the_policy(doctor, dnf, registry, pushed):
         policy.write_text(accepts)
 
 
+def test_a_missing_signature(doctor, dnf, registry, pushed):
+    policy = CONTAINERS / "policy.json"
+    accepts = policy.read_text()
+    signing.policy({f"{registry.address}/acme": {
+        "type": "signedBy", "keyType": "GPGKeys", "keyPath": "/etc/pki/acme.gpg"}})
+    try:
+        found = doctor(pushed.baseurl, code=1).only(
+            policy="failed", layout="skipped", repodata="skipped", download="skipped")
+        found.says("manifest", "it is there")
+        found.says("policy", "A signature was required, but no signature exists; "
+                   f'{policy}, scope "{registry.address}/acme": demands a GPG signature by '
+                   "/etc/pki/acme.gpg; have it signed so", "containers-registries.d(5)")
+        assert found.texts["policy"].count("demands") == 1
+    finally:
+        policy.write_text(accepts)
+
+
+def test_a_damaged_policy(doctor, pushed):
+    policy = CONTAINERS / "policy.json"
+    accepts = policy.read_text()
+    policy.write_text("{")
+    try:
+        found = doctor(pushed.baseurl, code=1).only(
+            registry="skipped", credentials="skipped", manifest="skipped", policy="failed",
+            layout="skipped", repodata="skipped", download="skipped")
+        found.says("policy", f'invalid policy in "{policy}"', "; see containers-policy.json(5)")
+    finally:
+        policy.write_text(accepts)
+
+
 def test_a_mirror_and_a_blocked_registry(doctor, dnf, registry, pushed):
     conf = CONTAINERS / "registries.conf.d" / "doctor.conf"
     mirror = f'[[registry.mirror]]\nlocation = "{registry.address}"\ninsecure = true\n'
@@ -277,13 +322,52 @@ def test_no_repodata(doctor, dnf, registry):
     found.says("layout", 'has no repodata', '"one-1-1.noarch.rpm"', "push it anew")
 
 
+@pytest.mark.parametrize("title, step", [("repodata", "repodata"), ("one-1-1.noarch.rpm", "download")])
+def test_a_missing_blob(doctor, dnf, registry, pushed, title, step):
+    manifest = run("oras", "manifest", "fetch", "--plain-http", dnf.reference(registry)).output
+    [digest] = [layer["digest"] for layer in json.loads(manifest)["layers"] if title in str(layer)]
+    digits = digest.partition(":")[2]
+    blob = registry.directory / "data/docker/registry/v2/blobs/sha256" / digits[:2] / digits
+    aside = blob.rename(dnf.tmp_path / "aside")
+    try:
+        found = doctor(pushed.baseurl, code=1).only(**{step: "failed"})
+        found.says(step, f"the registry does not have {digest}: ", "; push the repository anew")
+    finally:
+        aside.rename(blob)
+
+
+def test_another_architecture(doctor, dnf, registry):
+    config = dnf.tmp_path / "config.json"
+    config.write_text(json.dumps({"architecture": "s390x", "os": "linux"}))
+    dnf.repository().add(build("one")).describe().push(dnf.reference(registry, "s390x"), options=[
+        "--config", f"../{config.name}:application/vnd.oci.image.config.v1+json",
+        "--disable-path-validation"])
+    run("oras", "manifest", "index", "create", "--plain-http", dnf.reference(registry), "s390x")
+    baseurl = f"oci://{dnf.reference(registry)}"
+    doctor(baseurl, "--arch=s390x").only()
+    found = doctor(baseurl, "--arch=riscv64", code=1).only(
+        manifest="failed", policy="skipped", layout="skipped", repodata="skipped",
+        download="skipped")
+    found.says("manifest", "riscv64", "; push it with an entry for this architecture")
+
+
+def test_a_cachedir_without_room(doctor, pushed, tmp_path):
+    run("mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", tmp_path)
+    (tmp_path / "full").write_bytes(bytes(4096))
+    try:
+        found = doctor(pushed.baseurl, f"--cachedir={tmp_path / 'libdnf5'}", code=1)
+        found.only(cache="failed").says("cache", f"{tmp_path} has 0 bytes left and the metadata are ")
+    finally:
+        run("umount", tmp_path)
+
+
 def test_damaged_repodata(doctor, dnf, registry):
     repository = dnf.repository().add(build("one")).describe()
     primary = next((repository.directory / "repodata").glob("*primary.xml*"))
     primary.write_bytes(primary.read_bytes() + b"more")
     repository.push_files(dnf.reference(registry))
     found = doctor(f"oci://{dnf.reference(registry)}", code=1).only(repodata="failed")
-    found.says("layout", "metadata in a layer for each file, 1 packages")
+    found.says("layout", "metadata in a layer for each file, 1 package with")
     found.says("repodata", primary.name, "where repomd.xml says", "have its owner run createrepo_c")
 
 

@@ -1,13 +1,20 @@
 """What dnf5 asks for is fetched when dnf5 asks for it."""
 
+import os
+import shutil
+import signal
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from harness.commands import run
+from conftest import PRIVATE, plugin_option
+from harness.commands import processes, run
 from harness.repository import build
 
 SOCKETS = Path("/run/dnf5-oci")
+
+PLAIN = {"PATH": "/usr/bin:/usr/sbin"}
 
 
 @pytest.fixture
@@ -28,7 +35,7 @@ def test_no_package_without_a_yes(dnf, registry, tools):
 def test_install(dnf, registry, tools, installed, backend):
     dnf.backend(backend)
     installed.append("one")
-    dnf("-y", "install", "one").has("Complete!").has_not("oci.localhost")
+    dnf("-y", "install", "one").has("Complete!").has_not("dnf5-oci.alt")
     assert Path("/usr/share/one/file").read_text() == "one 1\n"
     assert len(registry.manifests()) == 1
 
@@ -43,7 +50,7 @@ def test_download_and_reposync(dnf, registry, tools, tmp_path):
 
 def test_commands_that_need_nothing_ask_nobody(dnf, registry, tools):
     for command in (["list", "--installed"], ["repo", "list"], ["history", "list"]):
-        dnf(*command, code=None).has_not("oci.localhost")
+        dnf(*command, code=None).has_not("dnf5-oci.alt")
     assert registry.requests() == []
 
 
@@ -70,6 +77,42 @@ def test_a_failure_is_one_clear_line(dnf, registry):
     assert str(skipped).count(line) == 1
 
 
+@pytest.mark.parametrize("variable", ["no_proxy", "NO_PROXY"])
+@pytest.mark.parametrize("value", ["localhost", ".localhost,127.0.0.1,::1"], ids=["one", "more"])
+def test_what_is_reached_without_a_proxy_does_not_matter(dnf, registry, tools, variable, value):
+    dnf("repoquery", env=PLAIN | {variable: value}).has("one-0:1-1.noarch")
+    assert registry.manifests()
+
+
+def test_no_proxy_at_all(dnf, registry, tools):
+    result = dnf("repoquery", env=PLAIN | {"no_proxy": "*"}, code=1)
+    result.has("dnf5-oci cannot be reached: it is a proxy to dnf5, and no_proxy=* forbids all of them")
+    assert registry.requests() == []
+    dnf("list", "--installed", env=PLAIN | {"no_proxy": "*"})
+    plugin_option("fetch = on-demand", "fetch = eager")
+    dnf("repoquery", env=PLAIN | {"no_proxy": "*"}).has("one-0:1-1.noarch")
+
+
+@pytest.mark.parametrize("backend", ["system", "private"])
+def test_the_service_ends_while_the_user_thinks(dnf, tools, backend):
+    dnf.backend(backend)
+    asking = subprocess.Popen(["dnf5", "install", "one"], stdin=subprocess.PIPE,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    serving = PRIVATE if backend == "private" else ("dnf5-oci", "serve")
+    output = ""
+    while not output.endswith("[y/N]: "):
+        output += asking.stdout.read(1)
+    for process in processes(*serving):
+        os.kill(process, signal.SIGKILL)
+    output, _ = asking.communicate("y\n", timeout=60)
+    assert asking.returncode == 1, output
+    line = output.splitlines()[-1]
+    assert line.startswith("the dnf5-oci service ") and "run dnf5 again" in line, output
+    # What is killed leaves its socket behind.
+    for left in SOCKETS.glob("dnf5-oci-*"):
+        shutil.rmtree(left)
+
+
 def test_nobody_else_reaches_the_socket(dnf, registry, tools):
     dnf("repoquery")
     assert SOCKETS.stat().st_mode & 0o777 == 0o700
@@ -78,4 +121,4 @@ def test_nobody_else_reaches_the_socket(dnf, registry, tools):
     assert directory.stat().st_mode & 0o077 == 0
     assert socket.stat().st_mode & 0o077 == 0
     # A run that has ended is not served any more.
-    run("curl", "-sS", f"--proxy=socks5h://1.0:-@localhost{socket}", "http://oci.localhost/", code=97)
+    run("curl", "-sS", f"--proxy=socks5h://1.0:-@localhost{socket}", "http://dnf5-oci.alt/", code=97)

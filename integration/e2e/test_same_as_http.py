@@ -70,6 +70,8 @@ CASES = {
                    ["repoquery"], ["clean", "all"]]),
     "odd-names": ([], [["-y", "install", "odd+name"], ["download", "tilde"]]),
     "cachedir": ([], [["--setopt=cachedir=/tmp/other-cache", "repoquery"]]),
+    "changelog": ([], [["changelog", "app"], ["repoclosure"], ["leaves"]]),
+    "builddep": ([], [["-y", "builddep", "/tmp/source/app.spec"], ["-y", "builddep", "app"]]),
     "history": ([], [["-y", "install", "app"], ["history", "info", "last"]]),
 }
 
@@ -111,7 +113,7 @@ def source_package():
     top.mkdir()
     spec = top / "app.spec"
     spec.write_text("Name: app\nVersion: 2\nRelease: 1\nSummary: s\nLicense: MIT\n"
-                    "%description\ns\n%files\n")
+                    "BuildRequires: needed\n%description\ns\n%files\n")
     run("rpmbuild", "-bs", "--quiet", "--define", f"_topdir {top}", "--define", f"_srcrpmdir {top}",
         spec)
     return next(top.glob("*.src.rpm"))
@@ -121,7 +123,7 @@ def normal(text, url):
     """Without what differs from run to run."""
     # dnf5 itself fetches from an address of ours, which libdnf5 also prints for locations: it would
     # leave out URLs of a scheme that it does not know.
-    text = text.replace(url.replace("oci://", "http://oci.localhost/"), "URL")
+    text = text.replace(url.replace("oci://", "http://dnf5-oci.alt/"), "URL")
     text = text.replace(url, "URL")
     text = re.sub(r"(\d+|\?\?\?)% \|.*", "BAR", text)
     text = re.sub(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9:]{5,8}( UTC)?", "TIME", text)

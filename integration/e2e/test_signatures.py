@@ -99,6 +99,16 @@ def test_reject_by_default_and_one_scope_that_accepts(dnf, registry, pushed, tmp
     refused(dnf, reason, "default").has("rejects everything; change the policy")
 
 
+@pytest.mark.parametrize("backend", ["system", "private"])
+def test_beforehand_it_is_the_same(eager, dnf, registry, pushed, acme, backend):
+    dnf.backend(backend)
+    policy({f"{registry.address}/acme": acme.demand_gpg()})
+    refused(dnf, "A signature was required, but no signature exists",
+            f'scope "{registry.address}/acme"')
+    policy({scope(pushed): ANYTHING, f"{registry.address}/acme": acme.demand_gpg()})
+    served(dnf)
+
+
 def test_a_scope_for_one_repository_beside_a_default(dnf, registry, pushed, acme):
     sibling = pushed.replace(":stable", "-two:stable")
     run("skopeo", "copy", "--quiet", f"docker://{pushed}", f"docker://{sibling}")
@@ -209,6 +219,9 @@ def test_the_same_as_skopeo(dnf, registry, repository, acme, other, tmp_path, ca
     else:
         reason = re.sub(r'gpgme.Signature{.*Fingerprint:"(\w+)".*}', r"made with the key \1", reason)
         result = refused(dnf, reason, f'scope "{registry.address}/acme"')
+        reason = re.sub("^No data$", "GPG cannot read the signature: No data", reason)
+        doctor = run("dnf5-oci", "doctor", f"oci://{reference}", code=1)
+        doctor.has(f"policy           failed   {reason}; {POLICY}, scope ")
         kind = "sigstore" if demand["type"] == "sigstoreSigned" else "GPG"
         result.has(f"demands a {kind} signature by {key}; have it signed so")
 
@@ -297,7 +310,8 @@ def test_a_local_layout(dnf, pushed, acme, tmp_path):
         for demand, says in ((NOTHING, "rejects everything"), (acme.demand_gpg(), "demands a GPG")):
             policy({"/srv/layouts": demand}, transport="oci")
             reason = asked(f"oci:{layout}:stable", tmp_path)
-            refused(dnf, reason, 'scope "/srv/layouts"').has(says)
+            refused(dnf, reason, 'scope "/srv/layouts"').has(says).has("accept its directory" if
+                    demand != NOTHING else "change the policy")
         policy({"/srv/layouts": ANYTHING}, default=NOTHING, transport="oci")
         assert asked(f"oci:{layout}:stable", tmp_path) is None
         served(dnf)
@@ -316,7 +330,8 @@ def test_a_change_of_the_policy_is_seen(dnf, registry, pushed):
     POLICY.write_text(usual)
     served(dnf)
     POLICY.write_text("{")
-    dnf("--refresh", "repoquery", code=1).has(f'invalid policy in "{POLICY}"').has("containers-policy.json(5)")
+    result = dnf("--refresh", "repoquery", code=1)
+    result.has(f'invalid policy in "{POLICY}"').has("containers-policy.json(5)")
     POLICY.unlink()
     dnf("--refresh", "repoquery", code=1).has("no policy.json file found").has(str(POLICY))
 
@@ -338,11 +353,32 @@ def test_a_change_of_registries_d_is_seen(dnf, registry, pushed, acme):
     policy({f"{registry.address}/acme": acme.demand_gpg()})
     served(dnf)
     registries_d(registry.address, lookaside="file:///srv/elsewhere")
-    dnf("--refresh", "repoquery", code=1).has("A signature was required, but no signature exists")
+    result = dnf("--refresh", "repoquery", code=1)
+    result.has("A signature was required, but no signature exists")
     registries_d(registry.address, lookaside="[")
-    dnf("--refresh", "repoquery", code=1).has(f"parsing {REGISTRIES_D}/test.yaml").has("registries.d(5)")
-    registries_d(registry.address, lookaside=f"file://{LOOKASIDE}")
-    dnf("--refresh", "repoquery").has_not("repository tools")
+    result = dnf("--refresh", "repoquery", code=1)
+    result.has(f"parsing {REGISTRIES_D}/test.yaml").has("registries.d(5)")
+    # Its name until some years ago.
+    registries_d(registry.address, sigstore=f"file://{LOOKASIDE}")
+    served(dnf)
+
+
+def test_a_users_own_policy(pushed):
+    # Wherever XDG_CONFIG_HOME leads, it is below HOME; for skopeo, too.
+    home = Path("/tmp/home-of-somebody")
+    for config, requirement in ((".config", NOTHING), ("xdg", ANYTHING)):
+        directory = home / config / "containers"
+        directory.mkdir(parents=True)
+        (directory / "policy.json").write_text(json.dumps({"default": [requirement]}))
+    run("chown", "-R", "nobody", home)
+    user = ["setpriv", "--reuid=nobody", "--clear-groups", "env", f"HOME={home}",
+            f"XDG_CONFIG_HOME={home}/xdg", f"XDG_RUNTIME_DIR={home}"]
+    reason = f"Running image docker://{pushed} is rejected by policy"
+    run(*user, "skopeo", "copy", "--quiet", f"docker://{pushed}", f"dir:{home}/copied",
+        code=1).has(reason)
+    result = run(*user, "dnf5", "repoquery", code=1).has_not("one-0:1-1.noarch")
+    result.has(f"{reason}; {home}/.config/containers/policy.json, default: rejects everything")
+    shutil.rmtree(home)
 
 
 def call(method, signature, *arguments, code):
@@ -413,23 +449,23 @@ def recipe():
     return commands, files
 
 
-@pytest.mark.parametrize("program, repository_of", [("skopeo", "rpms"), ("cosign", "rpms"), ("gpg", "more")])
-def test_the_readmes_recipe(
-        dnf, registry, repository, acme, tmp_path, monkeypatch, program, repository_of):
+@pytest.mark.parametrize("program", ["skopeo", "cosign", "gpg"])
+def test_the_readmes_recipe(dnf, registry, repository, acme, tmp_path, monkeypatch, program):
     def here(text):
         text = text.replace("quay.io/acme/", f"{registry.address}/acme/{dnf.name}-")
         text = text.replace("quay.io/", f"{registry.address}/")
         return text.replace("https://acme.example/signatures", f"file://{LOOKASIDE}").replace(
             "file:///srv/signatures", f"file://{LOOKASIDE}")
 
-    reference = here(f"quay.io/acme/{repository_of}:stable")
+    name = {"skopeo": "rpms", "cosign": "rpms", "gpg": "more"}[program]
+    reference = here(f"quay.io/acme/{name}:stable")
     repository.push(reference)
     dnf.add("tools", f"oci://{reference}")
     commands, files = recipe()
     (REGISTRIES_D / "test.yaml").unlink()
     usual = POLICY.read_text()
-    for name, text in files.items():
-        name.write_text(here(text))
+    for file, text in files.items():
+        file.write_text(here(text))
     refused(dnf, "A signature was required, but no signature exists", f'scope "{scope(reference)}"')
 
     POLICY.write_text(usual)

@@ -130,7 +130,7 @@ def test_nobody_else_reaches_what_serves_a_user(dnf, registry, accounts, user, t
             path.chmod(0o755)
         socket.chmod(0o666)
         user.run("curl", "-sS", f"--proxy=socks5h://1.0:-@localhost{socket}",
-                 f"http://oci.localhost/{dnf.reference(registry)}/repodata/repomd.xml").has("<repomd")
+                 f"http://dnf5-oci.alt/{dnf.reference(registry)}/repodata/repomd.xml").has("<repomd")
         accounts[1].run("python3", "-c", KNOCK, socket, cwd="/").has("b''")
     finally:
         holding.communicate("\n", timeout=60)

@@ -12,6 +12,8 @@
 #include <unistd.h>
 
 #include <cstring>
+#include <iostream>
+#include <utility>
 
 using namespace libdnf5;
 
@@ -82,6 +84,7 @@ public:
 
     void repos_configured() override;
     void repos_loaded() override;
+    void pre_transaction(const base::Transaction & transaction) override;
     void goal_resolved(const base::Transaction & transaction) override;
     void finish() noexcept override;
 
@@ -95,6 +98,10 @@ private:
     bool eager{false};
     std::string program{SERVICE};
     std::unique_ptr<dnf5_oci::Backend> backend;
+    // Whether it serves repositories on demand.
+    bool serving{false};
+    // Whether dnf5 has all that it has wanted for a transaction.
+    bool has_packages{false};
 };
 
 
@@ -149,7 +156,7 @@ void Oci::repos_configured() {
         if (eager) {
             prefetch(repositories);
         } else {
-            dnf5_oci::open(get_base(), service(), repositories);
+            serving = dnf5_oci::open(get_base(), service(), repositories);
         }
     } catch (const std::exception & error) {
         backend.reset();
@@ -176,25 +183,36 @@ void Oci::prefetch(const dnf5_oci::Repositories & repositories) {
 
 
 void Oci::repos_loaded() {
-    if (eager || !backend) {
+    if (!serving) {
         return;
     }
     try {
         dnf5_oci::show_failures(get_base(), *backend);
     } catch (const std::exception & error) {
-        // The service has gone, and what it had to say with it.
+        // What dnf5 wanted of it up to now it has got.
         get_base().get_logger()->warning("oci: {}", error.what());
     }
 }
 
 
+void Oci::pre_transaction([[maybe_unused]] const base::Transaction & transaction) {
+    has_packages = true;
+}
+
+
 void Oci::finish() noexcept {
     try {
-        if (!eager && backend) {
+        // dnf5 calls this more than once.
+        if (std::exchange(serving, false)) {
             dnf5_oci::print_failures(*backend);
         }
+    } catch (const sdbus::Error & error) {
+        // A transaction may well have replaced the service, or stopped it.
+        if (!has_packages) {
+            std::cerr << dnf5_oci::line_of(error) << std::endl;
+        }
     } catch (...) {
-        // As above; and nothing may leave this function.
+        // Nothing may leave this function.
     }
     backend.reset();
 }

@@ -1,7 +1,9 @@
 #include "on_demand.hpp"
 
 #include <cstdint>
+#include <cstdlib>
 #include <iostream>
+#include <string_view>
 
 namespace dnf5_oci {
 
@@ -14,6 +16,10 @@ constexpr std::uint32_t PARALLEL_DOWNLOADS{10};
 
 // The service wants none, but without one libcurl does not send the name.
 constexpr const char * NO_PASSWORD{"-"};
+
+constexpr const char * NO_PROXY{
+    "dnf5-oci cannot be reached: it is a proxy to dnf5, and no_proxy=* forbids all of them; unset that, or set "
+    "fetch = eager in oci.conf"};
 
 
 /// Has the service serve every address of a repository that is a reference. The others are reached
@@ -41,18 +47,34 @@ void serve(Backend & service, repo::Repo & repository) {
     }
 }
 
+
+/// Whether libcurl takes no proxy at all, not even one that it is told to.
+bool takes_no_proxy() {
+    const char * value = std::getenv("no_proxy");
+    if (!value) {
+        value = std::getenv("NO_PROXY");
+    }
+    return value && std::string_view(value) == "*";
+}
+
 }  // namespace
 
 
-void open(Base & base, Backend & service, const Repositories & repositories) {
+bool open(Base & base, Backend & service, const Repositories & repositories) {
+    if (takes_no_proxy()) {
+        throw std::runtime_error(NO_PROXY);
+    }
+    bool any = false;
     for (const auto & repository : repositories) {
         try {
             serve(service, *repository);
+            any = true;
         } catch (const sdbus::Error & error) {
             repository->set_sync_strategy(repo::Repo::SyncStrategy::ONLY_CACHE);
             warn(base, line_of(error));
         }
     }
+    return any;
 }
 
 

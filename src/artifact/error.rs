@@ -1,7 +1,7 @@
 use crate::failure::{Failure, Kind};
 
 /// The artifact is no RPM repository.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     /// No layer is the metadata.
     #[error(

@@ -145,6 +145,11 @@ impl Repodata {
         }
     }
 
+    /// The size of all layers in bytes.
+    pub fn size(&self) -> u64 {
+        self.layers().iter().map(|(_, layer)| layer.size()).sum()
+    }
+
     /// What the metadata are identified by: as long as these are the same, so are the metadata.
     pub fn digests(&self) -> Vec<String> {
         self.layers().iter().map(|(_, layer)| layer.digest().to_string()).collect()

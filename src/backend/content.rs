@@ -56,6 +56,8 @@ pub struct Found {
 
 enum Where {
     Blob(Box<Descriptor>),
+    /// A blob that the package at this location may have been pushed as.
+    Unlisted(Box<Descriptor>, String),
     File(std::fs::File, Layer),
 }
 
@@ -158,7 +160,11 @@ impl View {
             Place::ByDigest => {}
         }
         let package = self.listed(snapshot, location).await?;
-        packages::by_digest(package).map(|layer| blob(&layer))
+        packages::by_digest(package).map(|blob| Found {
+            size: blob.size(),
+            tag: blob.digest().to_string(),
+            place: Where::Unlisted(Box::new(blob), location.to_owned()),
+        })
     }
 
     /// What the layer has at `path`; it is unpacked if it is not yet.
@@ -208,17 +214,21 @@ impl View {
                 file.seek(SeekFrom::Start(offset)).await?;
                 Ok(Content::File(file, layer))
             }
-            Where::Blob(descriptor) => {
-                let blob = self.backend.registry.blob(&self.source, &descriptor).await;
-                let blob = blob.map_err(|error| match error.kind() {
-                    Kind::NotFound => Cause::NoSuchFile(descriptor.digest().to_string()),
-                    _ => error.into(),
-                })?;
-                let mut content = Content::Blob(Box::new(blob));
-                content.skip(offset).await?;
-                Ok(content)
+            Where::Blob(descriptor) => self.blob(&descriptor, offset).await,
+            Where::Unlisted(descriptor, location) => {
+                self.blob(&descriptor, offset).await.map_err(|cause| match cause.kind() {
+                    Kind::NotFound => Cause::PackageNotInRepository(location),
+                    _ => cause,
+                })
             }
         }
+    }
+
+    async fn blob(&self, descriptor: &Descriptor, offset: u64) -> Result<Content, Cause> {
+        let blob = self.backend.registry.blob(&self.source, descriptor).await?;
+        let mut content = Content::Blob(Box::new(blob));
+        content.skip(offset).await?;
+        Ok(content)
     }
 }
 
@@ -267,10 +277,23 @@ fn packages_of(stream: &mut dyn Read) -> Result<HashMap<String, Package>, Cause>
     let mut packages = HashMap::new();
     let xml = decompress(stream)?;
     read_primary(BufReader::new(xml), |Listed { location, checksum, size }| {
-        packages.insert(location.clone(), Package { location, checksum, size });
+        packages.insert(as_asked_for(&location), Package { location, checksum, size });
         true
     })?;
     Ok(packages)
+}
+
+/// A location as clients ask for it: they leave out the steps that lead nowhere (RFC 3986, 5.2.4).
+fn as_asked_for(location: &str) -> String {
+    let mut parts = Vec::new();
+    for part in location.split('/') {
+        match part {
+            "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    parts.join("/")
 }
 
 fn blob(layer: &Descriptor) -> Found {
@@ -278,5 +301,22 @@ fn blob(layer: &Descriptor) -> Found {
         size: layer.size(),
         tag: layer.digest().to_string(),
         place: Where::Blob(Box::new(layer.clone())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn locations_are_known_as_they_are_asked_for() {
+        for (location, expected) in [
+            ("a.rpm", "a.rpm"),
+            ("././p/a.rpm", "p/a.rpm"),
+            ("x/../p/./a.rpm", "p/a.rpm"),
+            ("p//a..rpm", "p//a..rpm"),
+        ] {
+            assert_eq!(as_asked_for(location), expected);
+        }
     }
 }

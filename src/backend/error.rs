@@ -145,13 +145,18 @@ impl Failure for Error {
 
 /// What to do about it, where there is something to be done that the fact itself does not say.
 fn remedy(cause: &Cause, source: &Source) -> Option<String> {
-    Some(match (cause, cause.kind()) {
-        (_, Kind::Unauthorized) => log_in(source),
-        (Cause::Registry(registry::Error::Blocked(_)), _) => return None,
-        (Cause::Registry(registry::Error::Certificate(_)), _) => certify(source),
-        (_, Kind::PolicyRejected) => satisfy_policy(&source.reference),
-        (_, kind) => usual_remedy(kind)?.to_owned(),
-    })
+    let special = match cause {
+        Cause::Again(cause) => return remedy(cause, source),
+        Cause::Registry(registry::Error::Certificate(_)) => return Some(certify(source)),
+        Cause::Registry(error) => error.remedy(),
+        _ => None,
+    };
+    match (special, cause.kind()) {
+        (Some(special), _) => Some(special.to_owned()),
+        (None, Kind::Unauthorized) => Some(log_in(source)),
+        (None, Kind::PolicyRejected) => Some(satisfy_policy(&source.reference)),
+        (None, kind) => usual_remedy(kind).map(str::to_owned),
+    }
 }
 
 /// How to log in, and where credentials were looked for.
@@ -199,13 +204,11 @@ fn certify(source: &Source) -> String {
     )
 }
 
-/// Which scope of which file has refused the artifact. If none has, one of the files is damaged, and
-/// the fact names it.
+/// Which scope of which file has refused the artifact.
 fn satisfy_policy(reference: &Reference) -> String {
-    let rule = policy::rule(reference).ok();
-    match rule.as_ref().and_then(|rule| Some((rule, rule.remedy()?))) {
-        Some((rule, remedy)) => format!("{rule}; {remedy}"),
-        None => "see containers-policy.json(5), containers-registries.d(5)".to_owned(),
+    match policy::rule(reference) {
+        Ok(rule) => format!("{rule}; {}", rule.remedy()),
+        Err(error) => error.to_string(),
     }
 }
 

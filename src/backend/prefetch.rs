@@ -135,7 +135,7 @@ impl Backend {
         let staged = run(move || Ok(Arc::new(cache.stage_repodata()?))).await?;
         let repodata = snapshot.artifact.repodata();
         let layers = repodata.layers();
-        let bytes = layers.iter().map(|(_, layer)| layer.size()).sum();
+        let bytes = repodata.size();
         let meter = Arc::new(Meter::new(ITEM, bytes, progress));
         match repodata {
             Repodata::Archive(layer) => {

@@ -13,12 +13,17 @@ use crate::registries::{Entry, Registries, Unreadable};
 use crate::registry::{self, Manifest, Source};
 use crate::secret::without_secrets;
 
+/// What is known once the registry has answered.
+const SENT: [Part; 3] = [Part::Registry, Part::Credentials, Part::Manifest];
+
 /// The variables that send skopeo's requests through a proxy.
 const PROXIES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"];
 
 /// The outcome of the request: where it ended, if it failed.
 struct Request {
     failed: Option<(Part, String)>,
+    /// Whether anybody was asked at all.
+    was_sent: bool,
 }
 
 /// The steps, given the version of skopeo and what the request for the manifest has brought.
@@ -128,7 +133,8 @@ impl Request {
             let advice = Error::new(None, source, error.clone().into()).advice();
             (where_it_ended(error, unreadable), advice)
         });
-        Self { failed }
+        let was_sent = !matches!(error, Some(registry::Error::Damaged(_)));
+        Self { failed, was_sent }
     }
 
     fn ended_at(&self, part: Part) -> bool {
@@ -148,6 +154,7 @@ impl Request {
                 let separator = if known.is_empty() { "" } else { "; " };
                 Step::new(part, Verdict::Failed, format!("{known}{separator}{advice}"))
             }
+            _ if !self.was_sent && SENT.contains(&part) => Step::skipped(part, known),
             _ => Step::new(part, Verdict::Ok, good.to_owned()),
         }
     }
@@ -206,7 +213,8 @@ mod tests {
 
     #[test]
     fn what_comes_before_a_failure_is_good_and_what_comes_after_is_not_tried() {
-        let request = Request { failed: Some((Part::Credentials, "log in".to_owned())) };
+        let failed = Some((Part::Credentials, "log in".to_owned()));
+        let request = Request { failed, was_sent: true };
         for (part, known, verdict, text) in [
             (Part::Registry, "known", Verdict::Ok, "good"),
             (Part::Credentials, "known", Verdict::Failed, "known; log in"),
@@ -218,6 +226,20 @@ mod tests {
                 request.outcome(part, "good", known),
                 Step::new(part, verdict, text.to_owned())
             );
+        }
+    }
+
+    #[test]
+    fn nothing_is_said_of_a_registry_that_was_not_asked() {
+        let failed = Some((Part::Policy, "damaged".to_owned()));
+        let request = Request { failed, was_sent: false };
+        for (part, verdict) in [
+            (Part::Registries, Verdict::Ok),
+            (Part::Registry, Verdict::Skipped),
+            (Part::Manifest, Verdict::Skipped),
+            (Part::Policy, Verdict::Failed),
+        ] {
+            assert_eq!(request.outcome(part, "good", "").verdict, verdict, "{part:?}");
         }
     }
 }

@@ -4,21 +4,26 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Access, AtFlags, CWD, accessat};
+use rustix::fs::{Access, AtFlags, CWD, accessat, statvfs};
 
-use super::{Part, Step, Verdict};
+use super::{Part, Step, Verdict, counted};
 use crate::cache::{CacheDir, Freshness, MaxAge, directory_name};
 
 /// Looks at what `cachedir` has for these baseurls: dnf5 names the directory of a repository by
-/// its id and a hash of its baseurl.
-pub(super) fn examine(cachedir: &Path, baseurls: &[String]) -> Step {
+/// its id and a hash of its baseurl. `needed` is how many bytes the metadata take.
+pub(super) fn examine(cachedir: &Path, baseurls: &[String], needed: u64) -> Step {
     let suffixes: Vec<_> = baseurls.iter().map(|baseurl| directory_name("", baseurl)).collect();
     let found = directories(cachedir, &suffixes);
     let of_cachedir = vec![cachedir.to_owned()];
     let to_write = if found.is_empty() { &of_cachedir } else { &found };
+    let failed = |text| Step::new(Part::Cache, Verdict::Failed, text);
     if let Some(path) = to_write.iter().find_map(|path| not_writable(path)) {
-        let text = format!("{} cannot be written; check its owner and permissions", path.display());
-        return Step::new(Part::Cache, Verdict::Failed, text);
+        let path = path.display();
+        return failed(format!("{path} cannot be written; check its owner and permissions"));
+    }
+    if let Some((path, free)) = free_if_less(cachedir, needed) {
+        let path = path.display();
+        return failed(format!("{path} has {free} bytes left and the metadata are {needed}"));
     }
     let text = match found.is_empty() {
         true => {
@@ -45,9 +50,22 @@ fn directories(cachedir: &Path, suffixes: &[String]) -> Vec<PathBuf> {
     found
 }
 
+/// What is there of a path: it, or a directory above it.
+fn existing(path: &Path) -> Option<&Path> {
+    path.ancestors().find(|path| path.exists())
+}
+
+/// Where there are fewer bytes left than that for an ordinary user, and how many there are.
+fn free_if_less(path: &Path, needed: u64) -> Option<(&Path, u64)> {
+    let there = existing(path)?;
+    let system = statvfs(there).ok()?;
+    let free = system.f_bavail.saturating_mul(system.f_frsize);
+    (free < needed).then_some((there, free))
+}
+
 /// The directory that keeps a path from being written: it, or what is there of the ones above it.
 fn not_writable(path: &Path) -> Option<&Path> {
-    let there = path.ancestors().find(|path| path.exists())?;
+    let there = existing(path)?;
     let rights = Access::WRITE_OK | Access::EXEC_OK;
     accessat(CWD, there, rights, AtFlags::EACCESS).is_err().then_some(there)
 }
@@ -62,7 +80,7 @@ fn describe(path: &Path) -> String {
             Err(_) => "metadata that cannot be read",
         };
     let packages = fs::read_dir(path.join("packages")).map_or(0, Iterator::count);
-    format!("{} with {metadata}, {packages} packages", path.display())
+    format!("{} with {metadata}, {}", path.display(), counted(packages, "package"))
 }
 
 #[cfg(test)]
@@ -72,7 +90,11 @@ mod tests {
     const BASEURL: &str = "oci://localhost:5000/acme/rpms:stable";
 
     fn examined(cachedir: &Path) -> (Verdict, String) {
-        let step = examine(cachedir, &[BASEURL.to_owned()]);
+        examined_for(cachedir, 0)
+    }
+
+    fn examined_for(cachedir: &Path, needed: u64) -> (Verdict, String) {
+        let step = examine(cachedir, &[BASEURL.to_owned()], needed);
         let top = cachedir.parent().expect("a parent").display().to_string();
         (step.verdict, step.text.replace(&top, ""))
     }
@@ -91,8 +113,22 @@ mod tests {
         fs::write(cachedir.join(format!("tools-{hash}/packages/a.rpm")), "").expect("written");
         let both = format!(
             "/libdnf5/b.a-{hash} with no metadata, 0 packages, /libdnf5/tools-{hash} with no \
-             metadata, 1 packages"
+             metadata, 1 package"
         );
         assert_eq!(examined(&cachedir), (Verdict::Ok, both));
+    }
+
+    #[test]
+    fn what_has_no_room_or_lets_nobody_write_is_named() {
+        let top = tempfile::tempdir().expect("a temporary directory");
+        let (verdict, text) = examined_for(&top.path().join("libdnf5"), u64::MAX);
+        assert_eq!(verdict, Verdict::Failed);
+        assert!(text.ends_with(&format!("bytes left and the metadata are {}", u64::MAX)), "{text}");
+        let file = top.path().join("file");
+        fs::write(&file, "").expect("written");
+        let step = examine(&file.join("libdnf5"), &[], 0);
+        let path = file.display();
+        let text = format!("{path} cannot be written; check its owner and permissions");
+        assert_eq!((step.verdict, step.text), (Verdict::Failed, text));
     }
 }

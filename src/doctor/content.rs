@@ -7,10 +7,10 @@ use std::time::Instant;
 
 use containers_image_proxy::oci_spec::image::Descriptor;
 
-use super::{Part, Step, Verdict};
-use crate::artifact::{Artifact, Repodata};
+use super::{Part, Step, Verdict, counted};
+use crate::artifact::{self, Artifact, Repodata};
 use crate::backend::{Backend, Error, PrefetchOptions, Repository};
-use crate::registry::{self, Manifest, Source};
+use crate::registry::{self, Source};
 
 /// How much of a layer is read at most, in bytes: enough to know how fast they come.
 const ENOUGH: u64 = 64 << 20;
@@ -18,23 +18,23 @@ const ENOUGH: u64 = 64 << 20;
 /// Beside the files that it lists, a directory of metadata has repomd.xml and our marker.
 const UNLISTED: usize = 2;
 
-/// The steps, given the manifest if it could be had.
+/// The steps, given what the manifest describes if it could be had.
 pub(super) async fn steps(
     backend: &Backend,
     source: &Source,
-    manifest: Option<Manifest>,
+    artifact: Option<&Result<Artifact, artifact::Error>>,
 ) -> Vec<Step> {
-    let Some(artifact) = manifest.map(|manifest| Artifact::new(&manifest.image)) else {
+    let Some(artifact) = artifact else {
         return vec![Step::skipped(Part::Layout, ""), not_read(), not_downloaded()];
     };
     match artifact {
         Ok(artifact) => vec![
-            Step::new(Part::Layout, Verdict::Ok, layout(&artifact)),
+            Step::new(Part::Layout, Verdict::Ok, layout(artifact)),
             repodata(backend, source).await,
-            download(backend, source, &artifact).await,
+            download(backend, source, artifact).await,
         ],
         Err(error) => {
-            let advice = Error::new(None, source, error.into()).advice();
+            let advice = Error::new(None, source, error.clone().into()).advice();
             vec![Step::new(Part::Layout, Verdict::Failed, advice), not_read(), not_downloaded()]
         }
     }
@@ -53,7 +53,8 @@ fn layout(artifact: &Artifact) -> String {
         Repodata::Archive(_) => "metadata in one tar layer",
         Repodata::Files(_) => "metadata in a layer for each file",
     };
-    format!("{metadata}, {} packages with layers of their own", packages(artifact).len())
+    let packages = counted(packages(artifact).len(), "package");
+    format!("{metadata}, {packages} with layers of their own")
 }
 
 fn packages(artifact: &Artifact) -> Vec<(&str, &Descriptor)> {
@@ -108,7 +109,7 @@ async fn download(backend: &Backend, source: &Source, artifact: &Artifact) -> St
         }
         Err(error) => {
             let advice = Error::new(None, source, error.into()).advice();
-            Step::new(Part::Download, Verdict::Failed, advice)
+            Step::new(Part::Download, Verdict::Failed, format!("{title:?}: {advice}"))
         }
     }
 }

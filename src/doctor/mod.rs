@@ -17,6 +17,7 @@ mod credentials;
 
 use std::path::PathBuf;
 
+use crate::artifact::Artifact;
 use crate::backend::Backend;
 use crate::cache;
 use crate::gateway;
@@ -91,12 +92,19 @@ pub async fn examine(backend: &Backend, question: &Question) -> Vec<Step> {
         Err(error) => Err(error.clone()),
     };
     let mut steps = access::steps(&source, version.ok(), &manifest);
-    steps.extend(content::steps(backend, &source, manifest.ok()).await);
+    let artifact = manifest.ok().map(|manifest| Artifact::new(&manifest.image));
+    steps.extend(content::steps(backend, &source, artifact.as_ref()).await);
+    let needed = artifact.and_then(Result::ok).map_or(0, |artifact| artifact.repodata().size());
     let cachedir = question.cachedir.clone().unwrap_or_else(cache::usual_cachedir);
     // On demand, and as the .repo file has it.
     let baseurls = [gateway::baseurl(&source), question.baseurl.clone()];
-    steps.push(cached::examine(&cachedir, &baseurls));
+    steps.push(cached::examine(&cachedir, &baseurls, needed));
     steps
+}
+
+/// A number of things.
+fn counted(number: usize, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
 }
 
 impl Step {

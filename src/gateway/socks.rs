@@ -10,8 +10,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Shelves;
 
-/// The one host that is us. The name is looked up by nobody.
-pub(super) const HOST: &str = "oci.localhost";
+/// The one host that is us. The name is looked up by nobody, and would not be found: RFC 9476 keeps
+/// all below alt out of the DNS. It is none below localhost, which many have in `$no_proxy`.
+pub(super) const HOST: &str = "dnf5-oci.alt";
 
 /// The address that SOCKS wants in its answer; nobody looks at it.
 const NOWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);

@@ -15,15 +15,9 @@ use crate::secret::without_secrets;
 const WORDS: &[(&str, Kind)] = &[
     ("proxy authentication required", Kind::Unreachable),
     ("getting username and password", Kind::Unauthorized),
-    // Of the policy, of registries.d, and of signatures: those that are missing, cannot be had,
-    // cannot be read, or are wrong.
     ("rejected by policy", Kind::PolicyRejected),
-    ("no policy.json file", Kind::PolicyRejected),
-    ("invalid policy in", Kind::PolicyRejected),
     ("signature verification policy", Kind::PolicyRejected),
-    ("parsing /etc/containers/registries.d/", Kind::PolicyRejected),
-    ("/.config/containers/registries.d/", Kind::PolicyRejected),
-    ("signature storage", Kind::PolicyRejected),
+    // Of signatures: those that are missing, cannot be had, cannot be read, or are wrong.
     ("reading signature from", Kind::PolicyRejected),
     // Only the URL of a signature in a lookaside has it.
     ("@sha256=", Kind::PolicyRejected),
@@ -97,6 +91,29 @@ const BLOCKED: &str = " is blocked in ";
 /// What is said of certificates, the registry's and ours, in lower case.
 const CERTIFICATES: &[&str] = &["x509: ", "tls: ", "client certificate"];
 
+/// What is said of files that belong to the policy, in lower case, if they cannot be understood.
+const DAMAGED: &[&str] = &[
+    "no policy.json file",
+    "invalid policy in",
+    "open /etc/containers/policy.json: ",
+    "/.config/containers/policy.json: ",
+    "parsing /etc/containers/registries.d/",
+    "/.config/containers/registries.d/",
+    "signature storage configuration",
+    "invalid signature storage url",
+];
+
+/// What to do about a failure of that kind with these words, in lower case.
+const REMEDIES: &[(Kind, &str, &str)] = &[
+    (
+        Kind::Unreachable,
+        "server gave http response to https client",
+        "it has no TLS: set insecure = true for it in registries.conf, or sslverify=0 in the .repo \
+         file",
+    ),
+    (Kind::BadRepository, "no image found in", "push it with an entry for this architecture"),
+];
+
 /// How GPG's verdict on a signature is shown: all of its fields.
 const GPG_VERDICT: &str = "gpgme.Signature{";
 
@@ -117,6 +134,9 @@ pub(super) fn refused(message: &str, retryable: bool) -> Error {
     if own_part(&message).contains(BLOCKED) {
         return Error::Blocked(message);
     }
+    if contains_any(&message.to_lowercase(), DAMAGED) {
+        return Error::Damaged(message);
+    }
     let kind = kind(&message);
     if kind == Kind::Unauthorized && contains_any(&message.to_lowercase(), HIDING) {
         message.push_str(" (some registries say so of a repository that does not exist)");
@@ -129,6 +149,13 @@ pub(super) fn refused(message: &str, retryable: bool) -> Error {
     // do with, it calls only a lookaside so that could not be reached.
     let can_pass = matches!(kind, Kind::Unreachable | Kind::PolicyRejected);
     Error::Refused { kind, retryable: retryable && can_pass, message }
+}
+
+/// What to do about such an answer, where there is more to be said than of its kind.
+pub(super) fn remedy(kind: Kind, message: &str) -> Option<&'static str> {
+    let message = message.to_lowercase();
+    let known = REMEDIES.iter().find(|(of, words, _)| *of == kind && message.contains(words));
+    known.map(|(_, _, remedy)| *remedy)
 }
 
 /// An error of the crate that talks to skopeo.
@@ -312,10 +339,6 @@ mod tests {
                 "Unsupported scheme when reading signature from ftp://sigs.example/acme/rpms@sha256=9fa8/signature-1",
                 Kind::PolicyRejected,
             ),
-            (
-                "parsing /etc/containers/registries.d/x.yaml: yaml: line 1: did not find expected node content",
-                Kind::PolicyRejected,
-            ),
             ("open /etc/pki/containers/acme.gpg: no such file or directory", Kind::PolicyRejected),
             ("open /etc/pki/containers/acme.pub: permission denied", Kind::PolicyRejected),
             (
@@ -355,14 +378,6 @@ mod tests {
                 Kind::NotFound,
             ),
             ("no descriptor found for reference \"nope\"", Kind::NotFound),
-            (
-                "no policy.json file found at any of the following: \"/root/.config/containers/policy.json\", \"/etc/containers/policy.json\"",
-                Kind::PolicyRejected,
-            ),
-            (
-                "invalid policy in \"/etc/containers/policy.json\": invalid character 'b' looking for beginning of object key string",
-                Kind::PolicyRejected,
-            ),
         ] {
             assert_eq!(refused(message, false).kind(), expected, "{message}");
         }
@@ -374,6 +389,32 @@ mod tests {
         assert!(matches!(refused(message, false), Error::Blocked(text) if text == message));
         let of_a_mirror = format!("(Mirrors also failed: [m/a: {message}]): host/a: no such host");
         assert_eq!(refused(&of_a_mirror, false).kind(), Kind::Unreachable);
+    }
+
+    #[test]
+    fn damaged_files_are_told_from_a_refused_signature() {
+        for message in [
+            "no policy.json file found at any of the following: \"/root/.config/containers/policy.json\", \"/etc/containers/policy.json\"",
+            "invalid policy in \"/etc/containers/policy.json\": invalid character 'b' looking for beginning of object key string",
+            "open /etc/containers/policy.json: permission denied",
+            "parsing /etc/containers/registries.d/x.yaml: yaml: line 1: did not find expected node content",
+        ] {
+            let error = refused(message, false);
+            assert!(matches!(&error, Error::Damaged(text) if text == message), "{error:?}");
+            assert_eq!(error.kind(), Kind::PolicyRejected);
+        }
+    }
+
+    #[test]
+    fn what_can_be_done_is_said() {
+        for (message, has) in [
+            ("http: server gave HTTP response to HTTPS client", "insecure = true"),
+            ("no image found in image index for architecture \"arm64\"", "an entry for this"),
+        ] {
+            let remedy = refused(message, false).remedy();
+            assert!(remedy.is_some_and(|remedy| remedy.contains(has)), "{message}");
+        }
+        assert_eq!(refused("connect: connection refused", false).remedy(), None);
     }
 
     #[test]

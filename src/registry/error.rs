@@ -4,6 +4,9 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use containers_image_proxy::oci_spec::image::Digest;
+
+use super::classify;
 use crate::failure::{Failure, Kind};
 
 /// Why a request failed. Cheap to clone, for one process serves many requests and takes them all
@@ -27,6 +30,18 @@ pub enum Error {
     /// TLS failed for want of a certificate, the registry's or one of ours, that will do.
     #[error("{0}")]
     Certificate(String),
+    /// A file that belongs to the signature policy cannot be understood, so that nobody was asked;
+    /// what skopeo said names it.
+    #[error("{0}")]
+    Damaged(String),
+    /// The registry has the manifest, but not a blob that belongs to it.
+    #[error("the registry does not have {digest}: {message}")]
+    Missing {
+        /// The blob.
+        digest: String,
+        /// What skopeo said.
+        message: String,
+    },
     /// No byte came for so long.
     #[error("nothing came from the registry for {} seconds", .0.as_secs_f32())]
     Stalled(Duration),
@@ -93,6 +108,27 @@ pub enum Error {
 }
 
 impl Error {
+    /// What to do about it, where that can be said more closely than of its kind.
+    pub fn remedy(&self) -> Option<&'static str> {
+        match self {
+            Self::Refused { kind, message, .. } => classify::remedy(*kind, message),
+            Self::Blocked(_) => Some("its entry there has blocked = true"),
+            Self::Damaged(_) => Some("see containers-policy.json(5), containers-registries.d(5)"),
+            Self::Missing { .. } => Some("push the repository anew, with all that belongs to it"),
+            _ => None,
+        }
+    }
+
+    /// The same of a request for a blob.
+    pub(super) fn of_blob(self, digest: &Digest) -> Self {
+        match self {
+            Self::Refused { kind: Kind::NotFound, message, .. } => {
+                Self::Missing { digest: digest.to_string(), message }
+            }
+            other => other,
+        }
+    }
+
     /// Whether the same request could succeed when it is tried again.
     pub(super) fn is_worth_a_retry(&self) -> bool {
         match self {
@@ -112,7 +148,8 @@ impl Failure for Error {
     fn kind(&self) -> Kind {
         match self {
             Self::Refused { kind, .. } => *kind,
-            Self::Blocked(_) => Kind::PolicyRejected,
+            Self::Blocked(_) | Self::Damaged(_) => Kind::PolicyRejected,
+            Self::Missing { .. } => Kind::NotFound,
             Self::Stalled(_) => Kind::Stalled,
             Self::Certificate(_) | Self::Process(_) | Self::Pipe(_) | Self::Short { .. } => {
                 Kind::Unreachable

@@ -72,7 +72,9 @@ impl Registry {
     /// # Errors
     /// If it cannot be had, after as many tries as the settings say.
     pub async fn blob(&self, source: &Source, descriptor: &Descriptor) -> Result<Blob, Error> {
-        Blob::open(Arc::clone(&self.pool), source.clone(), descriptor).await
+        Blob::open(Arc::clone(&self.pool), source.clone(), descriptor)
+            .await
+            .map_err(|error| error.of_blob(descriptor.digest()))
     }
 
     /// The version of the skopeo in use.

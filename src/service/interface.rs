@@ -203,7 +203,10 @@ impl Backend1 {
     ) -> Result<Vec<String>, Error> {
         let caller = Caller::new(connection, &header);
         self.admit(&caller).await?;
-        Ok(self.runs.known(&caller).map(|run| run.take_failures()).unwrap_or_default())
+        let run = self.runs.known(&caller).ok_or_else(|| {
+            Error::cancelled("the dnf5-oci service that served this dnf5 has ended; run dnf5 again")
+        })?;
+        Ok(run.take_failures())
     }
 
     #[zbus(out_args("steps"))]

@@ -1,0 +1,64 @@
+"""Artifacts put together by hand: with names that oras cannot be told, and many layers."""
+
+import gzip
+import hashlib
+import http.client
+import io
+import json
+import tarfile
+
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+
+
+class Artifact:
+    """An artifact on its way into a registry, at REGISTRY/NAME."""
+
+    def __init__(self, registry, name):
+        self.connection = http.client.HTTPConnection("localhost", registry.port)
+        self.name = name
+        self.layers = []
+        self.pushed = {}
+
+    def blob(self, content):
+        """Pushes bytes, without naming them; returns their descriptor."""
+        digest = "sha256:" + hashlib.sha256(content).hexdigest()
+        if digest not in self.pushed:
+            upload = self.request("POST", f"/v2/{self.name}/blobs/uploads/", 202).getheader("Location")
+            self.request("PUT", f"{upload}&digest={digest}", 201, content)
+            self.pushed[digest] = {"mediaType": "application/octet-stream", "digest": digest,
+                                   "size": len(content)}
+        return self.pushed[digest]
+
+    def file(self, title, content):
+        """A layer that is one file."""
+        self.add(title, content)
+        return self
+
+    def directory(self, title, files):
+        """A layer with the files of a directory, by their names in it."""
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w") as tar:
+            for name, content in files.items():
+                member = tarfile.TarInfo(f"{title}/{name}")
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+        self.add(title, gzip.compress(packed.getvalue(), 1), {"io.deis.oras.content.unpack": "true"})
+        return self
+
+    def add(self, title, content, annotations=()):
+        annotations = {"org.opencontainers.image.title": title, **dict(annotations)}
+        self.layers.append(self.blob(content) | {"annotations": annotations})
+
+    def push(self, tag):
+        config = self.blob(b"{}") | {"mediaType": "application/vnd.oci.empty.v1+json"}
+        manifest = {"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": self.layers}
+        self.request("PUT", f"/v2/{self.name}/manifests/{tag}", 201, json.dumps(manifest).encode(),
+                     {"Content-Type": MANIFEST})
+        self.connection.close()
+
+    def request(self, method, url, status, body=b"", headers=None):
+        self.connection.request(method, url, body, headers or {})
+        response = self.connection.getresponse()
+        answer = response.read()
+        assert response.status == status, f"{method} {url}: {response.status} {answer}"
+        return response
