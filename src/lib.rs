@@ -7,9 +7,12 @@
 //! | [`failure`] | what kinds of failure there are, for every layer's error type |
 //! | [`secret`] | what is not to be shown |
 //! | [`checksum`] | checksums and digests |
+//! | [`home`] | the user's home directory |
 //! | [`reference`] | `oci://` references |
+//! | [`registries`] | which entry of registries.conf holds, and the places that it leads to |
 //! | [`credentials`] | which auth file holds for a registry |
 //! | [`policy`] | which scope of policy.json holds for a reference |
+//! | [`certificates`] | which directory has the certificates for a registry |
 //! | [`registry`] | manifests and blobs, through a pool of skopeo processes |
 //! | [`artifact`] | how a repository is laid out in an OCI artifact, and its tar layers |
 //! | [`repodata`] | repomd.xml and its checksums |
@@ -25,14 +28,17 @@
 pub mod artifact;
 pub mod backend;
 pub mod cache;
+pub mod certificates;
 pub mod checksum;
 pub mod cli;
 pub mod credentials;
 pub mod doctor;
 pub mod failure;
 pub mod gateway;
+pub mod home;
 pub mod policy;
 pub mod reference;
+pub mod registries;
 pub mod registry;
 pub mod repodata;
 pub mod secret;

@@ -79,7 +79,7 @@ impl Reference {
     /// The digest that this reference pins, if it does.
     pub fn digest(&self) -> Option<&str> {
         match self {
-            Self::Registry(registry) => registry.digest.as_deref(),
+            Self::Registry(registry) => registry.digest(),
             Self::Layout(_) => None,
         }
     }
@@ -100,6 +100,11 @@ impl RegistryReference {
     /// Host and port, as credentials and certificates are filed under.
     pub fn host(&self) -> &str {
         &self.host
+    }
+
+    /// The digest that it pins, if it does.
+    pub fn digest(&self) -> Option<&str> {
+        self.digest.as_deref()
     }
 
     /// Host, port and path, without tag and digest.

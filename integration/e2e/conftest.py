@@ -134,6 +134,12 @@ class Dnf:
         assert len(found) == 1, f"cache directories of {repo_id}: {found}"
         return found[0]
 
+    @staticmethod
+    def forget():
+        """Empties the cache."""
+        for directory in CACHE.iterdir():
+            shutil.rmtree(directory)
+
     def cached(self, repo_id):
         """The names of all files in it, but dnf5's solv files."""
         top = self.cache(repo_id)

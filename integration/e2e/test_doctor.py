@@ -202,7 +202,8 @@ def test_an_unknown_authority(doctor, tmp_path):
         found = doctor("oci://localhost:5003/acme/rpms:1", code=1)
         assert found.verdicts["registry"] == "failed", str(found.result)
         found.says("registry", "x509: certificate signed by unknown authority",
-                   "; put the certificate of its authority into /etc/containers/certs.d/HOST/ca.crt")
+                   "; certificates for localhost:5003 belong into "
+                   "/etc/containers/certs.d/localhost:5003: see containers-certs.d(5)")
     finally:
         running.stop()
 
@@ -330,7 +331,7 @@ def test_a_missing_blob(doctor, dnf, registry, pushed, title, step):
     aside = blob.rename(dnf.tmp_path / "aside")
     try:
         found = doctor(pushed.baseurl, code=1).only(**{step: "failed"})
-        found.says(step, f"the registry does not have {digest}: ", "; push the repository anew")
+        found.says(step, f"the registry does not have {digest}: ", "; have its owner push it again")
     finally:
         aside.rename(blob)
 

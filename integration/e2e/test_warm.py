@@ -4,14 +4,8 @@ import hashlib
 
 import pytest
 
-from harness.commands import run
 from harness.repository import build
-
-BACKEND = ("io.github.dnf5_oci", "/io/github/dnf5_oci", "io.github.dnf5_oci.Backend1")
-
-
-def call(method, signature, *arguments):
-    return run("busctl", "--timeout=60", "call", *BACKEND, method, signature, *arguments)
+from harness.service import call
 
 
 def prefetch(reference, *options):

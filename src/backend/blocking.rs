@@ -10,6 +10,7 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use super::error::Cause;
+use crate::artifact::archive;
 use crate::registry::Blob;
 
 /// The error of a stream whose reader nobody waits for any more.
@@ -26,7 +27,28 @@ where
     let given_up = CancellationToken::new();
     let mut bridge = Bridge { blob, given_up: given_up.clone(), runtime: Handle::current() };
     let _end_the_stream_when_dropped = given_up.drop_guard();
-    run(move || work(&mut bridge)).await
+    run(move || {
+        let outcome = work(&mut bridge);
+        if let Err(Cause::Archive(archive::Error::Damaged(_))) = outcome {
+            // It may not be what the repository has: the digest tells, at the end.
+            io::copy(&mut bridge, &mut io::sink())?;
+        }
+        outcome
+    })
+    .await
+}
+
+/// Reads blobs; once more from the beginning when one was wrong and another place may have it.
+pub(crate) async fn from_any_place<T, F>(mut read: impl FnMut() -> F) -> Result<T, Cause>
+where
+    F: Future<Output = Result<T, Cause>>,
+{
+    loop {
+        match read().await {
+            Err(cause) if cause.is_of_one_place() => {}
+            outcome => return outcome,
+        }
+    }
 }
 
 /// Runs `work` on a thread that may block.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use containers_image_proxy::oci_spec::image::Descriptor;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio::sync::{Mutex, OnceCell};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::blocking::{run, with_reader};
 use super::error::{Cause, Error};
@@ -31,9 +32,17 @@ pub struct View {
     layers: Layers,
     id: String,
     source: Source,
-    snapshot: Mutex<Option<Arc<Snapshot>>>,
+    snapshot: Mutex<Option<Lookup>>,
     /// What the metadata list, by location; read when the first package has no layer.
     listed: OnceCell<HashMap<String, Package>>,
+}
+
+/// What the reference leads to. Finding out goes on when the request that began it is given up: dnf5
+/// asks again when it has waited for half a minute, and skopeo takes longer than that over a mirror
+/// that is dead.
+enum Lookup {
+    Asked(AbortOnDropHandle<Result<Arc<Snapshot>, Cause>>),
+    Known(Arc<Snapshot>),
 }
 
 /// Something that a repository has.
@@ -102,13 +111,19 @@ impl View {
     }
 
     async fn snapshot(&self) -> Result<Arc<Snapshot>, Cause> {
-        let mut known = self.snapshot.lock().await;
-        if let Some(snapshot) = &*known {
-            return Ok(Arc::clone(snapshot));
-        }
-        let snapshot = self.backend.look_up(&self.source).await?;
-        *known = Some(Arc::clone(&snapshot));
-        Ok(snapshot)
+        let mut lookup = self.snapshot.lock().await;
+        let answer = match lookup.get_or_insert_with(|| self.look_up()) {
+            Lookup::Known(snapshot) => return Ok(Arc::clone(snapshot)),
+            Lookup::Asked(asked) => asked.await.unwrap_or(Err(Cause::Cancelled)),
+        };
+        *lookup = answer.as_ref().ok().map(|snapshot| Lookup::Known(Arc::clone(snapshot)));
+        answer
+    }
+
+    fn look_up(&self) -> Lookup {
+        let (backend, source) = (self.backend.clone(), self.source.clone());
+        let asked = tokio::spawn(async move { backend.look_up(&source).await });
+        Lookup::Asked(AbortOnDropHandle::new(asked))
     }
 
     async fn look_for(&self, path: &str) -> Result<Found, Cause> {

@@ -4,11 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::artifact::{self, archive};
-use crate::credentials;
+use crate::credentials::{self, Entry};
 use crate::failure::{Failure, Kind, one_line};
 use crate::reference::Reference;
+use crate::registries::credential_helpers;
 use crate::registry::{self, INCOMPLETE, Source};
-use crate::{cache, policy, repodata};
+use crate::{cache, certificates, policy, repodata};
 
 /// Why an operation failed.
 ///
@@ -75,6 +76,13 @@ impl From<std::io::Error> for Cause {
     }
 }
 
+impl Cause {
+    /// Whether a mirror was to blame: asking again will ask another place.
+    pub(crate) fn is_of_one_place(&self) -> bool {
+        matches!(self, Self::Registry(registry::Error::WrongHere(_)))
+    }
+}
+
 impl Failure for Cause {
     fn kind(&self) -> Kind {
         match self {
@@ -101,6 +109,11 @@ impl Error {
             remedy: remedy(&cause, source),
             cause,
         }
+    }
+
+    /// Whether a mirror was to blame: asking again will ask another place.
+    pub fn is_of_one_place(&self) -> bool {
+        self.cause.is_of_one_place()
     }
 
     /// What failed and what to do about it, for those who know which repository it is about.
@@ -134,6 +147,7 @@ impl Failure for Error {
 fn remedy(cause: &Cause, source: &Source) -> Option<String> {
     let special = match cause {
         Cause::Again(cause) => return remedy(cause, source),
+        Cause::Registry(registry::Error::Certificate(_)) => return Some(certify(source)),
         Cause::Registry(error) => error.remedy(),
         Cause::NoSuchFile(_) => Some(INCOMPLETE),
         _ => None,
@@ -148,19 +162,46 @@ fn remedy(cause: &Cause, source: &Source) -> Option<String> {
 
 /// How to log in, and where credentials were looked for.
 fn log_in(source: &Source) -> String {
-    let host = match &source.reference {
-        Reference::Registry(registry) => registry.host(),
-        Reference::Layout(_) => "",
-    };
-    if source.access.login.is_some() {
+    let Source { reference, access } = source;
+    if access.login.is_some() {
         return "check the username and password in the repository's configuration".to_owned();
     }
-    let files = credentials::search_order(&source.access);
-    let files: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
+    for repository in credentials::repositories(reference) {
+        let found = credentials::in_effect(access, &repository);
+        if let Some((file, Entry::Malformed { line })) = found {
+            let file = file.display();
+            return format!("correct {file}, which is not valid JSON from line {line} on");
+        }
+    }
+    let host = asked_last(reference);
+    let searched = credentials::search_order(access);
+    let helpers = credential_helpers().unwrap_or_default();
+    let helpers = helpers.iter().map(|helper| format!("docker-credential-{helper}"));
+    let files = searched.iter().map(|file| file.display().to_string());
+    let searched: Vec<_> = files.chain(helpers).collect();
     format!(
         "run \"podman login {host}\" or \"skopeo login {host}\" as the user that runs dnf5; looked \
          for credentials in {}",
-        files.join(", ")
+        searched.join(", ")
+    )
+}
+
+/// The host of the registry itself, which is asked after its mirrors: what it says counts.
+fn asked_last(reference: &Reference) -> String {
+    let repositories = credentials::repositories(reference);
+    repositories.last().map(|last| credentials::host(last).to_owned()).unwrap_or_default()
+}
+
+/// Where certificates belong.
+fn certify(source: &Source) -> String {
+    if source.access.certificates.named().next().is_some() {
+        return "check the certificates in the repository's configuration".to_owned();
+    }
+    let host = asked_last(&source.reference);
+    let directory = certificates::directory(&host);
+    format!(
+        "certificates for {host} belong into {}: see containers-certs.d(5)",
+        directory.display()
     )
 }
 

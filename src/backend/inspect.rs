@@ -55,7 +55,10 @@ impl Backend {
             layout: snapshot.artifact.repodata().layout(),
             files,
             skopeo: self.registry.skopeo_version().await?,
-            auth_file: credentials::in_effect(&source.access, &source.reference),
+            auth_file: credentials::repositories(&source.reference)
+                .iter()
+                .find_map(|name| credentials::in_effect(&source.access, name))
+                .map(|(file, _)| file),
         })
     }
 }

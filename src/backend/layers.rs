@@ -9,7 +9,7 @@ use tokio::sync::OwnedMutexGuard;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::Backend;
-use super::blocking::with_reader;
+use super::blocking::{from_any_place, with_reader};
 use super::copy::copy;
 use super::error::Cause;
 use crate::artifact::archive::{Limits, read_archive};
@@ -73,15 +73,11 @@ impl Layers {
         if let Some(cause) = self.failure(&digest) {
             return Err(Cause::Again(cause));
         }
-        let work = unpack(
-            backend.clone(),
-            source.clone(),
-            layer.clone(),
-            limits.clone(),
-            Arc::clone(&self.store),
-        );
+        let (backend, store) = (backend.clone(), Arc::clone(&self.store));
+        let (source, layer, limits) = (source.clone(), layer.clone(), limits.clone());
         let given_up = self.given_up.clone();
         let task = tokio::spawn(async move {
+            let work = from_any_place(|| unpack(&backend, &source, &layer, &limits, &store));
             let result = given_up.run_until_cancelled(work).await;
             drop(turn);
             result.unwrap_or(Err(Cause::Cancelled))
@@ -102,14 +98,15 @@ impl Layers {
 }
 
 async fn unpack(
-    backend: Backend,
-    source: Source,
-    layer: Descriptor,
-    limits: Limits,
-    store: Arc<Store>,
+    backend: &Backend,
+    source: &Source,
+    layer: &Descriptor,
+    limits: &Limits,
+    store: &Arc<Store>,
 ) -> Result<Layer, Cause> {
-    let blob = backend.registry.blob(&source, &layer).await?;
+    let blob = backend.registry.blob(source, layer).await?;
     let digest = layer.digest().to_string();
+    let (limits, store) = (limits.clone(), Arc::clone(store));
     with_reader(blob, move |reader| {
         let staged = store.stage()?;
         read_archive(reader, &limits, |path, _size, member| copy(member, &mut staged.file(path)?))?;

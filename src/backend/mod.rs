@@ -14,7 +14,9 @@ mod meter;
 mod packages;
 mod prefetch;
 
+use std::collections::HashSet;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
 pub use content::{Content, Found, View};
 pub use error::Error;
@@ -95,12 +97,20 @@ pub struct Backend {
     settings: Settings,
     manifests: Manifests,
     turns: Turns,
+    /// Auth files that the log was told of.
+    told: Arc<Mutex<HashSet<PathBuf>>>,
 }
 
 impl Backend {
     /// A backend that fetches through `registry`.
     pub fn new(registry: Registry, settings: Settings) -> Self {
-        Self { registry, settings, manifests: Manifests::default(), turns: Turns::default() }
+        Self {
+            registry,
+            settings,
+            manifests: Manifests::default(),
+            turns: Turns::default(),
+            told: Arc::default(),
+        }
     }
 
     /// The version of the skopeo in use.
@@ -121,10 +131,22 @@ impl Backend {
         let mut source = source.clone();
         if source.access.auth_file.is_none() && source.access.login.is_none() {
             let system = &self.settings.system_auth_file;
-            if credentials::covers(system, &source.reference) {
-                source.access.auth_file = Some(system.clone());
+            source.access.auth_file = credentials::chosen(system, &source.reference);
+            source.access.system_auth_file = Some(system.clone());
+        }
+        self.tell_of_exposed_files(&source);
+        source
+    }
+
+    /// Tells the log of auth files that others can read, of each once.
+    fn tell_of_exposed_files(&self, source: &Source) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        for file in credentials::search_order(&source.access) {
+            if let Some(exposure) = credentials::exposure(&file)
+                && told.insert(file)
+            {
+                tracing::warn!("{exposure}");
             }
         }
-        source
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use containers_image_proxy::oci_spec::image::{Descriptor, Digest, MediaType};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use super::blocking::{run, with_reader};
+use super::blocking::{from_any_place, run, with_reader};
 use super::copy::copy;
 use super::error::{Cause, Error};
 use super::manifests::Snapshot;
@@ -166,10 +166,13 @@ pub(super) fn by_digest(package: Package) -> Result<Descriptor, Cause> {
 impl Fetch<'_> {
     async fn job(&self, job: Job) -> Result<(), Cause> {
         match job {
-            Job::Blob(package, layer) => self.blob(package, &layer).await,
+            Job::Blob(package, layer) => {
+                from_any_place(|| self.blob(package.clone(), &layer)).await
+            }
             Job::Digest(package, blob) => {
                 let location = package.location.clone();
-                self.blob(package, &blob).await.map_err(|cause| match cause.kind() {
+                let fetched = from_any_place(|| self.blob(package.clone(), &blob)).await;
+                fetched.map_err(|cause| match cause.kind() {
                     Kind::NotFound => Cause::PackageNotInRepository(location),
                     _ => cause,
                 })
@@ -201,7 +204,7 @@ impl Fetch<'_> {
             if wanted.is_empty() {
                 break;
             }
-            wanted = self.directory(layer, wanted).await?;
+            wanted = from_any_place(|| self.directory(layer, wanted.clone())).await?;
         }
         let jobs = wanted.into_iter().map(job_by_digest);
         stream::iter(jobs)

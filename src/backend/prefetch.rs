@@ -7,7 +7,7 @@ use std::sync::Arc;
 use containers_image_proxy::oci_spec::image::Descriptor;
 use futures_util::{TryStreamExt, stream};
 
-use super::blocking::{run, with_reader};
+use super::blocking::{from_any_place, run, with_reader};
 use super::copy::copy;
 use super::error::{Cause, Error};
 use super::manifests::Snapshot;
@@ -117,7 +117,11 @@ impl Backend {
         if marker.is_some_and(|marker| marker.repodata_layers == noted.repodata_layers) {
             return unchanged(cache, snapshot.manifest_digest.clone()).await;
         }
-        self.fetch_repodata(source, &snapshot, cache, noted, progress).await
+        from_any_place(|| {
+            let (cache, progress) = (Arc::clone(&cache), Arc::clone(&progress));
+            self.fetch_repodata(source, &snapshot, cache, noted.clone(), progress)
+        })
+        .await
     }
 
     async fn fetch_repodata(

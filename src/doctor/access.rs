@@ -2,19 +2,16 @@
 //! came.
 
 use std::env;
-use std::path::{Path, PathBuf};
 
-use super::registries::{self, Entry};
-use super::{Part, Step, Verdict, credentials, without_transport};
+use super::{Part, Step, Verdict, credentials};
 use crate::backend::Error;
+use crate::certificates;
 use crate::failure::{Failure, Kind};
 use crate::policy;
 use crate::reference::Reference;
+use crate::registries::{Entry, Registries, Unreadable};
 use crate::registry::{self, Manifest, Source};
 use crate::secret::without_secrets;
-
-/// Where certificates for single hosts are: containers-certs.d(5).
-const CERTIFICATES: [&str; 2] = ["/etc/containers/certs.d", "/etc/docker/certs.d"];
 
 /// What is known once the registry has answered.
 const SENT: [Part; 3] = [Part::Registry, Part::Credentials, Part::Manifest];
@@ -35,13 +32,13 @@ pub(super) fn steps(
     version: Option<String>,
     manifest: &Result<Manifest, registry::Error>,
 ) -> Vec<Step> {
-    let entry = match source.reference {
-        Reference::Registry(_) => registries::entry(&without_transport(&source.reference)),
+    let entry = match &source.reference {
+        Reference::Registry(registry) => {
+            Registries::read().map(|all| all.entry(&registry.name()).cloned())
+        }
         Reference::Layout(_) => Ok(None),
     };
-    let forbidden =
-        entry.as_ref().map_or(true, |entry| entry.as_ref().is_some_and(Entry::is_blocked));
-    let request = Request::new(source, manifest.as_ref().err(), forbidden);
+    let request = Request::new(source, manifest.as_ref().err(), entry.is_err());
     let version = version.map_or(String::new(), |version| format!("version {version}"));
     let manifest = manifest.as_ref().map_or("it is there".to_owned(), describe);
     vec![
@@ -57,7 +54,7 @@ pub(super) fn steps(
 fn registries_step(
     request: &Request,
     source: &Source,
-    entry: Result<Option<Entry>, registries::Unreadable>,
+    entry: Result<Option<Entry>, Unreadable>,
 ) -> Step {
     match (entry, &source.reference) {
         (Ok(Some(entry)), _) => request.step(Part::Registries, &entry.to_string()),
@@ -91,15 +88,11 @@ fn notes(source: &Source, host: &str) -> Vec<String> {
     let unchecked = unchecked.then(|| "TLS is not verified, as asked for".to_owned());
     let given: Vec<_> = source.access.certificates.named().map(|(_, file)| file.clone()).collect();
     let certificates = match given.is_empty() {
-        true => CERTIFICATES
-            .iter()
-            .map(|directory| Path::new(directory).join(host))
-            .filter(|path| path.is_dir())
-            .collect(),
+        true => certificates::in_effect(host).into_iter().collect(),
         false => given,
     };
     let certificates =
-        certificates.into_iter().map(|path: PathBuf| format!("certificates in {}", path.display()));
+        certificates.into_iter().map(|path| format!("certificates from {}", path.display()));
     let set = |name: &&&str| env::var_os(name).is_some_and(|value| !value.is_empty());
     let proxy = match &source.access.proxy {
         Some(proxy) => Some(format!("through the proxy {}", without_secrets(proxy.reveal()))),
@@ -109,10 +102,10 @@ fn notes(source: &Source, host: &str) -> Vec<String> {
 }
 
 fn credentials_step(request: &Request, source: &Source) -> Step {
-    let Reference::Registry(registry) = &source.reference else {
+    if let Reference::Layout(_) = source.reference {
         return request.step(Part::Credentials, "not needed");
-    };
-    let found = credentials::look(source, registry.host());
+    }
+    let found = credentials::look(source);
     let step = request.step(Part::Credentials, &found.text);
     if found.is_open { step.at_least_a_warning() } else { step }
 }
@@ -135,10 +128,10 @@ fn describe(manifest: &Manifest) -> String {
 }
 
 impl Request {
-    fn new(source: &Source, error: Option<&registry::Error>, forbidden: bool) -> Self {
+    fn new(source: &Source, error: Option<&registry::Error>, unreadable: bool) -> Self {
         let failed = error.map(|error| {
             let advice = Error::new(None, source, error.clone().into()).advice();
-            (where_it_ended(error, forbidden), advice)
+            (where_it_ended(error, unreadable), advice)
         });
         let was_sent = !matches!(error, Some(registry::Error::Damaged(_)));
         Self { failed, was_sent }
@@ -167,8 +160,8 @@ impl Request {
     }
 }
 
-/// The part at which a request has failed. `forbidden`: registries.conf lets nothing through.
-fn where_it_ended(error: &registry::Error, forbidden: bool) -> Part {
+/// The part at which a request has failed. `unreadable`: registries.conf is, and stops skopeo, too.
+fn where_it_ended(error: &registry::Error, unreadable: bool) -> Part {
     match error {
         registry::Error::Process(_) => return Part::Skopeo,
         registry::Error::Blocked(_) => return Part::Registries,
@@ -178,7 +171,7 @@ fn where_it_ended(error: &registry::Error, forbidden: bool) -> Part {
         Kind::SkopeoMissing | Kind::SkopeoTooOld => Part::Skopeo,
         Kind::Unauthorized => Part::Credentials,
         Kind::NotFound | Kind::BadRepository | Kind::DigestMismatch => Part::Manifest,
-        _ if forbidden => Part::Registries,
+        _ if unreadable => Part::Registries,
         Kind::PolicyRejected => Part::Policy,
         _ => Part::Registry,
     }
@@ -204,7 +197,7 @@ mod tests {
     #[test]
     fn a_failure_ends_the_request_at_its_part() {
         let crashed = registry::Error::Process("killed".to_owned());
-        for (error, forbidden, part) in [
+        for (error, unreadable, part) in [
             (refused(Kind::SkopeoTooOld), false, Part::Skopeo),
             (crashed, false, Part::Skopeo),
             (refused(Kind::Unreachable), false, Part::Registry),
@@ -214,7 +207,7 @@ mod tests {
             (refused(Kind::Unauthorized), false, Part::Credentials),
             (refused(Kind::NotFound), false, Part::Manifest),
         ] {
-            assert_eq!(where_it_ended(&error, forbidden), part, "{error:?} {forbidden}");
+            assert_eq!(where_it_ended(&error, unreadable), part, "{error:?} {unreadable}");
         }
     }
 

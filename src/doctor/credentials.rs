@@ -1,13 +1,10 @@
 //! Which auth file has an entry for a registry, and who can read it. No secret is looked at.
 
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::PathBuf;
 
-use crate::credentials;
+use crate::credentials::{self, Entry};
+use crate::registries::credential_helpers;
 use crate::registry::Source;
-
-/// The bits that let group and others read a file.
-const OTHERS: u32 = 0o044;
 
 /// What is found without asking the registry.
 pub(super) struct Found {
@@ -17,23 +14,41 @@ pub(super) struct Found {
     pub(super) is_open: bool,
 }
 
-/// Looks for credentials for the registry with this host.
-pub(super) fn look(source: &Source, host: &str) -> Found {
-    let mut text = match credentials::in_effect(&source.access, &source.reference) {
-        Some(file) => format!("{} has an entry for {host}", file.display()),
-        None if source.access.login.is_some() => "username and password are given".to_owned(),
-        None => format!("no auth file has an entry for {host}, so it is asked without"),
+/// Looks for credentials for every registry that the reference leads to.
+pub(super) fn look(source: &Source) -> Found {
+    let mut facts = match source.access.login {
+        Some(_) => vec!["username and password are given".to_owned()],
+        None => searched(source),
     };
-    let searched = credentials::search_order(&source.access);
-    let open: Vec<_> = searched.iter().filter(|file| can_be_read_by_others(file)).collect();
-    for file in &open {
-        let file = file.display();
-        text.push_str(&format!("; others can read {file}: run \"chmod 600 {file}\""));
-    }
-    Found { text, is_open: !open.is_empty() }
+    let files = credentials::search_order(&source.access);
+    let mut open: Vec<_> = files.iter().filter_map(|file| credentials::exposure(file)).collect();
+    let is_open = !open.is_empty();
+    facts.append(&mut open);
+    facts.dedup();
+    Found { text: facts.join("; "), is_open }
 }
 
-fn can_be_read_by_others(file: &Path) -> bool {
-    std::fs::metadata(file)
-        .is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & OTHERS != 0)
+/// What files and helpers have.
+fn searched(source: &Source) -> Vec<String> {
+    credentials::repositories(&source.reference)
+        .iter()
+        .map(|name| fact(credentials::in_effect(&source.access, name), credentials::host(name)))
+        .chain(helpers())
+        .collect()
+}
+
+/// Helpers of registries.conf are asked whatever the auth files have, before them or after.
+fn helpers() -> Option<String> {
+    let helpers = credential_helpers().unwrap_or_default();
+    (!helpers.is_empty()).then(|| format!("registries.conf has {} asked too", helpers.join(", ")))
+}
+
+fn fact(found: Option<(PathBuf, Entry)>, host: &str) -> String {
+    match found {
+        Some((file, Entry::Credentials)) => format!("{} has an entry for {host}", file.display()),
+        Some((file, Entry::Malformed { line })) => {
+            format!("{} is not valid JSON from line {line} on", file.display())
+        }
+        None => format!("no auth file has an entry for {host}, so it is asked without"),
+    }
 }

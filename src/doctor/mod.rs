@@ -8,13 +8,12 @@
 //! | `access` | from skopeo to the manifest and the signature policy |
 //! | `content` | the layout, the metadata, the speed |
 //! | `cached` | DNF's cache directory |
-//! | `registries`, `credentials` | what the files of that name say of the reference |
+//! | `credentials` | what the auth files say of the reference |
 
 mod access;
 mod cached;
 mod content;
 mod credentials;
-mod registries;
 
 use std::path::PathBuf;
 
@@ -22,7 +21,6 @@ use crate::artifact::Artifact;
 use crate::backend::Backend;
 use crate::cache;
 use crate::gateway;
-use crate::reference::Reference;
 use crate::registry::Source;
 
 /// What is to be examined.
@@ -152,11 +150,4 @@ impl Verdict {
             Self::Skipped => "skipped",
         }
     }
-}
-
-/// A reference as skopeo's configuration names it: with tag or digest, without a transport.
-fn without_transport(reference: &Reference) -> String {
-    let whole = reference.to_skopeo();
-    let name = whole.strip_prefix("docker://").or_else(|| whole.strip_prefix("oci:"));
-    name.unwrap_or(&whole).to_owned()
 }

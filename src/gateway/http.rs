@@ -213,10 +213,13 @@ impl Sending {
         Ok(chunk.into())
     }
 
-    /// Notes what broke the stream; the client sees that it ends early.
+    /// Notes what broke the stream for good; the client sees that it ends early.
     fn broken(&self, error: io::Error) -> io::Error {
         let error = self.view.broken(error);
-        self.shelf.note(&self.location, status(error.kind()), error.to_string());
+        // Where a mirror was to blame, librepo gets it when it asks again.
+        if !error.is_of_one_place() {
+            self.shelf.note(&self.location, status(error.kind()), error.to_string());
+        }
         io::Error::other(error)
     }
 }

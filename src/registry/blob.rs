@@ -1,5 +1,6 @@
 //! One blob as a stream that is tried again and checked.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,7 +8,9 @@ use backon::{BackoffBuilder, ExponentialBackoff};
 use containers_image_proxy::oci_spec::image::{Descriptor, Digest};
 use tokio::io::AsyncReadExt;
 
-use super::pool::Pool;
+use super::configuration::Configuration;
+use super::place::Place;
+use super::pool::{Failed, Pool};
 use super::process::{Body, Process};
 use super::{Error, Source};
 use crate::checksum::{Checksum, Hasher};
@@ -16,10 +19,14 @@ use crate::checksum::{Checksum, Hasher};
 ///
 /// When its process dies or stalls, or the registry breaks off, the blob is opened again on another
 /// process and goes on where it was: a blob is known by its digest, which is checked at the end
-/// over all that was delivered.
+/// over all that was delivered. For the same reason it goes on at another place when it cannot be had
+/// from the one that has its manifest.
 pub struct Blob {
     pool: Arc<Pool>,
-    source: Source,
+    place: Place,
+    /// How many places were passed over when the blob was first asked for.
+    began: usize,
+    elsewhere: Option<Elsewhere>,
     digest: Digest,
     expected: Checksum,
     size: u64,
@@ -32,6 +39,15 @@ pub struct Blob {
     /// How it ended, once it has. All reads after that say the same: what failed must never look
     /// complete to one who reads on.
     ended: Option<Result<(), Error>>,
+}
+
+/// What is known when a place did not have the blob.
+struct Elsewhere {
+    /// What the first place said.
+    first: Error,
+    names: Vec<String>,
+    /// How many places are to be passed over in the tries that are left.
+    left: VecDeque<usize>,
 }
 
 /// One try at the blob.
@@ -52,20 +68,23 @@ impl Blob {
         let digest = descriptor.digest().clone();
         let expected: Checksum =
             digest.to_string().parse().map_err(|_| Error::UnknownDigest(digest.to_string()))?;
+        let place = pool.first_place(&source);
         let mut blob = Self {
             pauses: pool.backoff().build(),
+            began: place.passed_over,
+            elsewhere: None,
             opened: None,
             size: descriptor.size(),
             received: 0,
             hasher: expected.hasher(),
             ended: None,
             pool,
-            source,
+            place,
             digest,
             expected,
         };
-        while let Err(error) = blob.try_open().await {
-            blob.pause(error).await?;
+        while let Err(failed) = blob.try_open().await {
+            blob.recover(failed).await?;
         }
         Ok(blob)
     }
@@ -91,9 +110,9 @@ impl Blob {
             match self.try_read(buffer).await {
                 Ok(0) => self.ended = Some(Ok(())),
                 Ok(read) => return Ok(read),
-                Err(error) => {
+                Err(failed) => {
                     self.opened = None;
-                    if let Err(error) = self.pause(error).await {
+                    if let Err(error) = self.recover(failed).await {
                         self.ended = Some(Err(error));
                     }
                 }
@@ -101,23 +120,62 @@ impl Blob {
         }
     }
 
-    /// Waits before the next try; the error comes back if there is to be none.
-    async fn pause(&mut self, error: Error) -> Result<(), Error> {
-        if !error.is_worth_a_retry() {
-            return Err(error);
+    /// Prepares the next try, after a pause or at another place; an error comes back if there is to
+    /// be none.
+    async fn recover(&mut self, failed: Failed) -> Result<(), Error> {
+        let error = failed.error();
+        if error.is_worth_a_retry()
+            && let Some(pause) = self.pauses.next()
+        {
+            tracing::info!(digest = %self.digest, received = self.received, %error, "trying again");
+            tokio::time::sleep(pause).await;
+            return Ok(());
         }
-        let pause: Duration = self.pauses.next().ok_or_else(|| error.clone())?;
-        tracing::info!(digest = %self.digest, received = self.received, %error, "trying again");
-        tokio::time::sleep(pause).await;
+        if error.is_wrong() {
+            return Err(self.give_up(error.clone()));
+        }
+        self.move_on(&failed)
+    }
+
+    /// Turns to the next place; the first error comes back if none is left.
+    fn move_on(&mut self, failed: &Failed) -> Result<(), Error> {
+        let error = failed.error();
+        let elsewhere = self.elsewhere.get_or_insert_with(|| Elsewhere::new(&self.place, error));
+        if let Failed::Image(_) = failed {
+            // Whoever is asked with more places passed over was asked just now.
+            elsewhere.left.retain(|passed_over| *passed_over < self.place.passed_over);
+        }
+        let next = elsewhere.left.pop_front().ok_or_else(|| elsewhere.first.clone())?;
+        let (passed_over, asked) = elsewhere.names.split_at(next);
+        tracing::warn!(
+            digest = %self.digest, %error, ?passed_over, ?asked,
+            "a blob cannot be had where its manifest is: the image is opened again"
+        );
+        self.place.passed_over = next;
+        self.pauses = self.pool.backoff().build();
         Ok(())
     }
 
-    async fn try_open(&mut self) -> Result<&mut Opened, Error> {
-        let (process, body) = self.pool.body(&self.source, &self.digest).await?;
+    /// Ends with wrong bytes, which cannot be taken back from who has read them. If there is a
+    /// further place, the next to read the blob will ask that one.
+    fn give_up(&self, error: Error) -> Error {
+        let mut next = self.place.clone();
+        next.passed_over += 1;
+        // Only ever further on, so that trying again comes to an end.
+        if self.place.passed_over < self.began || next.passed_over >= next.names().len() {
+            return error;
+        }
+        tracing::warn!(digest = %self.digest, %error, "another place will be asked for it");
+        self.pool.note(&next, Configuration::now(&next.source.access));
+        Error::WrongHere(Box::new(error))
+    }
+
+    async fn try_open(&mut self) -> Result<&mut Opened, Failed> {
+        let (process, body) = self.pool.body(&self.place, &self.digest).await?;
         Ok(self.opened.insert(Opened { process, body, skip: self.received }))
     }
 
-    async fn try_read(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
+    async fn try_read(&mut self, buffer: &mut [u8]) -> Result<usize, Failed> {
         let stall = self.pool.settings.stall;
         let opened = match &mut self.opened {
             Some(opened) => opened,
@@ -126,11 +184,11 @@ impl Blob {
         opened.pass_over(buffer, stall).await?;
         let read = opened.read(buffer, stall).await?;
         if read == 0 {
-            return self.check().await.map(|()| 0);
+            return Ok(self.check().await.map(|()| 0)?);
         }
         self.received += read as u64;
         if self.received > self.size {
-            return Err(Error::Long { digest: self.digest.to_string(), size: self.size });
+            return Err(Error::Long { digest: self.digest.to_string(), size: self.size }.into());
         }
         self.hasher.update(&buffer[..read]);
         Ok(read)
@@ -153,6 +211,15 @@ impl Blob {
             return Ok(());
         }
         Err(Error::DigestMismatch { expected: self.expected.to_string(), found: found.to_string() })
+    }
+}
+
+impl Elsewhere {
+    /// First all that comes after the place, then what comes before it.
+    fn new(place: &Place, error: &Error) -> Self {
+        let names = place.names();
+        let left = (place.passed_over + 1..names.len()).chain(0..place.passed_over).collect();
+        Self { first: error.clone(), names, left }
     }
 }
 

@@ -88,6 +88,9 @@ const HIDING: &[&str] = &[
 /// What is said of a registry that registries.conf forbids.
 const BLOCKED: &str = " is blocked in ";
 
+/// What is said of certificates, the registry's and ours, in lower case.
+const CERTIFICATES: &[&str] = &["x509: ", "tls: ", "client certificate"];
+
 /// What is said of files that belong to the policy, in lower case, if they cannot be understood.
 const DAMAGED: &[&str] = &[
     "no policy.json file",
@@ -102,11 +105,6 @@ const DAMAGED: &[&str] = &[
 
 /// What to do about a failure of that kind with these words, in lower case.
 const REMEDIES: &[(Kind, &str, &str)] = &[
-    (
-        Kind::Unreachable,
-        "x509: certificate signed by unknown authority",
-        "put the certificate of its authority into /etc/containers/certs.d/HOST/ca.crt",
-    ),
     (
         Kind::Unreachable,
         "server gave http response to https client",
@@ -132,7 +130,8 @@ pub(super) const WANTED_PROTOCOL: &str = "0.2.8";
 /// An answer of skopeo that was an error.
 pub(super) fn refused(message: &str, retryable: bool) -> Error {
     let mut message = without_internals(&without_secrets(message));
-    if message.contains(BLOCKED) {
+    // That a mirror is blocked does not matter when the registry itself is asked.
+    if own_part(&message).contains(BLOCKED) {
         return Error::Blocked(message);
     }
     if contains_any(&message.to_lowercase(), DAMAGED) {
@@ -141,6 +140,10 @@ pub(super) fn refused(message: &str, retryable: bool) -> Error {
     let kind = kind(&message);
     if kind == Kind::Unauthorized && contains_any(&message.to_lowercase(), HIDING) {
         message.push_str(" (some registries say so of a repository that does not exist)");
+    }
+    let own = own_part(&message).to_lowercase();
+    if kind == Kind::Unreachable && !retryable && contains_any(&own, CERTIFICATES) {
+        return Error::Certificate(message);
     }
     // skopeo calls a blob that the registry does not have worth a retry. Of what the policy has to
     // do with, it calls only a lookaside so that could not be reached.
@@ -170,13 +173,18 @@ pub(super) fn failed(error: proxy::Error) -> Error {
 }
 
 /// What the error pipe of a body said. The registry had begun to send: whatever broke that off can
-/// pass, though skopeo calls only some of it worth a retry.
+/// pass, though skopeo calls only some of it worth a retry. If it was a token that had expired when
+/// skopeo asked for the rest, the next try has a new one.
 pub(super) fn body(error: proxy::GetBlobError) -> Error {
-    match error {
-        proxy::GetBlobError::Retryable(message) | proxy::GetBlobError::Other(message) => {
-            refused(&message, true)
+    let message = match error {
+        proxy::GetBlobError::Retryable(message) | proxy::GetBlobError::Other(message) => message,
+        other => other.to_string().into(),
+    };
+    match refused(&message, true) {
+        Error::Refused { kind: kind @ Kind::Unauthorized, message, .. } => {
+            Error::Refused { kind, retryable: true, message }
         }
-        other => refused(&other.to_string(), true),
+        error => error,
     }
 }
 
@@ -188,8 +196,7 @@ fn kind(message: &str) -> Kind {
     }
     // So that ": denied" is found at the beginning too.
     let message = format!(": {}", message.to_lowercase());
-    let own = message.rfind(AFTER_MIRRORS).map_or(message.as_str(), |at| &message[at..]);
-    known(own).or_else(|| known(&message)).unwrap_or(Kind::Unreachable)
+    known(own_part(&message)).or_else(|| known(&message)).unwrap_or(Kind::Unreachable)
 }
 
 /// What it means that a file cannot be opened: then its path and the reason are the whole message.
@@ -207,6 +214,11 @@ fn of_a_file(message: &str) -> Option<Kind> {
         // What else is opened is a key that the policy names, or a signature.
         _ => Kind::PolicyRejected,
     })
+}
+
+/// What is said of the registry itself, without its mirrors.
+fn own_part(message: &str) -> &str {
+    message.rfind(AFTER_MIRRORS).map_or(message, |at| &message[at..])
 }
 
 fn known(message: &str) -> Option<Kind> {
@@ -375,6 +387,8 @@ mod tests {
     fn a_blocked_registry_is_told_from_a_refused_signature() {
         let message = "registry blocked.example is blocked in /etc/containers/registries.conf";
         assert!(matches!(refused(message, false), Error::Blocked(text) if text == message));
+        let of_a_mirror = format!("(Mirrors also failed: [m/a: {message}]): host/a: no such host");
+        assert_eq!(refused(&of_a_mirror, false).kind(), Kind::Unreachable);
     }
 
     #[test]
@@ -394,7 +408,6 @@ mod tests {
     #[test]
     fn what_can_be_done_is_said() {
         for (message, has) in [
-            ("tls: failed to verify: x509: certificate signed by unknown authority", "certs.d"),
             ("http: server gave HTTP response to HTTPS client", "insecure = true"),
             ("no image found in image index for architecture \"arm64\"", "an entry for this"),
         ] {
@@ -438,6 +451,24 @@ mod tests {
     }
 
     #[test]
+    fn certificates_are_told_from_networks() {
+        for (message, is_one) in [
+            (
+                "Get \"https://h/v2/\": tls: failed to verify certificate: x509: unknown authority",
+                true,
+            ),
+            ("Get \"https://h/v2/\": remote error: tls: certificate required", true),
+            ("missing key a.key for client certificate a.cert. Note that CA certificates", true),
+            ("(Mirrors also failed: [m/a: x509: expired]): h/a: no such host", false),
+            ("Get \"https://h/v2/\": net/http: TLS handshake timeout", false),
+        ] {
+            let refused = refused(message, false);
+            assert_eq!(matches!(refused, Error::Certificate(_)), is_one, "{message}");
+            assert_eq!(refused.kind(), Kind::Unreachable);
+        }
+    }
+
+    #[test]
     fn what_may_not_exist_is_told_so() {
         let hint = "(some registries say so of a repository that does not exist)";
         let denied = refused("reading manifest 1 in ghcr.io/a/b: denied", false);
@@ -448,13 +479,22 @@ mod tests {
 
     #[test]
     fn a_body_that_breaks_off_is_tried_again() {
-        assert!(body(proxy::GetBlobError::Other("unexpected EOF".into())).is_worth_a_retry());
+        for message in [
+            "unexpected EOF",
+            "unexpected EOF (after reconnecting, fetching blob: authentication required)",
+        ] {
+            assert!(
+                body(proxy::GetBlobError::Other(message.into())).is_worth_a_retry(),
+                "{message}"
+            );
+        }
     }
 
     #[test]
     fn only_what_can_pass_is_tried_again() {
         assert!(refused("connect: connection refused", true).is_worth_a_retry());
         assert!(!refused("x509: unknown authority", false).is_worth_a_retry());
+        assert!(refused("tls: internal error", true).is_worth_a_retry());
         assert!(!refused("fetching blob: blob unknown to registry", true).is_worth_a_retry());
         let lookaside = "Get \"http://sigs.example/a@sha256=9fa8/signature-1\": connection refused";
         assert!(refused(lookaside, true).is_worth_a_retry());

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Access;
+use crate::home::home;
 use crate::{credentials, policy};
 
 /// How far below a directory files are looked at: certs.d/HOST/ca.crt is the deepest.
@@ -32,7 +33,8 @@ impl Configuration {
             path.hash(&mut state);
             (metadata.ino(), metadata.size(), metadata.mtime(), metadata.mtime_nsec())
                 .hash(&mut state);
-            metadata.ctime_nsec().hash(&mut state);
+            // Of a file that was written over, even with its old time set again, this changes.
+            (metadata.ctime(), metadata.ctime_nsec()).hash(&mut state);
         });
         Self(state.finish())
     }
@@ -63,14 +65,13 @@ fn look(access: &Access, see: &mut dyn FnMut(&Path, &Metadata)) {
 fn directories() -> Vec<PathBuf> {
     let set =
         |name| env::var_os(name).filter(|value: &OsString| !value.is_empty()).map(PathBuf::from);
-    let home = set("HOME").or_else(env::home_dir).map(|home| home.join(".config"));
-    let users = [home, set("XDG_CONFIG_HOME")].into_iter().flatten();
+    // What is not credentials is looked for in the first, whatever the variable says.
+    let users = [Some(home().join(".config")), set("XDG_CONFIG_HOME")];
+    let users = users.into_iter().flatten();
     ["/etc/containers", "/usr/share/containers", "/etc/docker/certs.d"]
         .into_iter()
         .map(PathBuf::from)
         .chain(users.map(|config| config.join("containers")))
-        .chain(set("CONTAINERS_REGISTRIES_CONF"))
-        .chain(set("CONTAINERS_REGISTRIES_CONF_DIR"))
         .collect()
 }
 

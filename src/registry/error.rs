@@ -30,6 +30,9 @@ pub enum Error {
     /// registries.conf forbids all access; what skopeo said names the file.
     #[error("{0}")]
     Blocked(String),
+    /// TLS failed for want of a certificate, the registry's or one of ours, that will do.
+    #[error("{0}")]
+    Certificate(String),
     /// A file that belongs to the signature policy cannot be understood, so that nobody was asked;
     /// what skopeo said names it.
     #[error("{0}")]
@@ -74,6 +77,12 @@ pub enum Error {
         /// The digest of what came.
         found: String,
     },
+    /// A blob was wrong from one place. Reading it from the beginning will have it from another.
+    #[error("{0}; another place will be asked")]
+    WrongHere(Box<Self>),
+    /// There is no further mirror, or registries.conf is such that none can be passed over.
+    #[error("there is no other place to ask")]
+    NoOtherPlace,
     /// The digest of a descriptor uses an algorithm that is not known here.
     #[error("the digest {0:?} cannot be checked")]
     UnknownDigest(String),
@@ -131,6 +140,11 @@ impl Error {
             _ => false,
         }
     }
+
+    /// Whether what was read so far is wrong, and reading on would not help.
+    pub(super) fn is_wrong(&self) -> bool {
+        matches!(self, Self::Long { .. } | Self::DigestMismatch { .. })
+    }
 }
 
 impl Failure for Error {
@@ -140,8 +154,12 @@ impl Failure for Error {
             Self::Blocked(_) | Self::Damaged(_) => Kind::PolicyRejected,
             Self::Missing { .. } => Kind::NotFound,
             Self::Stalled(_) => Kind::Stalled,
-            Self::Process(_) | Self::Pipe(_) | Self::Short { .. } => Kind::Unreachable,
+            Self::Certificate(_) | Self::Process(_) | Self::Pipe(_) | Self::Short { .. } => {
+                Kind::Unreachable
+            }
             Self::Long { .. } | Self::DigestMismatch { .. } => Kind::DigestMismatch,
+            Self::WrongHere(error) => error.kind(),
+            Self::NoOtherPlace => Kind::NotFound,
             Self::UnknownDigest(_) | Self::BadManifest(_) => Kind::BadRepository,
             Self::SkopeoMissing { .. } => Kind::SkopeoMissing,
             Self::SkopeoTooOld { .. } => Kind::SkopeoTooOld,

@@ -1,8 +1,10 @@
 //! How skopeo is started for a source: its arguments, environment and files.
 
+use std::env;
 use std::fs::File;
 use std::io::{self, Seek, Write};
 use std::os::unix::fs::symlink;
+use std::path::Path;
 use std::process::Command;
 
 use base64::Engine;
@@ -19,6 +21,10 @@ use crate::reference::Reference;
 /// does for libcurl.
 const PROXY: [&str; 2] = ["HTTPS_PROXY", "HTTP_PROXY"];
 
+/// Where skopeo looks for credential helpers if nobody says where: the bus empties the environment of
+/// what it starts. These are systemd's directories.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin";
+
 /// What is needed to start skopeo.
 pub(super) struct Invocation {
     /// The command, to which the crate adds the proxy's own arguments.
@@ -30,7 +36,12 @@ pub(super) struct Invocation {
 }
 
 impl Invocation {
-    pub(super) fn new(settings: &Settings, source: &Source) -> Result<Self, Error> {
+    /// For a source; with another registries.conf than the usual, if one is given.
+    pub(super) fn new(
+        settings: &Settings,
+        source: &Source,
+        registries_conf: Option<&Path>,
+    ) -> Result<Self, Error> {
         let access = &source.access;
         let certificates = directory(&access.certificates).map_err(not_prepared)?;
         let mut config = ImageProxyConfig::default();
@@ -43,12 +54,19 @@ impl Invocation {
             }
             _ => config.authfile.clone_from(&access.auth_file),
         }
-        Ok(Self { command: command(settings, access), config, certificates })
+        let mut command = command(settings, access);
+        if let Some(file) = registries_conf {
+            command.arg("--registries-conf").arg(file);
+        }
+        Ok(Self { command, config, certificates })
     }
 }
 
 fn command(settings: &Settings, access: &Access) -> Command {
     let mut command = Command::new(&settings.skopeo);
+    if env::var_os("PATH").is_none() {
+        command.env("PATH", PATH);
+    }
     command.envs(&settings.environment);
     if let Some(proxy) = &access.proxy {
         command.envs(PROXY.map(|name| (name, proxy.reveal())));
@@ -98,7 +116,7 @@ mod tests {
             environment: [("HTTPS_PROXY".into(), "http://usual".into())].into(),
             ..Settings::default()
         };
-        Invocation::new(&settings, &Source { reference, access }).expect("prepared")
+        Invocation::new(&settings, &Source { reference, access }, None).expect("prepared")
     }
 
     fn variable(invocation: &Invocation, name: &str) -> Option<String> {

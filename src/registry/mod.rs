@@ -3,6 +3,7 @@
 //! | module | job |
 //! |---|---|
 //! | [`source`] | which repository, and how it is reached |
+//! | `place` | the places that a repository can be had from |
 //! | `process` | one skopeo process and its requests |
 //! | `invocation` | how it is started |
 //! | `child` | killing it, whatever happens |
@@ -17,6 +18,7 @@ mod classify;
 mod configuration;
 mod error;
 mod invocation;
+mod place;
 mod pool;
 mod process;
 mod settings;

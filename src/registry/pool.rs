@@ -1,6 +1,6 @@
 //! How many processes there are, which one gets the next request, and when they end.
 //!
-//! Each source has a line of processes that have its image open. A request takes a process that has
+//! Each place of a source has a line of processes that have its image open. A request takes a process that has
 //! none; a new one is started if all have one, up to the bound; beyond that requests wait for the
 //! first that is free. A blob holds its process only until the registry has begun to answer: bodies
 //! flow beside each other.
@@ -12,22 +12,56 @@ use std::time::{Duration, Instant};
 use backon::{ExponentialBuilder, Retryable};
 use containers_image_proxy::OpenedImage;
 use containers_image_proxy::oci_spec::image::Digest;
+use tempfile::NamedTempFile;
 use tokio::sync::Semaphore;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::configuration::Configuration;
+use super::place::Place;
 use super::process::{Body, Process};
 use super::{Error, Manifest, Settings, Source};
+use crate::failure::{Failure, Kind};
 
 /// How long closing an image may take; it is no request to the registry.
 const CLOSE: Duration = Duration::from_secs(5);
 
 pub(super) struct Pool {
     pub(super) settings: Settings,
-    lines: Mutex<HashMap<Source, Arc<Line>>>,
+    lines: Mutex<HashMap<Place, Arc<Line>>>,
+    /// Where a blob was found that places before did not have.
+    found: Mutex<HashMap<Source, Found>>,
 }
 
-/// The processes of one source.
+/// A place, and the configuration that it was one of.
+struct Found {
+    place: Place,
+    configuration: Configuration,
+}
+
+/// Why a body could not be had.
+pub(super) enum Failed {
+    /// No place that was not passed over gave the image.
+    Image(Error),
+    /// The place that gave the image did not send the blob.
+    Blob(Error),
+}
+
+impl Failed {
+    pub(super) fn error(&self) -> &Error {
+        match self {
+            Self::Image(error) | Self::Blob(error) => error,
+        }
+    }
+}
+
+impl From<Error> for Failed {
+    /// For what goes wrong while a body is read.
+    fn from(error: Error) -> Self {
+        Self::Blob(error)
+    }
+}
+
+/// The processes of one place.
 struct Line {
     /// One permit for each request that may be under way; there are never more processes.
     turns: Semaphore,
@@ -49,7 +83,7 @@ struct Connection {
 
 impl Pool {
     pub(super) fn new(settings: Settings) -> Arc<Self> {
-        Arc::new(Self { settings, lines: Mutex::default() })
+        Arc::new(Self { settings, lines: Mutex::default(), found: Mutex::default() })
     }
 
     /// The pauses between tries.
@@ -69,7 +103,8 @@ impl Pool {
     }
 
     async fn try_manifest(self: &Arc<Self>, source: &Source) -> Result<Manifest, Error> {
-        let line = self.line(source);
+        let place = Place::any(source);
+        let line = self.line(&place);
         // Never closed: this waits, and does not fail.
         let _turn = line.turns.acquire().await;
         let (connection, manifest) = match line.take(source) {
@@ -79,7 +114,7 @@ impl Pool {
                 (used, manifest)
             }
             None => {
-                let fresh = Connection::start(&self.settings, source).await?;
+                let fresh = self.connect(&line, &place).await?;
                 let manifest = fresh.process.manifest(&fresh.image, self.settings.open).await;
                 (fresh, manifest)
             }
@@ -91,32 +126,91 @@ impl Pool {
     /// Has a process send a blob; no retry.
     pub(super) async fn body(
         self: &Arc<Self>,
-        source: &Source,
+        place: &Place,
         digest: &Digest,
-    ) -> Result<(Arc<Process>, Body), Error> {
-        let line = self.line(source);
+    ) -> Result<(Arc<Process>, Body), Failed> {
+        let line = self.line(place);
         let _turn = line.turns.acquire().await;
-        let connection = match line.take(source) {
-            Some(used) => used,
-            None => Connection::start(&self.settings, source).await?,
-        };
-        let process = Arc::clone(&connection.process);
-        let body = process.blob(&connection.image, digest, self.settings.stall).await;
-        line.put(connection);
-        Ok((process, body?))
+        if let Some(used) = line.take(&place.source) {
+            match used.body(digest, &self.settings).await {
+                // The registry takes the token that came with the image no more. skopeo asks for
+                // another only when it believes the token to be older than a minute at least.
+                Err(error) if error.kind() == Kind::Unauthorized => {
+                    tracing::info!(%digest, %error, "opening the image again");
+                }
+                body => {
+                    self.put(&line, place, used, body.is_ok());
+                    return Ok(body?);
+                }
+            }
+        }
+        let fresh = self.connect(&line, place).await.map_err(Failed::Image)?;
+        let body = fresh.body(digest, &self.settings).await;
+        self.put(&line, place, fresh, body.is_ok());
+        Ok(body?)
     }
 
-    fn line(self: &Arc<Self>, source: &Source) -> Arc<Line> {
+    async fn connect(&self, line: &Line, place: &Place) -> Result<Connection, Error> {
+        let begin = Instant::now();
+        let connection = Connection::start(&self.settings, place).await?;
+        if begin.elapsed() > self.settings.slow_open {
+            // All but that of this request, and those of requests that will come here as well.
+            line.turns.forget_permits(self.settings.max_processes);
+        }
+        Ok(connection)
+    }
+
+    /// Keeps a connection, and in mind where it leads to if a blob has been `found` there.
+    fn put(&self, line: &Line, place: &Place, connection: Connection, found: bool) {
+        if found && place.passed_over > 0 {
+            self.note(place, connection.configuration);
+        }
+        line.put(connection);
+    }
+
+    /// The place to ask first: that of the last blob that had to be looked for.
+    pub(super) fn first_place(&self, source: &Source) -> Place {
+        let mut found = self.found();
+        match found.get(source) {
+            None => Place::any(source),
+            Some(Found { place, configuration })
+                if *configuration == Configuration::now(&source.access) =>
+            {
+                place.clone()
+            }
+            Some(_) => {
+                found.remove(source);
+                Place::any(source)
+            }
+        }
+    }
+
+    /// Has what comes next begin at this place, if it does not at one after it.
+    pub(super) fn note(&self, place: &Place, configuration: Configuration) {
+        let mut found = self.found();
+        let further = |known: &Found| {
+            known.configuration == configuration && known.place.passed_over > place.passed_over
+        };
+        if !found.get(&place.source).is_some_and(further) {
+            found.insert(place.source.clone(), Found { place: place.clone(), configuration });
+        }
+    }
+
+    fn line(self: &Arc<Self>, place: &Place) -> Arc<Line> {
         let mut lines = self.lines();
         if lines.is_empty() {
             tokio::spawn(end_idle(Arc::downgrade(self), self.settings.idle));
         }
-        let line = lines.entry(source.clone()).or_insert_with(|| Line::new(&self.settings));
+        let line = lines.entry(place.clone()).or_insert_with(|| Line::new(&self.settings));
         Arc::clone(line)
     }
 
-    fn lines(&self) -> MutexGuard<'_, HashMap<Source, Arc<Line>>> {
+    fn lines(&self) -> MutexGuard<'_, HashMap<Place, Arc<Line>>> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn found(&self) -> MutexGuard<'_, HashMap<Source, Found>> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -133,6 +227,7 @@ async fn end_idle(pool: Weak<Pool>, idle: Duration) {
             // A request that is under way, or waits, holds its line.
             Arc::strong_count(line) > 1 || !line.free().is_empty()
         });
+        pool.found().retain(|_, found| lines.contains_key(&found.place));
         if lines.is_empty() {
             return;
         }
@@ -180,14 +275,18 @@ impl Line {
 
 impl Connection {
     /// Starts a process and opens the image.
-    async fn start(settings: &Settings, source: &Source) -> Result<Self, Error> {
-        let (settings, source) = (settings.clone(), source.clone());
+    async fn start(settings: &Settings, place: &Place) -> Result<Self, Error> {
+        let (settings, place) = (settings.clone(), place.clone());
         // On a worker of the runtime, whatever thread asks: skopeo ends with the thread that
         // started it.
         let started = tokio::spawn(async move {
+            let source = &place.source;
             // Noted first: what changes while it starts counts as changed.
             let configuration = Configuration::now(&source.access);
-            let process = Process::start(&settings, &source).await?;
+            // Removed when the image is open.
+            let file = place.registries_conf()?;
+            let file = file.as_ref().map(NamedTempFile::path);
+            let process = Process::start(&settings, source, file).await?;
             let image = process.open(&source.reference.to_skopeo(), settings.open).await?;
             Ok(Self { process: Arc::new(process), image: Arc::new(image), configuration })
         });
@@ -202,6 +301,16 @@ impl Connection {
         let old = std::mem::replace(&mut self.image, Arc::new(image));
         self.process.close(&old, CLOSE).await?;
         self.process.manifest(&self.image, limit).await
+    }
+
+    /// Has the process send a blob of the image.
+    async fn body(
+        &self,
+        digest: &Digest,
+        settings: &Settings,
+    ) -> Result<(Arc<Process>, Body), Error> {
+        let body = self.process.blob(&self.image, digest, settings.stall).await?;
+        Ok((Arc::clone(&self.process), body))
     }
 
     fn is_usable(&self, source: &Source) -> bool {

@@ -39,10 +39,15 @@ pub(super) struct Body {
 pub(super) struct End(oneshot::Sender<oneshot::Sender<Result<(), Error>>>);
 
 impl Process {
-    /// Starts skopeo and greets it.
-    pub(super) async fn start(settings: &Settings, source: &Source) -> Result<Self, Error> {
+    /// Starts skopeo and greets it. It reads `registries_conf`, if given, when it first opens an
+    /// image.
+    pub(super) async fn start(
+        settings: &Settings,
+        source: &Source,
+        registries_conf: Option<&Path>,
+    ) -> Result<Self, Error> {
         let Invocation { mut command, mut config, certificates } =
-            Invocation::new(settings, source)?;
+            Invocation::new(settings, source, registries_conf)?;
         // Dropped, and with it killed, if what follows fails or is given up.
         let child = Child::of(&mut command)?;
         config.skopeo_cmd = Some(command);

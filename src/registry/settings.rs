@@ -18,6 +18,9 @@ pub struct Settings {
     /// How long skopeo may take to open an image. It tries the mirrors one after the other and
     /// gives each 30 s to answer.
     pub open: Duration,
+    /// An image that took longer to open has a dead mirror before it: one process must do then, for
+    /// every further one would take as long.
+    pub slow_open: Duration,
     /// How often a request is tried, in all.
     pub attempts: usize,
     /// The pause before the second try; it doubles for each further one.
@@ -34,6 +37,7 @@ impl Default for Settings {
             max_processes: 4,
             stall: Duration::from_secs(30),
             open: Duration::from_secs(120),
+            slow_open: Duration::from_secs(10),
             attempts: 3,
             backoff: Duration::from_millis(250),
             idle: Duration::from_secs(30),

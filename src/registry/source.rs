@@ -19,6 +19,8 @@ pub struct Source {
 pub struct Access {
     /// Credentials are read from this file alone (containers-auth.json(5)).
     pub auth_file: Option<PathBuf>,
+    /// Credentials are looked for in this file before podman's; the usual one if not given.
+    pub system_auth_file: Option<PathBuf>,
     /// These credentials are used for the reference's own registry, and no file is read.
     pub login: Option<Login>,
     /// `false`: any certificate is good, and so is plain HTTP.

@@ -56,6 +56,7 @@ impl Options {
             },
             proxy: self.proxy()?,
             arch: self.text("arch")?.and_then(|arch| foreign(&arch)),
+            ..Access::default()
         })
     }
 

@@ -1,10 +1,13 @@
 //! With a stand-in for skopeo that stalls, dies, and sends what it should not.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use containers_image_proxy::oci_spec::image::Descriptor;
+use dnf5_oci::backend::{self, Backend};
 use dnf5_oci::failure::{Failure, Kind};
 use dnf5_oci::registry::{Access, Blob, Error, Registry, Settings, Source};
+use dnf5_oci::store::Store;
 use serde_json::{Value, json};
 
 use super::layout::descriptor;
@@ -323,6 +326,49 @@ async fn an_image_that_opens_with_the_second_try() {
     }));
     assert_eq!(fetch(&stand_in.registry()).await.expect("fetched"), CONTENT.as_bytes());
     assert_eq!(stand_in.count("OpenImage"), 2);
+}
+
+#[tokio::test]
+async fn a_place_that_opens_slowly_makes_do_with_one_process() {
+    let stand_in = StandIn::new(json!({"open": ["go"], "bodies": [[["send", CONTENT]]]}));
+    let settings = Settings { slow_open: Duration::from_millis(100), ..stand_in.settings() };
+    let registry = Registry::new(settings);
+    let first = fetch(&registry);
+    let go = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        std::fs::write(stand_in.path("go"), "").expect("written");
+    };
+    let (fetched, ()) = futures_util::future::join(first, go).await;
+    assert_eq!(fetched.expect("fetched"), CONTENT.as_bytes());
+    for content in futures_util::future::join_all((0..20).map(|_| fetch(&registry))).await {
+        assert_eq!(content.expect("fetched"), CONTENT.as_bytes());
+    }
+    assert_eq!(stand_in.count("start"), 1);
+}
+
+#[tokio::test]
+async fn an_image_that_opens_slowly_is_opened_once_for_all_who_ask_and_give_up() {
+    let stand_in = StandIn::new(json!({"open": ["go"], "bodies": []}));
+    let backend = Backend::new(
+        Registry::new(Settings { attempts: 1, ..stand_in.settings() }),
+        backend::Settings::default(),
+    );
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let store = Arc::new(Store::open(directory.path(), 0).expect("opened"));
+    let view = backend.view("tools".to_owned(), &source(), store);
+    for _ in 0..2 {
+        let asked = async {
+            tokio::select! {
+                _ = view.find("repodata/repomd.xml") => panic!("not before it is open"),
+                () = stand_in.until_noted("OpenImage", 1) => {}
+            }
+        };
+        asked.await;
+    }
+    std::fs::write(stand_in.path("go"), "").expect("written");
+    // The stand-in has no manifest.
+    assert!(view.find("repodata/repomd.xml").await.is_err());
+    assert_eq!(stand_in.count("OpenImage"), 1);
 }
 
 #[test]

@@ -3,8 +3,8 @@
 
 The script is script.json beside this file: "bodies" has one entry for each GetRawBlob request, of
 all processes together, in turn; the last one holds for all further requests. An entry is a list of
-steps (see Body). "open" does the same for OpenImage, "initialize" says what happens to Initialize.
-log has one line for each start and request.
+steps (see Body). "open" does the same for OpenImage: null, an error, or the name of a file beside this
+one to wait for. "initialize" says what happens to Initialize. log has one line for each start and request.
 """
 
 import array
@@ -100,6 +100,10 @@ def main():
             reply(sock, value=SCRIPT.get("protocol", "0.2.8"))
         elif method == "OpenImage":
             error = entry("open") if "open" in SCRIPT else None
+            if isinstance(error, str):
+                while not os.path.exists(os.path.join(HERE, error)):
+                    time.sleep(0.01)
+                error = None
             if error:
                 reply(sock, error=error[1], code=error[0])
             else:

@@ -101,7 +101,7 @@ impl StandIn {
         self.path("skopeo")
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 }

@@ -1,7 +1,11 @@
 """docker-registry, and what is asked of it."""
 
+import http.client
+import itertools
 import re
+import shutil
 import socket
+import ssl
 import subprocess
 from pathlib import Path
 
@@ -9,11 +13,24 @@ from .commands import run, until
 
 REQUEST = re.compile(r'"([A-Z]+) (/v2/\S*) HTTP/[0-9.]+" (\d+)')
 
+# What is asked for to see that all before is in the log.
+LAST = "/v2/last-"
+NUMBERS = itertools.count()
+
 
 class Registry:
-    """A registry on a port of this machine."""
+    """A registry on a port of this machine.
 
-    def __init__(self, directory, port, certificate=None, users=None):
+    users           the password of each user, if it wants one
+    authentication  how else it knows users, as its configuration says it
+    clients         the authority that the certificates of its clients must be signed by
+    cache_of        the registry that it is a pull-through cache of
+    """
+
+    def __init__(
+        self, directory, port, certificate=None, users=None, authentication=None, clients=None,
+        cache_of=None,
+    ):
         self.port = port
         self.directory = Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -27,16 +44,23 @@ class Registry:
             "storage: {filesystem: {rootdirectory: %s}, delete: {enabled: true}}"
             % (self.directory / "data"),
         ]
-        http = f"addr: 127.0.0.1:{port}"
+        listen = f"addr: 127.0.0.1:{port}"
         if certificate:
-            http += f", tls: {{certificate: {certificate.certificate}, key: {certificate.key}}}"
-        config.append("http: {%s}" % http)
+            tls = f"certificate: {certificate.certificate}, key: {certificate.key}"
+            if clients:
+                tls += f", clientcas: [{clients}]"
+            listen += f", tls: {{{tls}}}"
+        config.append("http: {%s}" % listen)
         if users:
             passwords = self.directory / "htpasswd"
             passwords.write_text("")
             for user, password in users.items():
                 run("htpasswd", "-bB", passwords, user, password)
-            config.append(f"auth: {{htpasswd: {{realm: test, path: {passwords}}}}}")
+            authentication = f"htpasswd: {{realm: test, path: {passwords}}}"
+        if authentication:
+            config.append(f"auth: {{{authentication}}}")
+        if cache_of:
+            config.append(f"proxy: {{remoteurl: http://{cache_of.address}}}")
         self.config = self.directory / "config.yml"
         self.config.write_text("\n".join(config) + "\n")
         self.tls = certificate is not None
@@ -62,13 +86,32 @@ class Registry:
 
     def clear(self):
         """What was asked up to now does not count."""
+        self.settle()
         self.seen = len(self.log.read_bytes())
+
+    def settle(self):
+        """Waits for the log: a request is noted after it was answered."""
+        path = f"{LAST}{next(NUMBERS)}"
+        try:
+            self.connection().request("GET", path)
+        except OSError:
+            # It has stopped, or wants to know who asks.
+            return
+        until(lambda: f"{path} ".encode() in self.log.read_bytes(), "the request is noted")
+
+    def connection(self):
+        if not self.tls:
+            return http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        return http.client.HTTPSConnection(
+            "127.0.0.1", self.port, timeout=5, context=ssl._create_unverified_context())
 
     def requests(self, part=""):
         """(method, path, status) of all requests with `part` in their path."""
+        self.settle()
         text = self.log.read_bytes()[self.seen :].decode(errors="replace")
         found = [(m, path, int(status)) for m, path, status in REQUEST.findall(text)]
-        return [request for request in found if part in request[1]]
+        return [request for request in found
+                if part in request[1] and not request[1].startswith(LAST)]
 
     def manifests(self):
         return self.requests("/manifests/")
@@ -77,6 +120,25 @@ class Registry:
         """The digests of the blobs that were fetched, in order."""
         return [path.rsplit("/", 1)[1] for method, path, status in self.requests("/blobs/sha256:")
                 if method == "GET" and status == 200]
+
+
+    def forget(self, repository, digest):
+        """Has a blob no more in this repository."""
+        shutil.rmtree(self.storage / "repositories" / repository / "_layers" / digest.replace(":", "/"))
+
+    def damage(self, digest):
+        """Sends other bytes than a blob's from now on, as many."""
+        blob = self.blob(digest)
+        blob.write_bytes(bytes(byte ^ 1 for byte in blob.read_bytes()))
+
+    def blob(self, digest):
+        """The file that it keeps a blob in."""
+        algorithm, name = digest.split(":")
+        return self.storage / "blobs" / algorithm / name[:2] / name / "data"
+
+    @property
+    def storage(self):
+        return self.directory / "data/docker/registry/v2"
 
 
 class Certificate:

@@ -1,14 +1,29 @@
-"""The service, started by hand so that its log can be read."""
+"""The system's service, started by hand so that its log can be read."""
 
 import os
 import re
 import subprocess
+from contextlib import contextmanager
 
 from .commands import processes, run, until
 
 SERVE = ("dnf5-oci", "serve")
 NAME = "io.github.dnf5_oci"
 ASKED = re.compile(r'asked for location="((?:[^"\\]|\\.)*)"')
+
+# What systemd gives to a service without User= and Environment=: neither HOME nor XDG_RUNTIME_DIR.
+SYSTEMD = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin",
+    "LANG": "C.UTF-8",
+    "INVOCATION_ID": "0123456789abcdef0123456789abcdef",
+    "SYSTEMD_EXEC_PID": "1",
+}
+
+
+def call(method, signature, *arguments, **how):
+    """Calls a method of the interface."""
+    return run("busctl", "--timeout=60", "call", NAME, "/io/github/dnf5_oci", f"{NAME}.Backend1",
+               method, signature, *arguments, **how)
 
 
 def end_services():
@@ -21,9 +36,10 @@ def end_services():
 class Service:
     """The service on the system bus."""
 
-    def __init__(self, log, idle=600):
+    def __init__(self, log, idle=600, environment=None):
         self.log = log
         self.idle = idle
+        self.environment = environment or os.environ | {"DNF5_OCI_LOG": "debug"}
         self.process = None
         self.seen = 0
 
@@ -32,7 +48,7 @@ class Service:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 ["dnf5-oci", "serve", "--idle", str(self.idle)],
-                stdout=log, stderr=log, env=os.environ | {"DNF5_OCI_LOG": "debug"},
+                stdout=log, stderr=log, env=self.environment,
             )
         until(self.answers, "the service is on the bus")
         return self
@@ -53,3 +69,14 @@ class Service:
     def asked(self):
         """What dnf5 has asked for, in order."""
         return ASKED.findall(self.log.read_text()[self.seen:])
+
+
+@contextmanager
+def systemds_service(log, **environment):
+    """Runs it in systemd's environment with these variables added; it writes to the file `log`."""
+    running = Service(log, environment=SYSTEMD | environment).start()
+    try:
+        yield running
+        assert running.process.poll() is None, "the service has ended"
+    finally:
+        running.stop()

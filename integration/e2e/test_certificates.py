@@ -1,0 +1,223 @@
+"""TLS: certificates are looked for where podman looks."""
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from harness import podman
+from harness.commands import run
+from harness.registry import Certificate, Registry
+from harness.repository import Repository, build
+from harness.service import call, systemds_service
+
+HOST = "registry.example"
+MUTUAL = f"{HOST}:5444"
+
+# Where podman looks, in order; the first directory for a host counts, whatever is in it.
+PLACES = [Path(place) for place in (
+    "/root/.config/containers/certs.d", "/etc/containers/certs.d", "/etc/docker/certs.d")]
+UNKNOWN = "x509: certificate signed by unknown authority"
+
+
+class Guarded:
+    """A registry with TLS from a private authority, and a repository in it."""
+
+    def __init__(self, directory, address, port, **options):
+        self.certificate = Certificate(directory / "tls", HOST)
+        self.registry = Registry(directory, port, self.certificate, **options)
+        self.address = address
+        self.reference = f"{address}/acme/rpms:stable"
+
+    def start(self):
+        self.registry.start()
+        return self
+
+    def trust(self, place):
+        """Puts its authority into a place, and makes sure that nothing else is there."""
+        directory = place / self.address
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir(parents=True)
+        shutil.copy(self.certificate.authority, directory / "ca.crt")
+        return directory
+
+
+def push(guarded, directory, *options):
+    repository = Repository(directory / "repository").add(build("one")).describe()
+    authority = ["--ca-file", guarded.certificate.authority]
+    repository.push(guarded.reference, options=["tls", *authority, *options])
+
+
+@pytest.fixture(scope="module")
+def hosts():
+    with open("/etc/hosts", "a", encoding="utf-8") as file:
+        file.write(f"127.0.0.1 {HOST}\n")
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory, hosts):
+    directory = tmp_path_factory.mktemp("guarded")
+    running = Guarded(directory, HOST, 443).start()
+    push(running, directory)
+    yield running
+    running.registry.stop()
+
+
+@pytest.fixture(scope="module")
+def mutual(tmp_path_factory, hosts):
+    """One that knows its clients by their certificates."""
+    directory = tmp_path_factory.mktemp("mutual")
+    client = Certificate(directory / "client", "client")
+    running = Guarded(directory, MUTUAL, 5444, clients=client.authority).start()
+    running.client = client
+    push(running, directory, "--cert-file", client.certificate, "--key-file", client.key)
+    yield running
+    running.registry.stop()
+
+
+@pytest.fixture(autouse=True)
+def no_certificates():
+    """No certificates are left of another test."""
+    yield
+    for place in PLACES:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def ask(dnf, reference, **how):
+    """Asks dnf5 for a repository that it knows nothing of."""
+    dnf.forget()
+    dnf.add("tools", f"oci://{reference}")
+    return dnf("repoquery", **how)
+
+
+def same(dnf, reference, **how):
+    """dnf5 is served, or refused in the same words, as podman; returns these."""
+    words = podman.refusal(reference, **how)
+    if words:
+        ask(dnf, reference, code=1, **how).has(words)
+    else:
+        ask(dnf, reference, **how).has("one-0:1-1.noarch")
+    return words
+
+
+@pytest.mark.parametrize("place", PLACES, ids=str)
+def test_each_change_of_an_authority_holds_from_the_next_request_on(dnf, guarded, tmp_path, place):
+    with systemds_service(tmp_path / "log"):
+        assert UNKNOWN in same(dnf, guarded.reference)
+        directory = guarded.trust(place)
+        assert same(dnf, guarded.reference) == ""
+        other = Certificate(tmp_path / "other", HOST)
+        shutil.copy(other.authority, directory / "ca.crt")
+        assert UNKNOWN in same(dnf, guarded.reference)
+        guarded.trust(place)
+        assert same(dnf, guarded.reference) == ""
+        shutil.rmtree(directory)
+        assert UNKNOWN in same(dnf, guarded.reference)
+
+
+@pytest.mark.parametrize("place", PLACES, ids=str)
+def test_no_image_that_was_opened_before_a_change_is_used(dnf, guarded, tmp_path, place):
+    package = build("one")
+    digest = hashlib.sha256(package.read_bytes()).hexdigest()
+    reference, directory = f"oci://{guarded.reference}", dnf.tmp_path / "cache"
+
+    def fetch(code=0):
+        shutil.rmtree(directory / "packages", ignore_errors=True)
+        return call("FetchPackage", "sssssta{sv}", "tools", reference, directory, package.name,
+                    f"sha256:{digest}", package.stat().st_size, "0", code=code)
+
+    with systemds_service(tmp_path / "log"):
+        trusted = guarded.trust(place)
+        call("PrefetchRepodata", "sssa{sv}", "tools", reference, directory, "0")
+        fetch()
+        # The manifest is remembered, and so is the image.
+        guarded.registry.clear()
+        fetch()
+        assert guarded.registry.manifests() == []
+        shutil.rmtree(trusted)
+        fetch(code=1).has(UNKNOWN)
+
+
+def test_the_first_directory_for_the_host_counts(dnf, guarded):
+    advice = f"; certificates for {HOST} belong into {PLACES[1] / HOST}: see"
+    ask(dnf, guarded.reference, code=1).has(advice)
+    guarded.trust(PLACES[2])
+    assert same(dnf, guarded.reference) == ""
+    for place in reversed(PLACES[:2]):
+        # Nothing is in it, but nothing is looked for behind it.
+        (place / HOST).mkdir(parents=True)
+        assert UNKNOWN in same(dnf, guarded.reference)
+        advice = f"; certificates for {HOST} belong into {place / HOST}: see"
+        ask(dnf, guarded.reference, code=1).has(advice)
+        guarded.trust(place)
+        assert same(dnf, guarded.reference) == ""
+        result = run("dnf5-oci", "doctor", f"oci://{guarded.reference}")
+        result.has(f"certificates from {place / HOST}\n")
+
+
+@pytest.mark.parametrize("backend", ["system", "private"])
+def test_a_users_own_are_below_the_home_whatever_the_variable_says(dnf, guarded, backend):
+    dnf.backend(backend)
+    guarded.trust(PLACES[0])
+    variables = {"PATH": os.environ["PATH"], "XDG_CONFIG_HOME": "/tmp/elsewhere"}
+    assert same(dnf, guarded.reference, env=variables) == ""
+
+
+def test_the_port_is_part_of_the_host(dnf, mutual):
+    directory = mutual.trust(PLACES[1])
+    directory.rename(directory.with_name(HOST))
+    assert UNKNOWN in same(dnf, MUTUAL + "/acme/rpms:stable")
+
+
+def refused(dnf, reference, words):
+    """Both are refused by the registry itself. Go may find that out while it reads or while it
+    writes, and then says this before or not."""
+    assert words in podman.refusal(reference)
+    ask(dnf, reference, code=1).has(words)
+
+
+def test_certificates_of_clients(dnf, mutual, tmp_path):
+    with systemds_service(tmp_path / "log"):
+        directory = mutual.trust(PLACES[1])
+        refused(dnf, mutual.reference, "remote error: tls: certificate required")
+        shutil.copy(mutual.client.certificate, directory / "client.cert")
+        assert "missing key client.key" in same(dnf, mutual.reference)
+        shutil.copy(mutual.client.key, directory / "client.key")
+        assert same(dnf, mutual.reference) == ""
+        stranger = Certificate(tmp_path / "stranger", "client")
+        shutil.copy(stranger.certificate, directory / "client.cert")
+        assert "private key does not match" in same(dnf, mutual.reference)
+        shutil.copy(stranger.key, directory / "client.key")
+        refused(dnf, mutual.reference, "remote error: tls: unknown certificate authority")
+
+
+def test_sslverify_is_for_one_repository_alone(dnf, guarded):
+    dnf.add("checked", f"oci://{guarded.reference}", skip_if_unavailable=1)
+    dnf.add("unchecked", f"oci://{guarded.reference}", sslverify=0)
+    for arguments in ([], ["--refresh"]):
+        # One after the other, and both in one run, where processes and their answers are kept.
+        dnf("--repo=unchecked", *arguments, "repoquery").has("one-0:1-1.noarch")
+        result = dnf("--repo=checked", *arguments, "repoquery")
+        result.has(f"repository checked oci://{guarded.reference}: ").has(UNKNOWN)
+        result.has_not("one-0:1-1.noarch")
+        result = dnf(*arguments, "repoquery", "--queryformat=%{repoid} %{name}\\n")
+        result.has(UNKNOWN).has("unchecked one\n").has_not("\nchecked one")
+        result.has_not("repository unchecked")
+    dnf.add("checked", f"oci://{guarded.reference}", sslverify=1)
+    dnf("--repo=checked", "repoquery", code=1).has(UNKNOWN)
+
+
+def test_without_sslverify_plain_http_will_do(dnf, registry):
+    # podman's own configuration allows it; here it must not.
+    conf = Path("/etc/containers/registries.conf.d/localhost-5000.conf")
+    allowed = conf.read_text()
+    dnf.repository().add(build("one")).describe().push(dnf.reference(registry))
+    conf.unlink()
+    try:
+        assert "HTTP response to HTTPS client" in same(dnf, dnf.reference(registry))
+        dnf.add("tools", f"oci://{dnf.reference(registry)}", sslverify=0)
+        dnf("repoquery").has("one-0:1-1.noarch")
+    finally:
+        conf.write_text(allowed)
