@@ -1,15 +1,14 @@
 //! `oci://` references: where a repository is.
 //!
 //! A reference is `oci://HOST[:PORT]/PATH[:TAG][@DIGEST][/]`, or `oci:///DIRECTORY[:TAG]` for a
-//! local OCI image layout. What follows the scheme is parsed by the grammar of the distribution
-//! project, through [`oci_spec::distribution::Reference`].
+//! local OCI image layout. What follows the scheme is held to the grammar of the distribution
+//! project.
+
+mod grammar;
 
 use std::net::Ipv6Addr;
 use std::path::{Component, Path, PathBuf};
 use std::{fmt, str::FromStr};
-
-use containers_image_proxy::oci_spec;
-use oci_spec::distribution;
 
 use crate::failure::{Failure, Kind};
 
@@ -19,8 +18,9 @@ pub const SCHEME: &str = "oci://";
 /// The tag of a reference that gives neither tag nor digest, as for podman.
 const DEFAULT_TAG: &str = "latest";
 
-/// The grammar has no IPv6 addresses: one is parsed with this name in its place.
-const IPV6_PLACEHOLDER: &str = "ipv6.invalid";
+/// What skopeo calls this registry, and where it looks for paths of one component there.
+const DOCKER_HUB: &str = "docker.io";
+const DOCKER_HUB_FIRST: &str = "library";
 
 /// Where a repository is: a registry's repository, or a directory.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -159,13 +159,6 @@ fn parse_layout(rest: &str) -> Result<LayoutReference, String> {
     Ok(LayoutReference { directory: path.to_owned(), tag: tag.to_owned() })
 }
 
-/// Holds a layout's tag to the same grammar as a registry's.
-fn check_tag(tag: &str) -> Result<(), String> {
-    distribution::Reference::from_str(&format!("localhost/name:{tag}"))
-        .map(|_| ())
-        .map_err(|_| format!("the tag {tag:?} is not valid"))
-}
-
 fn parse_registry(rest: &str) -> Result<RegistryReference, String> {
     let (host, path) = rest
         .split_once('/')
@@ -177,54 +170,73 @@ fn parse_registry(rest: &str) -> Result<RegistryReference, String> {
     if path.split(['/', ':', '@']).any(|part| part == "..") {
         return Err(format!("the path {path:?} has \"..\" in it"));
     }
-    let ipv6 = ipv6_host(host)?;
-    let name = match &ipv6 {
-        Some(port) => format!("{IPV6_PLACEHOLDER}{port}/{path}"),
-        None => rest.to_owned(),
+    check_host(host, path)?;
+    let (named, digest) = match path.split_once('@') {
+        Some((named, digest)) => (named, Some(digest)),
+        None => (path, None),
     };
-    if ipv6.is_none() && !host.contains(['.', ':']) && host != "localhost" {
-        return Err(format!(
-            "{host:?} is no registry host: short names are not looked up, write it out as in \
-             oci://quay.io/{rest}"
-        ));
+    let (path, tag) = match named.split_once(':') {
+        Some((path, tag)) => (path, Some(tag)),
+        None => (named, digest.is_none().then_some(DEFAULT_TAG)),
+    };
+    check_path(path)?;
+    tag.map_or(Ok(()), check_tag)?;
+    if let Some(digest) = digest.filter(|digest| !grammar::is_digest(digest)) {
+        return Err(format!("the digest {digest:?} is not valid"));
     }
-    let parsed = distribution::Reference::from_str(&name).map_err(|e| reason(e, path))?;
+    let (host, path) = as_filed(host, path);
     Ok(RegistryReference {
-        host: match ipv6 {
-            Some(_) => host.to_owned(),
-            None => parsed.registry().to_owned(),
-        },
-        path: parsed.repository().to_owned(),
-        tag: parsed.tag().map(str::to_owned),
-        digest: parsed.digest().map(str::to_owned),
+        host,
+        path,
+        tag: tag.map(str::to_owned),
+        digest: digest.map(str::to_owned),
     })
 }
 
-/// What follows the brackets of an IPv6 host (`:PORT` or nothing); `None` for any other host.
-fn ipv6_host(host: &str) -> Result<Option<&str>, String> {
-    let Some(rest) = host.strip_prefix('[') else {
-        return Ok(None);
-    };
-    rest.split_once(']')
-        .filter(|(address, port)| {
-            address.parse::<Ipv6Addr>().is_ok() && (port.is_empty() || port.starts_with(':'))
-        })
-        .map(|(_, port)| Some(port))
-        .ok_or_else(|| format!("{host:?} is no IPv6 address"))
+fn check_host(host: &str, path: &str) -> Result<(), String> {
+    if let Some(rest) = host.strip_prefix('[') {
+        // The grammar has no such hosts; skopeo does.
+        return rest
+            .split_once(']')
+            .filter(|(address, port)| {
+                address.parse::<Ipv6Addr>().is_ok()
+                    && (port.is_empty() || port.strip_prefix(':').is_some_and(grammar::is_port))
+            })
+            .map(|_| ())
+            .ok_or_else(|| format!("{host:?} is no IPv6 address"));
+    }
+    if !host.contains(['.', ':']) && host != "localhost" {
+        return Err(format!(
+            "{host:?} is no registry host: short names are not looked up, write it out as in \
+             oci://quay.io/{host}/{path}"
+        ));
+    }
+    if grammar::is_host(host) { Ok(()) } else { Err(format!("{host:?} is no host and port")) }
 }
 
-/// The grammar's parser says little about what it refuses; the common slips are named here.
-fn reason(error: distribution::ParseError, path: &str) -> String {
-    let name = path.split(['@', ':']).next().unwrap_or(path);
-    let tag = path.split('@').next().and_then(|named| named.split_once(':'));
-    if name.chars().any(char::is_uppercase) {
-        return format!("the path {name:?} must be lower case");
+fn check_path(path: &str) -> Result<(), String> {
+    if path.chars().any(char::is_uppercase) {
+        return Err(format!("the path {path:?} must be lower case"));
     }
+    if grammar::is_path(path) { Ok(()) } else { Err(format!("the path {path:?} is not valid")) }
+}
+
+fn check_tag(tag: &str) -> Result<(), String> {
     match tag {
-        Some((_, "")) => "the tag is empty".to_owned(),
-        Some((_, tag)) if check_tag(tag).is_err() => format!("the tag {tag:?} is not valid"),
-        _ => error.to_string(),
+        "" => Err("the tag is empty".to_owned()),
+        tag if grammar::is_tag(tag) => Ok(()),
+        tag => Err(format!("the tag {tag:?} is not valid")),
     }
+}
+
+/// The names that skopeo files a repository under.
+fn as_filed(host: &str, path: &str) -> (String, String) {
+    let host = if host == "index.docker.io" { DOCKER_HUB } else { host };
+    let path = match path.contains('/') {
+        false if host == DOCKER_HUB => format!("{DOCKER_HUB_FIRST}/{path}"),
+        _ => path.to_owned(),
+    };
+    (host.to_owned(), path)
 }
 
 /// A reference that is refused because it holds credentials must not show them.
@@ -277,6 +289,8 @@ mod tests {
             ("oci://localhost/rpms:1", "docker://localhost/rpms:1"),
             ("oci://localhost:5000/a/b/c_d-e:v1.0/", "docker://localhost:5000/a/b/c_d-e:v1.0"),
             ("oci://127.0.0.1:5000/rpms", "docker://127.0.0.1:5000/rpms:latest"),
+            ("oci://docker.io/rpms", "docker://docker.io/library/rpms:latest"),
+            ("oci://index.docker.io/a/b", "docker://docker.io/a/b:latest"),
             ("oci://[::1]:5000/rpms:x", "docker://[::1]:5000/rpms:x"),
             ("oci://[fe80::1]/rpms", "docker://[fe80::1]/rpms:latest"),
             ("oci:///srv/mirror", "oci:/srv/mirror:latest"),
@@ -311,11 +325,15 @@ mod tests {
             ("oci://quay.io/acme/rpms:-x", "the tag \"-x\" is not valid"),
             ("oci://quay.io/acme/../rpms", "has \"..\" in it"),
             ("oci://quay.io/acme/rpms:..", "has \"..\" in it"),
-            ("oci://quay.io/acme/rpms@sha256:abc", "invalid"),
+            ("oci://quay.io/acme/rpms@sha256:abc", "the digest \"sha256:abc\" is not valid"),
             ("oci://[::zz]:5000/rpms", "no IPv6 address"),
             ("oci://[::1]x/rpms", "no IPv6 address"),
+            ("oci://[::1]:x/rpms", "no IPv6 address"),
+            ("oci://quay_io:1/rpms", "no host and port"),
+            ("oci://quay.io:x/rpms", "no host and port"),
+            ("oci://quay.io/acme//rpms", "the path \"acme//rpms\" is not valid"),
             ("oci:///srv/../etc", "has \"..\" in it"),
-            ("oci:///srv/mirror:", "the tag \"\" is not valid"),
+            ("oci:///srv/mirror:", "the tag is empty"),
             ("oci:///srv/a:b/c:1", "has a colon in it"),
         ] {
             let error = text.parse::<Reference>().expect_err(text).to_string();
