@@ -42,19 +42,18 @@ def timed(*command):
 class Dnf:
     """dnf5 with a repository at an address."""
 
-    def __init__(self, baseurl, *options, fetch="on-demand"):
+    def __init__(self, baseurl, *options, **plugin_options):
         self.baseurl = baseurl
         self.options = options
-        self.fetch = fetch
+        self.plugin_options = plugin_options
 
     def configure(self):
         REPO_FILE.parent.mkdir(exist_ok=True)
         REPO_FILE.write_text(f"[bench]\nname=bench\ngpgcheck=0\nbaseurl={self.baseurl}\n")
         # Metadata that are older than this file would be fetched again.
         os.utime(REPO_FILE, (0, 0))
-        lines = PLUGIN_CONF.read_text().splitlines()
-        lines = [f"fetch = {self.fetch}" if line.startswith("fetch =") else line for line in lines]
-        PLUGIN_CONF.write_text("\n".join(lines) + "\n")
+        options = [f"{key} = {value}" for key, value in self.plugin_options.items()]
+        PLUGIN_CONF.write_text("\n".join(["[main]", "name = oci", "enabled = 1", *options, ""]))
 
     def time(self, *command):
         self.configure()
@@ -66,8 +65,8 @@ def http(url):
     return Dnf(url, "--disable-plugin=oci")
 
 
-def oci(reference, fetch="on-demand"):
-    return Dnf(f"oci://{reference}", fetch=fetch)
+def oci(reference, **plugin_options):
+    return Dnf(f"oci://{reference}", **plugin_options)
 
 
 class Floor:
