@@ -73,7 +73,7 @@ class Floor:
     """The same blobs without dnf5."""
 
     # As many as the service has.
-    PROXIES = 4
+    PROXIES = 8
 
     def __init__(self, reference):
         self.reference = reference

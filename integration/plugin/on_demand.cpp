@@ -16,6 +16,14 @@ constexpr std::uint32_t PARALLEL_DOWNLOADS{10};
 constexpr const char * NO_PASSWORD{"-"};
 
 
+/// Raises a number of downloads at the same time, where the user has not set it.
+void raise(OptionChild<OptionNumber<std::uint32_t>> & downloads) {
+    if (downloads.get_priority() <= Option::Priority::DEFAULT) {
+        downloads.set(Option::Priority::RUNTIME, PARALLEL_DOWNLOADS);
+    }
+}
+
+
 void point_to(repo::Repo & repository, const Address & address) {
     constexpr auto priority = Option::Priority::RUNTIME;
     auto & config = repository.get_config();
@@ -23,10 +31,9 @@ void point_to(repo::Repo & repository, const Address & address) {
     config.get_proxy_option().set(priority, address.proxy);
     config.get_proxy_username_option().set(priority, address.proxy_username);
     config.get_proxy_password_option().set(priority, NO_PASSWORD);
-    auto & parallel = config.get_max_parallel_downloads_option();
-    if (parallel.get_priority() <= Option::Priority::DEFAULT) {
-        parallel.set(priority, PARALLEL_DOWNLOADS);
-    }
+    raise(config.get_max_parallel_downloads_option());
+    // Without mirrors all of them are from the same one, and this is the lower limit.
+    raise(config.get_max_downloads_per_mirror_option());
 }
 
 }  // namespace

@@ -27,7 +27,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             skopeo: PathBuf::from("skopeo"),
-            max_processes: 4,
+            max_processes: 8,
             stall: Duration::from_secs(30),
             open: Duration::from_secs(120),
             attempts: 3,
