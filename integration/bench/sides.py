@@ -9,11 +9,18 @@ from pathlib import Path
 from harness.commands import processes, run, until
 
 CACHE = Path("/var/cache/libdnf5")
-# The service's unpacked layers, and skopeo's notes on blobs, which in the unit's sandbox begin empty.
+# The service's unpacked layers.
 SERVICE_CACHE = Path("/var/cache/dnf5-oci")
+# skopeo's notes on blobs.
 SKOPEO_CACHE = Path("/var/lib/containers/cache")
 REPO_FILE = Path("/etc/yum.repos.d/bench.repo")
 PLUGIN_CONF = Path("/etc/dnf/libdnf5-plugins/oci.conf")
+
+
+def take_no_notes():
+    """As the unit's sandbox has it."""
+    SKOPEO_CACHE.mkdir(parents=True)
+    run("mount", "-t", "tmpfs", "-o", "ro", "tmpfs", SKOPEO_CACHE)
 
 
 def end_service():
@@ -27,7 +34,7 @@ def end_service():
 def forget():
     """As on a machine that has never seen the repository."""
     end_service()
-    for directory in (CACHE, SERVICE_CACHE, SKOPEO_CACHE):
+    for directory in (CACHE, SERVICE_CACHE):
         shutil.rmtree(directory, ignore_errors=True)
     CACHE.mkdir()
 
