@@ -15,6 +15,7 @@ PLUGIN = $(TARGET)/plugin
 help:
 	@echo 'make demo      see it work, in a disposable root'
 	@echo 'make check     all tests'
+	@echo 'make bench     how fast it is, beside a plain web server'
 	@echo 'make shell     a shell in the disposable root, with everything installed'
 	@echo 'make build     the service and the plugin, on this machine'
 	@echo 'make install   install what was built; PREFIX=$(PREFIX) DESTDIR='
@@ -56,7 +57,7 @@ install-plugin:
 STAGE = $(TARGET)/stage
 ENTER = integration/root/enter
 
-.PHONY: prepare stage demo check shell
+.PHONY: prepare stage demo check bench shell
 prepare:
 	@integration/prepare $(CARGO) gcc python3 shellcheck unshare flock
 	@integration/root/build >/dev/null
@@ -78,6 +79,12 @@ demo: stage
 
 check: stage
 	@integration/check $(STAGE)
+
+bench: stage
+	@$(CARGO) build --quiet --release --locked --example floor
+	@$(ENTER) --lower $(abspath $(STAGE)) --bind $(CURDIR):/src:ro \
+	    --bind $(abspath $(TARGET))/release/examples:/floor:ro \
+	    env PYTHONPATH=/src/integration/e2e python3 -B /src/integration/bench/bench $(BENCH)
 
 shell: stage
 	@$(ENTER) --lower $(abspath $(STAGE)) --bind $(CURDIR):/src:ro bash

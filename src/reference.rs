@@ -19,6 +19,10 @@ pub const SCHEME: &str = "oci://";
 /// The tag of a reference that gives neither tag nor digest, as for podman.
 const DEFAULT_TAG: &str = "latest";
 
+/// What skopeo calls this registry, and where it looks for paths of one component there.
+const DOCKER_HUB: &str = "docker.io";
+const DOCKER_HUB_FIRST: &str = "library";
+
 /// Where a repository is: a registry's repository, or a directory.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Reference {
@@ -191,12 +195,23 @@ fn parse_registry(rest: &str) -> Result<RegistryReference, String> {
     let tag = parsed.tag();
     tag.map_or(Ok(()), check_tag)?;
     let digest = parsed.digest().map(|digest| digest.to_str().to_owned());
+    let (host, path) = as_filed(host, parsed.path().to_str());
     Ok(RegistryReference {
-        host: host.to_owned(),
-        path: parsed.path().to_str().to_owned(),
+        host,
+        path,
         tag: tag.or(digest.is_none().then_some(DEFAULT_TAG)).map(str::to_owned),
         digest,
     })
+}
+
+/// The names that skopeo files a repository under.
+fn as_filed(host: &str, path: &str) -> (String, String) {
+    let host = if host == "index.docker.io" { DOCKER_HUB } else { host };
+    let path = match path.contains('/') {
+        false if host == DOCKER_HUB => format!("{DOCKER_HUB_FIRST}/{path}"),
+        _ => path.to_owned(),
+    };
+    (host.to_owned(), path)
 }
 
 /// Parses a reference. The parser takes a host that is none for a part of the path.
@@ -276,6 +291,8 @@ mod tests {
             ("oci://quay.io/acme/rpms", "docker://quay.io/acme/rpms:latest"),
             ("oci://quay.io/acme/rpms/", "docker://quay.io/acme/rpms:latest"),
             ("oci://localhost/rpms:1", "docker://localhost/rpms:1"),
+            ("oci://docker.io/rpms", "docker://docker.io/library/rpms:latest"),
+            ("oci://index.docker.io/acme/rpms", "docker://docker.io/acme/rpms:latest"),
             ("oci://localhost:5000/a/b/c_d-e:v1.0/", "docker://localhost:5000/a/b/c_d-e:v1.0"),
             ("oci://127.0.0.1:5000/rpms", "docker://127.0.0.1:5000/rpms:latest"),
             ("oci://[::1]:5000/rpms:x", "docker://[::1]:5000/rpms:x"),

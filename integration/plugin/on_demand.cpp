@@ -53,7 +53,9 @@ void serve(Backend & service, repo::Repo & repository) {
     config.get_proxy_option().set(priority, address.proxy);
     config.get_proxy_username_option().set(priority, address.proxy_username);
     config.get_proxy_password_option().set(priority, NO_PASSWORD);
+    // Without mirrors all of them are from the same one, and the lower of these is the limit.
     set_unless_chosen(config.get_max_parallel_downloads_option(), PARALLEL_DOWNLOADS);
+    set_unless_chosen(config.get_max_downloads_per_mirror_option(), PARALLEL_DOWNLOADS);
     set_unless_chosen(config.get_timeout_option(), TIMEOUT);
 }
 

@@ -20,8 +20,8 @@ use super::run::{Failed, Shelf};
 use crate::backend::{Content, Error, Found, View};
 use crate::failure::{Failure, Kind};
 
-/// What goes to the client at a time, in bytes.
-const CHUNK: usize = 256 * 1024;
+/// What goes to the client at a time, in bytes: as much as a pipe holds.
+const CHUNK: usize = 64 * 1024;
 
 /// How long it may take to pass over what comes before the wanted part of a blob. A client that hears
 /// nothing gives up when its timeout is over, and would do so each time that it asks for this part.
@@ -198,15 +198,13 @@ impl Sending {
     async fn next(&mut self) -> io::Result<Bytes> {
         let room = usize::try_from(self.left).unwrap_or(CHUNK).min(CHUNK);
         let mut chunk = vec![0; room];
-        let mut filled = 0;
-        while filled < room {
-            match self.content.read(&mut chunk[filled..]).await? {
-                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                read => filled += read,
-            }
+        let read = self.content.read(&mut chunk).await?;
+        if read == 0 && room > 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        self.left -= filled as u64;
-        if self.left == 0 && self.to_end && filled > 0 {
+        chunk.truncate(read);
+        self.left -= read as u64;
+        if self.left == 0 && self.to_end && read > 0 {
             // The content is checked by the read that finds its end.
             self.content.read(&mut [0]).await?;
         }

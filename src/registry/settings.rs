@@ -34,7 +34,7 @@ impl Default for Settings {
         Self {
             skopeo: PathBuf::from("skopeo"),
             environment: BTreeMap::new(),
-            max_processes: 4,
+            max_processes: 8,
             stall: Duration::from_secs(30),
             open: Duration::from_secs(120),
             slow_open: Duration::from_secs(10),

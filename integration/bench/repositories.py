@@ -1,0 +1,145 @@
+"""The repositories that are fetched: made once, served over HTTP and pushed to the registry."""
+
+import random
+import subprocess
+from pathlib import Path
+
+from harness.commands import run
+from harness.repository import Repository, build
+
+MANY = """
+Name: many
+Version: 1
+Release: 1
+Summary: Many packages
+License: MIT
+BuildArch: noarch
+%description
+Many packages.
+%install
+mkdir -p %{{buildroot}}/usr/share/many
+cp {payloads}/* %{{buildroot}}/usr/share/many
+{packages}
+"""
+
+ONE_OF_MANY = """
+%package -n {name}
+Summary: One of many
+AutoReqProv: no
+%description -n {name}
+One of many.
+%files -n {name}
+/usr/share/many/{name}
+"""
+
+PRIMARY = """<package type="rpm"><name>{name}</name><arch>x86_64</arch>\
+<version epoch="0" ver="{version}" rel="1.fc44"/>\
+<checksum type="sha256" pkgid="YES">{checksum}</checksum><summary>{summary}</summary>
+<description>{description}</description><packager>Packagers</packager>\
+<url>https://example.org/{name}</url><time file="1760000000" build="1759000000"/>\
+<size package="{size}" installed="{installed}" archive="{installed}"/>\
+<location href="Packages/{name}-{version}-1.fc44.x86_64.rpm"/><format>\
+<rpm:license>GPL-2.0-or-later AND MIT</rpm:license><rpm:vendor>Vendor</rpm:vendor>\
+<rpm:group>Unspecified</rpm:group><rpm:buildhost>builder.example.org</rpm:buildhost>\
+<rpm:sourcerpm>{name}-{version}-1.fc44.src.rpm</rpm:sourcerpm>\
+<rpm:header-range start="4504" end="{header}"/>
+<rpm:provides>{provides}</rpm:provides><rpm:requires>{requires}</rpm:requires>
+<file>/usr/bin/{name}</file></format></package>
+"""
+
+OTHERS = """<package pkgid="{checksum}" name="{name}" arch="x86_64">\
+<version epoch="0" ver="{version}" rel="1.fc44"/>{entries}</package>
+"""
+
+NAMESPACES = ('xmlns="http://linux.duke.edu/metadata/{kind}" '
+              'xmlns:rpm="http://linux.duke.edu/metadata/rpm"')
+
+
+def large(directory, size):
+    """One package of so many bytes, which are not compressed."""
+    return Repository(directory).add(build("large", size=size)).describe()
+
+
+def many(directory, count, size):
+    """So many packages of so many bytes, from one spec."""
+    repository = Repository(directory)
+    top = Path("/tmp/many")
+    payloads = top / "payloads"
+    payloads.mkdir(parents=True)
+    names = [f"many-{number:03}" for number in range(count)]
+    for name in names:
+        with (payloads / name).open("wb") as payload:
+            subprocess.run(["head", "-c", str(size), "/dev/urandom"], stdout=payload, check=True)
+    spec = top / "spec"
+    packages = "".join(ONE_OF_MANY.format(name=name) for name in names)
+    spec.write_text(MANY.format(payloads=payloads, packages=packages))
+    run("rpmbuild", "-bb", "--quiet",
+        "--define", f"_topdir {top}",
+        "--define", f"_rpmdir {repository.directory}",
+        "--define", "_binary_payload w0.ufdio",
+        "--define", "_build_name_fmt %%{NAME}-%%{VERSION}-%%{RELEASE}.%%{ARCH}.rpm",
+        spec)
+    return repository.describe()
+
+
+def synthetic(directory, count):
+    """Metadata alone, of so many packages that nobody has; of the size that a distribution's have."""
+    repository = Repository(directory)
+    repodata = repository.directory / "repodata"
+    repodata.mkdir()
+    (repodata / "repomd.xml").write_text(
+        f'<repomd {NAMESPACES.format(kind="repo")}><revision>1</revision></repomd>\n')
+    lines = {"primary": [], "filelists": [], "other": []}
+    # The same ones in each run of the benchmark.
+    chance = random.Random(count)
+    for number in range(count):
+        for kind, line in describe(chance, number).items():
+            lines[kind].append(line)
+    for kind, root in (("primary", "metadata"), ("filelists", "filelists"), ("other", "otherdata")):
+        file = repository.directory.parent / f"{kind}.xml"
+        file.write_text(f'<?xml version="1.0" encoding="UTF-8"?>\n'
+                        f'<{root} {NAMESPACES.format(kind="common" if kind == "primary" else kind)} '
+                        f'packages="{count}">\n{"".join(lines[kind])}</{root}>\n')
+        run("modifyrepo_c", f"--mdtype={kind}", "--compress-type=zstd", file, repodata)
+        file.unlink()
+    return repository
+
+
+def describe(chance, number):
+    """What the three files of metadata say of one package."""
+    words = lambda count: " ".join(chance.choice(WORDS) for _ in range(count))
+    package = {
+        "name": f"{chance.choice(WORDS)}-{chance.choice(WORDS)}-{number}",
+        "version": f"{chance.randrange(9)}.{chance.randrange(40)}.{chance.randrange(9)}",
+        "checksum": f"{chance.getrandbits(256):064x}",
+    }
+    name = package["name"]
+    installed = chance.randrange(1000, 10_000_000)
+    libraries = [f"lib{chance.choice(WORDS)}.so.{chance.randrange(9)}()(64bit)" for _ in range(8)]
+    files = [f"/usr/share/{name}/{chance.choice(WORDS)}/{chance.choice(WORDS)}-{file}"
+             for file in range(chance.randrange(60))]
+    changes = [f'<changelog author="Somebody &lt;somebody@example.org&gt; - {release}" '
+               f'date="{1750000000 + release * 86400}">- {words(8)}</changelog>'
+               for release in range(6)]
+    return {
+        "primary": PRIMARY.format(
+            **package,
+            summary=words(6), description=words(chance.randrange(20, 120)),
+            size=installed // 3, installed=installed, header=4504 + chance.randrange(90_000),
+            provides="".join(f'<rpm:entry name="{other}" flags="EQ" epoch="0" '
+                             f'ver="{package["version"]}" rel="1.fc44"/>'
+                             for other in (name, f"{name}(x86-64)", libraries[0])),
+            requires="".join(f'<rpm:entry name="{library}"/>' for library in libraries[1:])),
+        "filelists": OTHERS.format(
+            **package, entries="".join(f"<file>{file}</file>" for file in files)),
+        "other": OTHERS.format(**package, entries="".join(changes)),
+    }
+
+
+def vocabulary():
+    chance = random.Random(1)
+    return ["".join(chance.choice("bdfgklmnprst") + chance.choice("aeiou") for _ in range(length))
+            for length in (1, 2, 3, 4) for _ in range(500)]
+
+
+WORDS = vocabulary()
