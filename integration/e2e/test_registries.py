@@ -397,9 +397,7 @@ class TestIncompleteMirror:
         repository = dnf.repository()
         for number in range(self.PACKAGES):
             repository.add(build(f"p{number}", size=1000))
-        # Else two tests in one second have the same metadata, which are unpacked already.
-        repository.describe("--revision", dnf.name)
-        repository.push(f"{hosts['first'].address}/acme/{dnf.name}:1")
+        repository.describe().push(f"{hosts['first'].address}/acme/{dnf.name}:1")
         copy(hosts["first"], hosts["second"], f"acme/{dnf.name}:1")
         self.name = f"acme/{dnf.name}"
         manifest = json.loads(run("skopeo", "inspect", "--raw", "--tls-verify=false",

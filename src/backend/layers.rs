@@ -79,10 +79,10 @@ impl Layers {
         let task = tokio::spawn(async move {
             let work = from_any_place(|| unpack(&backend, &source, &layer, &limits, &store));
             let result = given_up.run_until_cancelled(work).await;
-            drop(turn);
-            result.unwrap_or(Err(Cause::Cancelled))
+            (result.unwrap_or(Err(Cause::Cancelled)), turn)
         });
-        let result = task.await.unwrap_or(Err(Cause::Cancelled));
+        let (result, _turn) = task.await.map_err(|_| Cause::Cancelled)?;
+        // A failure is noted before the next in turn can look for it.
         result.map_err(|cause| {
             let cause = Arc::new(cause);
             lock(&self.failed).insert(digest, (Instant::now(), Arc::clone(&cause)));

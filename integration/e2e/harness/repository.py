@@ -73,8 +73,9 @@ class Repository:
         return self
 
     def describe(self, *options):
-        """Makes the metadata."""
-        run("createrepo_c", "--quiet", *options, self.directory)
+        """Makes the metadata; those of two repositories are never the same layer, which would have
+        been unpacked already."""
+        run("createrepo_c", "--quiet", "--revision", self.directory, *options, self.directory)
         return self
 
     def top(self):
