@@ -13,7 +13,7 @@ import pytest
 from conftest import CONTAINERS
 from harness import podman
 from harness.commands import processes, run, until
-from harness.registry import Certificate, Registry
+from harness.registry import guarded
 from harness.relay import Relay
 from harness.repository import Repository, build
 from harness.service import call, systemds_service
@@ -45,17 +45,11 @@ SESSION = (
 
 
 @pytest.fixture(scope="module")
-def guarded(tmp_path_factory):
+def private(tmp_path_factory):
     """A registry with TLS from a private CA and a user, and a repository in it."""
-    with open("/etc/hosts", "a", encoding="utf-8") as hosts:
-        hosts.write(f"127.0.0.1 {HOST}\n")
-    directory = tmp_path_factory.mktemp("guarded")
-    certificate = Certificate(directory / "tls", HOST)
-    registry = Registry(directory, 443, certificate, dict([RIGHT])).start()
-    registry.address = HOST
-    registry.login = ["tls", "--ca-file", certificate.authority, "--username", RIGHT[0],
-                      "--password", RIGHT[1]]
-    certificate.trust(HOST)
+    directory = tmp_path_factory.mktemp("private")
+    registry = guarded(directory, HOST, user=RIGHT)
+    registry.certificate.trust(HOST)
     repository = Repository(directory / "repository").add(build("one")).describe()
     repository.push(REFERENCE, options=registry.login)
     yield registry
@@ -105,7 +99,7 @@ def same(dnf, reference=REFERENCE, options=(), **how):
 
 @pytest.mark.parametrize("place", range(4))
 @pytest.mark.parametrize("variables, files", [BARE, SESSION], ids=["bare", "session"])
-def test_the_first_file_with_an_entry_counts(dnf, guarded, variables, files, place):
+def test_the_first_file_with_an_entry_counts(dnf, private, variables, files, place):
     dnf.backend("private")
     environment = PATH | variables
     for file in files[:place]:
@@ -117,7 +111,7 @@ def test_the_first_file_with_an_entry_counts(dnf, guarded, variables, files, pla
         assert REFUSED in same(dnf, env=environment)
 
 
-def test_none_has_an_entry(dnf, guarded):
+def test_none_has_an_entry(dnf, private):
     dnf.backend("private")
     for variables, files in (BARE, SESSION):
         environment = PATH | variables
@@ -129,7 +123,7 @@ def test_none_has_an_entry(dnf, guarded):
         assert result.output.count(REFUSED) == 1, result
 
 
-def test_registry_auth_file_stands_alone(dnf, guarded):
+def test_registry_auth_file_stands_alone(dnf, private):
     dnf.backend("private")
     variables, files = SESSION
     environment = PATH | variables | {"REGISTRY_AUTH_FILE": "/tmp/home/alone.json"}
@@ -143,7 +137,7 @@ def test_registry_auth_file_stands_alone(dnf, guarded):
     assert same(dnf, env=environment) == ""
 
 
-def test_the_systems_own_file_comes_first(dnf, guarded):
+def test_the_systems_own_file_comes_first(dnf, private):
     write(SYSTEM, {HOST: entry(*RIGHT)})
     write(USUAL, {HOST: entry(*WRONG)})
     ask(dnf, REFERENCE).has("one-0:1-1.noarch")
@@ -152,7 +146,7 @@ def test_the_systems_own_file_comes_first(dnf, guarded):
     ask(dnf, REFERENCE, code=1).has(podman.refusal(REFERENCE, "--authfile", SYSTEM))
 
 
-def test_the_systems_own_file_may_be_another(dnf, guarded):
+def test_the_systems_own_file_may_be_another(dnf, private):
     dnf.backend("private")
     other = Path("/tmp/home/other.json")
     SYSTEM.parent.mkdir(exist_ok=True)
@@ -173,13 +167,13 @@ def test_the_systems_own_file_may_be_another(dnf, guarded):
     {HOST: {}},
     {f"{HOST}/acme/rpms": {"auth": ""}},
 ])
-def test_the_systems_own_file_without_an_entry_is_passed_over(dnf, guarded, others):
+def test_the_systems_own_file_without_an_entry_is_passed_over(dnf, private, others):
     write(SYSTEM, others)
     write(USUAL, {HOST: entry(*RIGHT)})
     ask(dnf, REFERENCE).has("one-0:1-1.noarch")
 
 
-def test_a_file_that_the_caller_names_is_the_only_one(guarded):
+def test_a_file_that_the_caller_names_is_the_only_one(private):
     def inspect(file, code=0):
         options = ("1", "auth-file", "s", file)
         return call("Inspect", "sa{sv}", f"oci://{REFERENCE}", *options, code=code)
@@ -204,7 +198,7 @@ def test_a_file_that_the_caller_names_is_the_only_one(guarded):
     ({f"{HOST}:443": RIGHT}, False),
     ({f"{HOST}/acme": None, HOST: RIGHT}, False),
 ])
-def test_the_closest_entry_of_a_file_counts(dnf, guarded, auths, served):
+def test_the_closest_entry_of_a_file_counts(dnf, private, auths, served):
     auths = {key: entry(*value) if value else {} for key, value in auths.items()}
     write(USUAL, auths)
     assert (same(dnf) == "") == served
@@ -218,7 +212,7 @@ def test_the_closest_entry_of_a_file_counts(dnf, guarded, auths, served):
     f'prefix = "elsewhere.example"\nlocation = "{HOST}"\n',
     f'location = "elsewhere.example"\n[[registry.mirror]]\nlocation = "{HOST}"\n',
 ], ids=["location", "mirror"])
-def test_who_is_asked_has_the_credentials(dnf, guarded, entry_of_registries_conf):
+def test_who_is_asked_has_the_credentials(dnf, private, entry_of_registries_conf):
     conf = CONTAINERS / "registries.conf.d" / "places.conf"
     conf.parent.mkdir(exist_ok=True)
     conf.write_text(f"[[registry]]\n{entry_of_registries_conf}")
@@ -236,7 +230,7 @@ def test_who_is_asked_has_the_credentials(dnf, guarded, entry_of_registries_conf
         conf.unlink()
 
 
-def test_the_advice_names_who_wants_credentials(dnf, guarded):
+def test_the_advice_names_who_wants_credentials(dnf, private):
     conf = CONTAINERS / "registries.conf.d" / "places.conf"
     conf.parent.mkdir(exist_ok=True)
     conf.write_text(f'[[registry]]\nprefix = "elsewhere.example"\nlocation = "{HOST}"\n')
@@ -264,7 +258,7 @@ def helper():
     HELPER.unlink(missing_ok=True)
 
 
-def test_a_helper_named_in_an_auth_file(dnf, guarded, helper):
+def test_a_helper_named_in_an_auth_file(dnf, private, helper):
     for file in (USUAL, Path("/root/.docker/config.json")):
         helper(*RIGHT)
         write(file, {HOST: entry(*WRONG)}, credHelpers={HOST: "test"})
@@ -278,20 +272,20 @@ def test_a_helper_named_in_an_auth_file(dnf, guarded, helper):
         file.unlink()
 
 
-def test_a_helper_named_in_the_systems_own_file(dnf, guarded, helper):
+def test_a_helper_named_in_the_systems_own_file(dnf, private, helper):
     helper(*RIGHT)
     write(SYSTEM, {}, credHelpers={HOST: "test"})
     write(USUAL, {HOST: entry(*WRONG)})
     ask(dnf, REFERENCE).has("one-0:1-1.noarch")
 
 
-def test_a_store_of_docker_is_not_podmans(dnf, guarded, helper):
+def test_a_store_of_docker_is_not_podmans(dnf, private, helper):
     helper(*RIGHT)
     write("/root/.docker/config.json", {HOST: {}}, credsStore="test")
     assert REFUSED in same(dnf)
 
 
-def test_helpers_named_in_registries_conf(dnf, guarded, helper):
+def test_helpers_named_in_registries_conf(dnf, private, helper):
     conf = CONTAINERS / "registries.conf.d" / "helpers.conf"
     conf.parent.mkdir(exist_ok=True)
     write(USUAL, {HOST: entry(*WRONG)})
@@ -312,7 +306,7 @@ def test_helpers_named_in_registries_conf(dnf, guarded, helper):
     assert REFUSED in same(dnf)
 
 
-def test_each_change_holds_from_the_next_request_on(dnf, guarded, tmp_path):
+def test_each_change_holds_from_the_next_request_on(dnf, private, tmp_path):
     _, files = BARE
     with systemds_service(tmp_path / "log"):
         for file in [SYSTEM, SESSION_OF_ROOT, *files]:
@@ -324,7 +318,7 @@ def test_each_change_holds_from_the_next_request_on(dnf, guarded, tmp_path):
             Path(file).unlink()
 
 
-def test_no_image_that_was_opened_before_a_change_is_used(dnf, guarded, tmp_path):
+def test_no_image_that_was_opened_before_a_change_is_used(dnf, private, tmp_path):
     package = build("one")
     digest = hashlib.sha256(package.read_bytes()).hexdigest()
     directory = dnf.tmp_path / "cache"
@@ -341,9 +335,9 @@ def test_no_image_that_was_opened_before_a_change_is_used(dnf, guarded, tmp_path
             call("PrefetchRepodata", "sssa{sv}", "tools", f"oci://{REFERENCE}", directory, "0")
             fetch()
             # The manifest is remembered, and so is the image.
-            guarded.clear()
+            private.clear()
             fetch()
-            assert guarded.manifests() == []
+            assert private.manifests() == []
             Path(file).unlink()
             fetch(code=1).has(REFUSED)
 
@@ -353,7 +347,7 @@ def log_in(**how):
 
 
 @pytest.mark.parametrize("backend", ["system", "private"])
-def test_login_and_logout(dnf, guarded, backend):
+def test_login_and_logout(dnf, private, backend):
     dnf.backend(backend)
     assert REFUSED in same(dnf)
     running = processes("dnf5-oci", "serve")
@@ -365,7 +359,7 @@ def test_login_and_logout(dnf, guarded, backend):
     assert processes("dnf5-oci", "serve") == running
 
 
-def test_login_and_logout_in_a_session_that_the_service_has_no_part_in(dnf, guarded, tmp_path):
+def test_login_and_logout_in_a_session_that_the_service_has_no_part_in(dnf, private, tmp_path):
     session = os.environ | {"XDG_RUNTIME_DIR": "/run/user/0"}
     SESSION_OF_ROOT.parent.mkdir(parents=True, exist_ok=True)
     with systemds_service(tmp_path / "log"):
@@ -380,18 +374,18 @@ def test_login_and_logout_in_a_session_that_the_service_has_no_part_in(dnf, guar
         ask(dnf, REFERENCE, env=session).has("one-0:1-1.noarch")
 
 
-def test_a_logout_ends_the_use_of_what_is_cached_no_sooner_than_a_request(dnf, guarded):
+def test_a_logout_ends_the_use_of_what_is_cached_no_sooner_than_a_request(dnf, private):
     write(USUAL, {HOST: entry(*RIGHT)})
     ask(dnf, REFERENCE)
     USUAL.unlink()
-    guarded.clear()
+    private.clear()
     dnf("repoquery").has("one-0:1-1.noarch")
-    assert guarded.requests() == []
+    assert private.requests() == []
     dnf("--refresh", "repoquery", code=1).has(REFUSED)
 
 
 @pytest.mark.parametrize("file", [SYSTEM, USUAL, Path("/root/.docker/config.json")])
-def test_a_file_that_is_no_json(dnf, guarded, file):
+def test_a_file_that_is_no_json(dnf, private, file):
     write(file, {})
     file.write_text('{"auths": {"%s": {"auth": "c2VjcmV0" secret}}}' % HOST)
     options = ["--authfile", file] if file == SYSTEM else []
@@ -403,7 +397,7 @@ def test_a_file_that_is_no_json(dnf, guarded, file):
     doctor.has(f"{file} is not valid JSON from line 1 on;").has_not("secret")
 
 
-def test_a_file_that_others_can_read_is_told_once(dnf, guarded, tmp_path):
+def test_a_file_that_others_can_read_is_told_once(dnf, private, tmp_path):
     write(SYSTEM, {})
     write(USUAL, {HOST: entry(*RIGHT)})
     SYSTEM.chmod(0o644)
@@ -416,7 +410,7 @@ def test_a_file_that_others_can_read_is_told_once(dnf, guarded, tmp_path):
     assert f"others can read {SYSTEM}" in text and f"chmod 600 {SYSTEM}" in text, text
 
 
-def test_an_ordinary_user_has_credentials_of_his_own(dnf, guarded):
+def test_an_ordinary_user_has_credentials_of_his_own(dnf, private):
     home = Path("/tmp/home")
     home.mkdir(exist_ok=True)
     write(SYSTEM, {HOST: entry(*WRONG)})
@@ -442,13 +436,13 @@ def shown_by(process):
         return b""
 
 
-def test_secrets_are_shown_nowhere(dnf, guarded, tmp_path):
+def test_secrets_are_shown_nowhere(dnf, private, tmp_path):
     relay = Relay(5443, 443, rate=400_000)
     address = f"{HOST}:5443"
     directory = CONTAINERS / "certs.d" / address
     shutil.copytree(CONTAINERS / "certs.d" / HOST, directory)
     repository = Repository(tmp_path / "repository").add(build("large", size=800_000)).describe()
-    repository.push(f"{HOST}/acme/large:stable", options=guarded.login)
+    repository.push(f"{HOST}/acme/large:stable", options=private.login)
     write(USUAL, {address: entry(*RIGHT)})
     secrets = [RIGHT[1].encode(), entry(*RIGHT)["auth"].encode()]
     log = tmp_path / "log"

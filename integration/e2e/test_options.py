@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from harness.proxy import PASSWORD, URL, USER, Proxy
-from harness.registry import Certificate, Registry
+from harness.registry import guarded
 from harness.repository import build
 
 HOST = "options.example"
@@ -15,27 +15,17 @@ LOGIN = {"username": "user", "password": "the-password"}
 
 
 @pytest.fixture(scope="module")
-def guarded(tmp_path_factory):
+def private(tmp_path_factory):
     """A registry with users, and TLS from a CA that nobody knows yet."""
-    with open("/etc/hosts", "a", encoding="utf-8") as hosts:
-        hosts.write(f"127.0.0.1 {HOST}\n")
-    directory = tmp_path_factory.mktemp("guarded")
-    certificate = Certificate(directory / "tls", HOST)
-    registry = Registry(directory, 5443, certificate, {"user": "the-password"}).start()
-    registry.address = ADDRESS
-    registry.authority = certificate.authority
+    registry = guarded(tmp_path_factory.mktemp("private"), HOST, 5443)
     yield registry
     registry.stop()
 
 
 @pytest.fixture
-def pushed(dnf, guarded):
-    dnf.repository().add(build("one")).describe().push(
-        dnf.reference(guarded),
-        options=["tls", "--ca-file", guarded.authority, "--username", "user", "--password",
-                 "the-password"],
-    )
-    return f"oci://{dnf.reference(guarded)}"
+def pushed(dnf, private):
+    dnf.repository().add(build("one")).describe().push(dnf.reference(private), options=private.login)
+    return f"oci://{dnf.reference(private)}"
 
 
 @pytest.fixture
@@ -56,10 +46,10 @@ def command_lines():
 
 
 @pytest.mark.parametrize("fetch", ["on-demand", "eager"])
-def test_username_password_and_authority(dnf, pushed, guarded, fetch, request):
+def test_username_password_and_authority(dnf, pushed, private, fetch, request):
     if fetch == "eager":
         request.getfixturevalue("eager")
-    dnf.add("tools", pushed, sslcacert=guarded.authority, **LOGIN)
+    dnf.add("tools", pushed, sslcacert=private.certificate.authority, **LOGIN)
     dnf("repoquery").has("one-0:1-1.noarch")
     # skopeo is still there, waiting for more work.
     lines = list(command_lines())
@@ -67,29 +57,29 @@ def test_username_password_and_authority(dnf, pushed, guarded, fetch, request):
     assert not any("the-password" in line for line in lines)
 
 
-def test_they_hold_for_this_repository_alone(dnf, pushed, guarded):
-    dnf.add("tools", pushed, sslcacert=guarded.authority, **LOGIN)
+def test_they_hold_for_this_repository_alone(dnf, pushed, private):
+    dnf.add("tools", pushed, sslcacert=private.certificate.authority, **LOGIN)
     dnf.add("other", pushed, skip_if_unavailable=1)
     dnf("repoquery").has("one-0:1-1.noarch").has(f"repository other {pushed}: ").has("x509")
-    dnf.add("other", pushed, sslcacert=guarded.authority, skip_if_unavailable=1)
+    dnf.add("other", pushed, sslcacert=private.certificate.authority, skip_if_unavailable=1)
     dnf("repoquery").has("one-0:1-1.noarch").has("authentication required").has("podman login")
 
 
-def test_a_wrong_password_is_told_and_not_shown(dnf, pushed, guarded):
-    dnf.add("tools", pushed, sslcacert=guarded.authority, username="user", password="wrong-one")
+def test_a_wrong_password_is_told_and_not_shown(dnf, pushed, private):
+    dnf.add("tools", pushed, sslcacert=private.certificate.authority, username="user", password="wrong-one")
     result = dnf("repoquery", code=1)
     result.has(f"repository tools {pushed}: ")
     result.has("check the username and password in the repository's configuration")
     result.has_not("wrong-one").has_not("podman login")
 
 
-def test_proxy(dnf, pushed, guarded, proxy):
-    options = {"sslcacert": guarded.authority, "proxy": URL, "proxy_username": USER, **LOGIN}
+def test_proxy(dnf, pushed, private, proxy):
+    options = {"sslcacert": private.certificate.authority, "proxy": URL, "proxy_username": USER, **LOGIN}
     dnf.add("tools", pushed, proxy_password=PASSWORD, **options)
     dnf("repoquery").has("one-0:1-1.noarch")
     passed = proxy.count(ADDRESS)
     assert passed > 0
-    dnf.add("direct", pushed, sslcacert=guarded.authority, **LOGIN)
+    dnf.add("direct", pushed, sslcacert=private.certificate.authority, **LOGIN)
     dnf("--repo=direct", "repoquery").has("one-0:1-1.noarch")
     assert proxy.count(ADDRESS) == passed
 
@@ -99,8 +89,8 @@ def test_proxy(dnf, pushed, guarded, proxy):
     result.has("check the network").has_not("wrong-one")
 
 
-def test_what_has_no_effect_is_told_once(dnf, pushed, guarded):
-    dnf.add("tools", pushed, sslcacert=guarded.authority, ip_resolve="4", proxy_sslverify=0, **LOGIN)
+def test_what_has_no_effect_is_told_once(dnf, pushed, private):
+    dnf.add("tools", pushed, sslcacert=private.certificate.authority, ip_resolve="4", proxy_sslverify=0, **LOGIN)
     line = (f"repository tools {pushed}: ip_resolve, proxy_sslverify in its configuration has no "
             "effect: skopeo has no such setting")
     result = dnf("repoquery").has("one-0:1-1.noarch").has(line)
@@ -109,8 +99,8 @@ def test_what_has_no_effect_is_told_once(dnf, pushed, guarded):
     dnf("repo", "list").has_not("has no effect")
 
 
-def test_what_is_dnf5s_own_business_stays_so(dnf, pushed, guarded):
-    dnf.add("tools", pushed, sslcacert=guarded.authority, excludepkgs="one", priority=7, cost=77,
+def test_what_is_dnf5s_own_business_stays_so(dnf, pushed, private):
+    dnf.add("tools", pushed, sslcacert=private.certificate.authority, excludepkgs="one", priority=7, cost=77,
             max_parallel_downloads=2, throttle="10M", timeout=9, **LOGIN)
     dnf("repoquery").has_not("one-0:1-1.noarch")
     dnf("--setopt=disable_excludes=*", "repoquery").has("one-0:1-1.noarch")

@@ -8,7 +8,7 @@ import pytest
 
 from harness.commands import processes, run, until
 from harness.proxy import PASSWORD, URL, USER, Proxy
-from harness.registry import Certificate, Registry
+from harness.registry import guarded
 from harness.repository import build
 
 ETC = Path("/etc/dnf5-oci")
@@ -93,27 +93,18 @@ def test_the_service_ends_when_it_is_told_to(dnf, tools):
 
 
 @pytest.fixture(scope="module")
-def guarded(tmp_path_factory):
-    with open("/etc/hosts", "a", encoding="utf-8") as hosts:
-        hosts.write(f"127.0.0.1 {HOST}\n")
-    directory = tmp_path_factory.mktemp("guarded")
-    certificate = Certificate(directory / "tls", HOST)
-    registry = Registry(directory, 443, certificate, {"user": "the-password"}).start()
-    registry.address = HOST
-    certificate.trust(HOST)
-    registry.authority = certificate.authority
+def with_users(tmp_path_factory):
+    registry = guarded(tmp_path_factory.mktemp("private"), HOST)
+    registry.certificate.trust(HOST)
     yield registry
     registry.stop()
 
 
 @pytest.fixture
-def private(dnf, guarded):
-    dnf.repository().add(build("one")).describe().push(
-        dnf.reference(guarded),
-        options=["tls", "--ca-file", guarded.authority, "--username", "user", "--password",
-                 "the-password"],
-    )
-    dnf.add("tools", f"oci://{dnf.reference(guarded)}")
+def private(dnf, with_users):
+    reference = dnf.reference(with_users)
+    dnf.repository().add(build("one")).describe().push(reference, options=with_users.login)
+    dnf.add("tools", f"oci://{reference}")
 
 
 def log_in(file):

@@ -4,6 +4,7 @@ use std::env;
 use std::path::PathBuf;
 
 use crate::checksum::{Algorithm, Hasher};
+use crate::home::home;
 
 /// How much of the hash of its baseurl a repository's directory is named by.
 const HASH: usize = 16;
@@ -14,7 +15,6 @@ pub fn usual_cachedir() -> PathBuf {
         return PathBuf::from("/var/cache/libdnf5");
     }
     let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let home = || set("HOME").or_else(env::home_dir).unwrap_or_default();
     set("XDG_CACHE_HOME").unwrap_or_else(|| home().join(".cache")).join("libdnf5")
 }
 
