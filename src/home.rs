@@ -3,8 +3,9 @@
 use std::env;
 use std::path::PathBuf;
 
-/// The directory, found as skopeo finds it: a service of systemd has no `$HOME`. Empty if there is
-/// none.
+/// The directory, found as skopeo finds it: a service of systemd has no `$HOME`, and an empty one is
+/// none. Empty if there is none.
 pub fn home() -> PathBuf {
-    env::home_dir().unwrap_or_default()
+    let told = env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
+    told.or_else(env::home_dir).unwrap_or_default()
 }

@@ -45,3 +45,4 @@ pub mod secret;
 pub mod service;
 pub mod settings;
 pub mod store;
+mod toml_line;

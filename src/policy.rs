@@ -4,7 +4,6 @@
 //! reasons: to say in an error which scope has demanded what, and to notice that a key has changed.
 
 use std::collections::HashMap;
-use std::env;
 use std::fmt;
 use std::iter;
 use std::path::{Path, PathBuf};
@@ -12,6 +11,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::home::home;
 use crate::reference::Reference;
 
 /// The file of the whole system.
@@ -73,10 +73,8 @@ pub fn key_files() -> Vec<PathBuf> {
 
 /// The file that skopeo reads for the user this process runs as.
 fn file() -> PathBuf {
-    // As Go does, and unlike the standard library, an empty variable is none.
-    let home = env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
-    let users = home.or_else(env::home_dir).map(|home| home.join(USERS));
-    users.filter(|file| file.exists()).unwrap_or_else(|| PathBuf::from(SYSTEM))
+    let users = home().join(USERS);
+    if users.exists() { users } else { PathBuf::from(SYSTEM) }
 }
 
 fn read(file: &Path, reference: &Reference) -> Result<Rule, Unreadable> {

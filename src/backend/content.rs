@@ -17,7 +17,6 @@ use super::packages::Package;
 use super::{Backend, packages};
 use crate::artifact::archive::{Limits, decompress};
 use crate::artifact::{Place, Repodata};
-use crate::failure::{Failure, Kind};
 use crate::registry::{Blob, Source};
 use crate::repodata::{Listed, Repomd, read_primary};
 use crate::store::{Layer, Store};
@@ -216,10 +215,8 @@ impl View {
             }
             Where::Blob(descriptor) => self.blob(&descriptor, offset).await,
             Where::Unlisted(descriptor, location) => {
-                self.blob(&descriptor, offset).await.map_err(|cause| match cause.kind() {
-                    Kind::NotFound => Cause::PackageNotInRepository(location),
-                    _ => cause,
-                })
+                let content = self.blob(&descriptor, offset).await;
+                content.map_err(|cause| cause.of_unlisted(location))
             }
         }
     }

@@ -77,6 +77,14 @@ impl From<std::io::Error> for Cause {
 }
 
 impl Cause {
+    /// The same for a package that is a blob at best: a registry without it has no such package.
+    pub(crate) fn of_unlisted(self, location: String) -> Self {
+        match self.kind() {
+            Kind::NotFound => Self::PackageNotInRepository(location),
+            _ => self,
+        }
+    }
+
     /// Whether a mirror was to blame: asking again will ask another place.
     pub(crate) fn is_of_one_place(&self) -> bool {
         matches!(self, Self::Registry(registry::Error::WrongHere(_)))
@@ -166,14 +174,15 @@ fn log_in(source: &Source) -> String {
     if access.login.is_some() {
         return "check the username and password in the repository's configuration".to_owned();
     }
-    for repository in credentials::repositories(reference) {
-        let found = credentials::in_effect(access, &repository);
+    let repositories = credentials::repositories(reference);
+    for repository in &repositories {
+        let found = credentials::in_effect(access, repository);
         if let Some((file, Entry::Malformed { line })) = found {
             let file = file.display();
             return format!("correct {file}, which is not valid JSON from line {line} on");
         }
     }
-    let host = asked_last(reference);
+    let host = asked_last(&repositories);
     let searched = credentials::search_order(access);
     let helpers = credential_helpers().unwrap_or_default();
     let helpers = helpers.iter().map(|helper| format!("docker-credential-{helper}"));
@@ -187,9 +196,8 @@ fn log_in(source: &Source) -> String {
 }
 
 /// The host of the registry itself, which is asked after its mirrors: what it says counts.
-fn asked_last(reference: &Reference) -> String {
-    let repositories = credentials::repositories(reference);
-    repositories.last().map(|last| credentials::host(last).to_owned()).unwrap_or_default()
+fn asked_last(repositories: &[String]) -> &str {
+    repositories.last().map(|last| credentials::host(last)).unwrap_or_default()
 }
 
 /// Where certificates belong.
@@ -197,8 +205,9 @@ fn certify(source: &Source) -> String {
     if source.access.certificates.named().next().is_some() {
         return "check the certificates in the repository's configuration".to_owned();
     }
-    let host = asked_last(&source.reference);
-    let directory = certificates::directory(&host);
+    let repositories = credentials::repositories(&source.reference);
+    let host = asked_last(&repositories);
+    let directory = certificates::directory(host);
     format!(
         "certificates for {host} belong into {}: see containers-certs.d(5)",
         directory.display()

@@ -18,7 +18,6 @@ use crate::artifact::Place;
 use crate::artifact::archive::{self, Limits, read_archive};
 use crate::cache::{CacheDir, Proof};
 use crate::checksum::{Algorithm, Checksum};
-use crate::failure::{Failure, Kind};
 use crate::registry::Source;
 
 /// One package, as the repository's primary metadata describe it.
@@ -172,10 +171,7 @@ impl Fetch<'_> {
             Job::Digest(package, blob) => {
                 let location = package.location.clone();
                 let fetched = from_any_place(|| self.blob(package.clone(), &blob)).await;
-                fetched.map_err(|cause| match cause.kind() {
-                    Kind::NotFound => Cause::PackageNotInRepository(location),
-                    _ => cause,
-                })
+                fetched.map_err(|cause| cause.of_unlisted(location))
             }
             Job::Directories(layers, wanted) => self.directories(&layers, wanted).await,
         }

@@ -4,6 +4,8 @@ use std::collections::HashSet;
 
 use serde::Deserialize;
 
+use crate::toml_line;
+
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Document {
@@ -48,10 +50,8 @@ pub(super) enum PullFromMirror {
 /// The entries of a file; of those with the same prefix, only the first. What is wrong is told on
 /// one line, with the line of the file if it is known.
 pub(super) fn parse(text: &str) -> Result<Vec<Registry>, String> {
-    let document: Document = toml::from_str(text).map_err(|error| {
-        let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
-        format!("line {line}: {}", error.message())
-    })?;
+    let document: Document = toml::from_str(text)
+        .map_err(|error| format!("line {}: {}", toml_line::of(&error, text), error.message()))?;
     let mut entries: Vec<Registry> = Vec::new();
     for mut registry in document.registry {
         registry.normalize();

@@ -49,7 +49,6 @@ pub const IDLE: Duration = Duration::from_secs(60);
 const TURN: Duration = Duration::from_millis(200);
 
 /// What is served.
-#[derive(Clone)]
 pub struct Instance {
     /// The operations.
     pub backend: Backend,

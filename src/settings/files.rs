@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 use super::Settings;
+use crate::toml_line;
 
 /// Why the settings cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -102,10 +103,9 @@ fn table(file: &Path) -> Result<Option<Table>, Error> {
 }
 
 fn invalid(file: &Path, text: &str, error: &toml::de::Error) -> Error {
-    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
     Error::Invalid {
         file: file.to_owned(),
-        line: before.matches('\n').count() + 1,
+        line: toml_line::of(error, text),
         reason: error.message().to_owned(),
     }
 }
