@@ -49,7 +49,7 @@ def tools(dnf, whole, relay):
 
 def offsets(service):
     """From where the package was asked for, time after time."""
-    return [int(offset or 0) for _, offset in ASKED.findall(service.log.read_text()[service.seen:])]
+    return [int(offset or 0) for _, offset in ASKED.findall(service.new())]
 
 
 def begin(size):

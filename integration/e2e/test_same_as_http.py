@@ -12,26 +12,12 @@ import pytest
 from conftest import CACHE, REPOS
 from harness.commands import run
 from harness.lines import normal, pretty
-from harness.repository import Repository, build
+from harness.repository import ADVISORY, COMPS, Repository, build
 
 # What dnf5 remembers of packages and groups.
 STATE = Path("/usr/lib/sysimage/libdnf5")
 
 PACKAGES = ["app", "needs", "needed", "odd+name", "tilde"]
-
-COMPS = """<?xml version="1.0" encoding="UTF-8"?>
-<comps><group><id>tools</id><name>Tools</name><description>Tools</description>
-<default>true</default><uservisible>true</uservisible>
-<packagelist><packagereq type="mandatory">needs</packagereq></packagelist></group></comps>
-"""
-
-ADVISORY = """<?xml version="1.0" encoding="UTF-8"?>
-<updates><update from="test" status="stable" type="security" version="1"><id>TEST-1</id>
-<title>A fix</title><issued date="2026-01-01 00:00:00"/><severity>Important</severity>
-<description>It was broken.</description><pkglist><collection short="t"><name>t</name>
-<package name="app" version="2" release="1" epoch="0" arch="noarch"><filename>app-2-1.noarch.rpm
-</filename></package></collection></pkglist></update></updates>
-"""
 
 # What is there before the commands, and the commands. What they install is removed afterwards.
 CASES = {
@@ -86,7 +72,7 @@ def urls(web, registry):
         repository.add(package, "Packages")
     repository.add(source_package(), "Packages")
     comps = web.directory.parent / "comps.xml"
-    comps.write_text(COMPS)
+    comps.write_text(COMPS.format(package="needs"))
     repository.describe("-g", comps)
     advisory = web.directory.parent / "updateinfo.xml"
     advisory.write_text(ADVISORY)

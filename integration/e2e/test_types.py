@@ -6,22 +6,8 @@ import pytest
 
 from conftest import CACHE, REPOS
 from harness.commands import run
-from harness.repository import Repository, build
+from harness.repository import ADVISORY, COMPS, Repository, build
 from harness.sides import OverHttp, OverOci, World
-
-COMPS = """<?xml version="1.0" encoding="UTF-8"?>
-<comps><group><id>tools</id><name>Tools</name><description>Tools</description>
-<default>true</default><uservisible>true</uservisible>
-<packagelist><packagereq type="mandatory">app</packagereq></packagelist></group></comps>
-"""
-
-ADVISORY = """<?xml version="1.0" encoding="UTF-8"?>
-<updates><update from="test" status="stable" type="security" version="1"><id>TEST-1</id>
-<title>A fix</title><issued date="2026-01-01 00:00:00"/><severity>Important</severity>
-<description>It was broken.</description><pkglist><collection short="t"><name>t</name>
-<package name="app" version="2" release="1" epoch="0" arch="noarch"><filename>app-2-1.noarch.rpm
-</filename></package></collection></pkglist></update></updates>
-"""
 
 # What dnf5 fetches unless it is told otherwise.
 USUAL = ["comps", "updateinfo"]
@@ -50,7 +36,7 @@ FILE = re.compile(r"repodata/[0-9a-f]+-(\w+)\.xml\.\w+")
 def repository(tmp_path_factory):
     top = tmp_path_factory.mktemp("types")
     repository = Repository(top / "repository").add(build("app", "1")).add(build("app", "2"))
-    for name, text in (("comps.xml", COMPS), ("updateinfo.xml", ADVISORY)):
+    for name, text in (("comps.xml", COMPS.format(package="app")), ("updateinfo.xml", ADVISORY)):
         (top / name).write_text(text)
     repository.describe("-g", top / "comps.xml")
     run("modifyrepo_c", top / "updateinfo.xml", repository.directory / "repodata")

@@ -10,6 +10,7 @@ import subprocess
 from pathlib import Path
 
 from .commands import run, until
+from .daemon import Daemon
 
 REQUEST = re.compile(r'"([A-Z]+) (/v2/\S*) HTTP/[0-9.]+" (\d+)')
 
@@ -18,7 +19,7 @@ LAST = "/v2/last-"
 NUMBERS = itertools.count()
 
 
-class Registry:
+class Registry(Daemon):
     """A registry on a port of this machine.
 
     users           the password of each user, if it wants one
@@ -34,10 +35,8 @@ class Registry:
         self.port = port
         self.directory = Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
-        self.log = self.directory / "log"
+        super().__init__(self.directory / "log")
         self.log.write_text("")
-        self.seen = 0
-        self.process = None
         self.address = f"localhost:{port}"
         config = [
             "version: 0.1",
@@ -78,16 +77,9 @@ class Registry:
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
-    def stop(self):
-        if self.process:
-            self.process.terminate()
-            self.process.wait()
-            self.process = None
-
     def clear(self):
-        """What was asked up to now does not count."""
         self.settle()
-        self.seen = len(self.log.read_bytes())
+        super().clear()
 
     def settle(self):
         """Waits for the log: a request is noted after it was answered."""
@@ -108,8 +100,7 @@ class Registry:
     def requests(self, part=""):
         """(method, path, status) of all requests with `part` in their path."""
         self.settle()
-        text = self.log.read_bytes()[self.seen :].decode(errors="replace")
-        found = [(m, path, int(status)) for m, path, status in REQUEST.findall(text)]
+        found = [(m, path, int(status)) for m, path, status in REQUEST.findall(self.new())]
         return [request for request in found
                 if part in request[1] and not request[1].startswith(LAST)]
 

@@ -27,6 +27,22 @@ cp {payload} %{{buildroot}}/usr/share/{name}/file
 /usr/share/{name}
 """
 
+# A group with one package.
+COMPS = """<?xml version="1.0" encoding="UTF-8"?>
+<comps><group><id>tools</id><name>Tools</name><description>Tools</description>
+<default>true</default><uservisible>true</uservisible>
+<packagelist><packagereq type="mandatory">{package}</packagereq></packagelist></group></comps>
+"""
+
+# About version 2 of the package app.
+ADVISORY = """<?xml version="1.0" encoding="UTF-8"?>
+<updates><update from="test" status="stable" type="security" version="1"><id>TEST-1</id>
+<title>A fix</title><issued date="2026-01-01 00:00:00"/><severity>Important</severity>
+<description>It was broken.</description><pkglist><collection short="t"><name>t</name>
+<package name="app" version="2" release="1" epoch="0" arch="noarch"><filename>app-2-1.noarch.rpm
+</filename></package></collection></pkglist></update></updates>
+"""
+
 BUILT = Path("/tmp/built-packages")
 
 

@@ -6,6 +6,7 @@ import subprocess
 from contextlib import contextmanager
 
 from .commands import processes, run, until
+from .daemon import Daemon
 
 SERVE = ("dnf5-oci", "serve")
 NAME = "io.github.dnf5_oci"
@@ -33,15 +34,13 @@ def end_services():
     until(lambda: not processes(*SERVE), "the service has ended")
 
 
-class Service:
+class Service(Daemon):
     """The service on the system bus."""
 
     def __init__(self, log, idle=600, environment=None):
-        self.log = log
+        super().__init__(log)
         self.idle = idle
         self.environment = environment or os.environ | {"DNF5_OCI_LOG": "debug"}
-        self.process = None
-        self.seen = 0
 
     def start(self):
         end_services()
@@ -56,19 +55,9 @@ class Service:
     def answers(self):
         return run("busctl", "status", NAME, code=None).code == 0
 
-    def stop(self):
-        if self.process:
-            self.process.terminate()
-            self.process.wait()
-            self.process = None
-
-    def clear(self):
-        """What was asked up to now does not count."""
-        self.seen = len(self.log.read_text())
-
     def asked(self):
         """What dnf5 has asked for, in order."""
-        return ASKED.findall(self.log.read_text()[self.seen:])
+        return ASKED.findall(self.new())
 
 
 @contextmanager

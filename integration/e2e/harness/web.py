@@ -4,9 +4,10 @@ import subprocess
 from pathlib import Path
 
 from .commands import run, until
+from .daemon import Daemon
 
 
-class Web:
+class Web(Daemon):
     """Serves a directory over plain HTTP on a port of this machine."""
 
     def __init__(self, directory, port=8080):
@@ -16,35 +17,22 @@ class Web:
         for path in (self.directory, *self.directory.parents[:3]):
             path.chmod(0o755)
         self.url = f"http://localhost:{port}"
-        self.log = self.directory.parent / "nginx.log"
+        super().__init__(self.directory.parent / "nginx.log")
         self.conf = self.directory.parent / "nginx.conf"
         self.conf.write_text(
             f"daemon off; pid {self.directory.parent}/nginx.pid; error_log stderr; events {{}}\n"
             f"http {{ log_format asked '$request_method $status $uri'; access_log {self.log} asked;\n"
             f"server {{ listen 127.0.0.1:{port}; root {self.directory}; }} }}\n"
         )
-        self.process = None
-        self.seen = 0
 
     def start(self):
         self.process = subprocess.Popen(["nginx", "-c", self.conf])
         until(lambda: run("curl", "-s", self.url, code=None).code == 0, "nginx answers")
         return self
 
-    def stop(self):
-        if self.process:
-            self.process.terminate()
-            self.process.wait()
-            self.process = None
-
-    def clear(self):
-        """What was asked up to now does not count."""
-        self.seen = len(self.log.read_bytes())
-
     def requests(self):
         """(method, path, status) of all requests."""
-        lines = self.log.read_bytes()[self.seen :].decode(errors="replace").splitlines()
-        found = [line.split(" ", 2) for line in lines]
+        found = [line.split(" ", 2) for line in self.new().splitlines()]
         return [(method, path, int(status)) for method, status, path in found]
 
     def asked(self, below):
