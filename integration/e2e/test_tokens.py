@@ -120,7 +120,7 @@ def test_an_identity_token_buys_a_token(dnf, tokens, registry, pushed):
 
 
 def test_tokens_expire_in_the_middle(dnf, tokens, registry, tmp_path):
-    relay = Relay(5004, 5002, rate=250_000)
+    relay = Relay(5004, 5002, rate=200_000)
     address = "localhost:5004"
     insecure(address)
     repository = dnf.repository()
@@ -134,8 +134,10 @@ def test_tokens_expire_in_the_middle(dnf, tokens, registry, tmp_path):
     tokens.lifetime = 3
     registry.clear()
     log = tmp_path / "log"
+    # One after the other, and so by one process, whose token is good for fewer than half of them.
+    one_by_one = "--setopt=max_parallel_downloads=1"
     with systemds_service(log, DNF5_OCI_LOG="trace"):
-        dnf("download", "--destdir", tmp_path, *names)
+        dnf("download", one_by_one, "--destdir", tmp_path, *names)
     assert len(list(tmp_path.glob("large*.rpm"))) == len(names)
     refused = [path for _, path, status in registry.requests("/blobs/") if status == 401]
     assert refused, "no token has expired in the middle"
