@@ -20,8 +20,8 @@ use super::run::{Failed, Shelf};
 use crate::backend::{Content, Error, Found, View};
 use crate::failure::{Failure, Kind};
 
-/// What goes to the client at a time, in bytes: as much as a pipe holds.
-const CHUNK: usize = 64 * 1024;
+/// The most that goes to the client at a time, in bytes: what came while it read the last.
+const CHUNK: usize = 512 * 1024;
 
 /// How long it may take to pass over what comes before the wanted part of a blob. A client that hears
 /// nothing gives up when its timeout is over, and would do so each time that it asks for this part.

@@ -28,6 +28,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use rustix::net::sockopt::set_socket_send_buffer_size;
 use tempfile::TempDir;
 use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -47,6 +48,10 @@ const DIRECTORY: &str = "dnf5-oci-";
 
 /// The socket's name in its directory.
 const SOCKET: &str = "gateway";
+
+/// How much a client may be behind, in bytes. The kernel gives less if its own bound is lower (socket(7),
+/// wmem_max), but still twice its default.
+const SEND_BUFFER: usize = 1 << 20;
 
 /// Where a gateway keeps what it needs.
 #[derive(Clone, Debug)]
@@ -247,6 +252,7 @@ async fn serve(stream: UnixStream, library: &Library) -> Result<(), String> {
     if peer.uid() != rustix::process::geteuid().as_raw() {
         return Err(format!("user {} has no business here", peer.uid()));
     }
+    set_socket_send_buffer_size(&stream, SEND_BUFFER).map_err(|error| error.to_string())?;
     let guest = socks::handshake(stream, |name| {
         library.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     })

@@ -21,6 +21,10 @@ use super::{Error, Manifest, Settings, Source};
 /// The largest manifest that is read; skopeo itself reads no larger one.
 const MAX_MANIFEST: usize = 4 << 20;
 
+/// How much of a body skopeo may be ahead, in bytes: as much as the kernel lets everybody have (pipe(7),
+/// pipe-max-size). Each wake-up of the two then moves more.
+const PIPE: usize = 1 << 20;
+
 /// A running skopeo. It answers one request at a time; the bodies of blobs flow beside that.
 pub(super) struct Process {
     proxy: ImageProxy,
@@ -126,7 +130,12 @@ impl Process {
             }
         });
         let data = begin.await.map_err(|_| given_up())??;
-        let data = pipe::Receiver::from_file(data.into_std().await)?;
+        let data = data.into_std().await;
+        if let Err(error) = rustix::pipe::fcntl_setpipe_size(&data, PIPE) {
+            // One user's pipes are bounded all together.
+            tracing::debug!(%error, "a pipe stays as it is");
+        }
+        let data = pipe::Receiver::from_file(data)?;
         Ok(Body { data, end: End(end) })
     }
 
