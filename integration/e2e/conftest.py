@@ -1,12 +1,11 @@
-"""Fixtures: the bus, a registry, repositories, and dnf5."""
+"""Fixtures: a registry, repositories, and dnf5."""
 
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from harness.commands import run, until
+from harness.commands import run
 from harness.registry import Registry
 from harness.repository import Repository
 from harness.service import Service
@@ -27,17 +26,6 @@ def pytest_configure():
     conf = Path("/etc/dnf/dnf.conf")
     conf.write_text("[main]\ngpgcheck=False\nskip_if_unavailable=False\n")
     REPOS.mkdir(parents=True, exist_ok=True)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def bus():
-    """The system bus, which starts the service when it is called."""
-    Path("/run/dbus").mkdir(parents=True, exist_ok=True)
-    process = subprocess.Popen(["dbus-daemon", "--system", "--nofork", "--nopidfile"])
-    until(Path("/run/dbus/system_bus_socket").exists, "the bus is there")
-    yield process
-    process.terminate()
-    process.wait()
 
 
 def insecure(address):
@@ -104,7 +92,8 @@ def chroot(tmp_path):
     """The same root with another cache, but the same bus."""
     root = tmp_path / "chroot"
     root.mkdir()
-    run("mount", "--bind", "/", root)
+    # What is mounted in it stays in it.
+    run("mount", "--bind", "--make-private", "/", root)
     for directory in ("/run", "/proc", "/dev"):
         run("mount", "--bind", directory, f"{root}{directory}")
     run("mount", "-t", "tmpfs", "tmpfs", f"{root}{CACHE}")

@@ -13,25 +13,16 @@ from harness import polkit
 from harness.api import BEGIN, program
 from harness.commands import processes, run, until
 from harness.repository import build
+from harness.service import journal
 
 DAEMON = "dnf5daemon-server"
 
-# What the bus, and those whom it starts, write to standard error; with systemd that is the journal.
-LOG = Path("/tmp/bus.log")
 
-
-@pytest.fixture(scope="session", autouse=True)
-def bus():
-    """The system bus, with one on it that dnf5daemon-server asks who may do what."""
+@pytest.fixture(scope="module", autouse=True)
+def asked():
+    """One on the bus that dnf5daemon-server asks who may do what."""
     polkit.allow_name()
-    Path("/run/dbus").mkdir(parents=True, exist_ok=True)
-    with LOG.open("w") as log:
-        process = subprocess.Popen(["dbus-daemon", "--system", "--nofork", "--nopidfile"], stderr=log)
-    until(Path("/run/dbus/system_bus_socket").exists, "the bus is there")
-    polkit.Polkit()
-    yield process
-    process.terminate()
-    process.wait()
+    return polkit.Polkit()
 
 
 @pytest.fixture
@@ -88,8 +79,8 @@ def test_a_failure_in_the_daemon(dnf, registry, tools, daemon):
     # The daemon tells its client what librepo says; what the service says is in the daemon's log.
     daemon("-y", "install", "one", code=1).has(f"404 for http://dnf5-oci.alt/{missing}/repodata/repomd.xml")
     line = f"repository tools oci://{missing}: reading manifest"
-    until(lambda: line in LOG.read_text(), "the line is there")
-    assert LOG.read_text().count(line) == 1
+    until(lambda: line in journal(DAEMON), "the line is there")
+    assert journal(DAEMON).count(line) == 1
     dnf.add("tools", f"oci://{dnf.reference(registry)}")
     daemon("repoquery").has("one-0:1-1.noarch")
 

@@ -351,14 +351,23 @@ def test_another_architecture(doctor, dnf, registry):
     found.says("manifest", "riscv64", "; push it with an entry for this architecture")
 
 
-def test_a_cachedir_without_room(doctor, pushed, tmp_path):
-    run("mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", tmp_path)
-    (tmp_path / "full").write_bytes(bytes(4096))
+def test_a_cachedir_without_room(doctor, pushed):
+    cachedir = CACHE / "small"
+    cachedir.mkdir()
+    run("mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", cachedir)
+    (cachedir / "full").write_bytes(bytes(4096))
     try:
-        found = doctor(pushed.baseurl, f"--cachedir={tmp_path / 'libdnf5'}", code=1)
-        found.only(cache="failed").says("cache", f"{tmp_path} has 0 bytes left and the metadata are ")
+        found = doctor(pushed.baseurl, f"--cachedir={cachedir / 'libdnf5'}", code=1)
+        found.only(cache="failed").says("cache", f"{cachedir} has 0 bytes left and the metadata are ")
     finally:
-        run("umount", tmp_path)
+        run("umount", cachedir)
+
+
+def test_another_cachedir(pushed):
+    """For it dnf5 has a private instance, also where there is the system's service, which could not
+    write there."""
+    result = run("dnf5-oci", "doctor", "--cachedir=/srv/cache", pushed.baseurl)
+    result.has("/srv/cache/REPOSITORY-").has("A private instance can serve")
 
 
 def test_damaged_repodata(doctor, dnf, registry):
@@ -384,11 +393,11 @@ def test_over_the_bus(dnf, pushed):
     reply = json.loads(run(
         "busctl", "--system", "--json=short", "call", "io.github.dnf5_oci", "/io/github/dnf5_oci",
         "io.github.dnf5_oci.Backend1", "Diagnose", "sa{sv}", pushed.baseurl, "1",
-        "cachedir", "s", "/srv/cache").output)
+        "cachedir", "s", "/var/cache/libdnf5/other").output)
     assert reply["type"] == "a(sss)"
     [steps] = reply["data"]
     assert [(step, verdict) for step, verdict, _ in steps] == [(step, "ok") for step in STEPS]
-    assert "/srv/cache/REPOSITORY-" in steps[-1][2]
+    assert "/var/cache/libdnf5/other/REPOSITORY-" in steps[-1][2]
 
 
 def test_wrong_arguments(dnf):

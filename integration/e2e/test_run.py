@@ -1,7 +1,6 @@
 """One run of dnf5: what it sees, how long it is served, and how it is interrupted."""
 
 import os
-import re
 import signal
 from pathlib import Path
 
@@ -11,9 +10,8 @@ import pytest
 from conftest import CACHE
 from harness.commands import processes, run, until
 from harness.repository import build
-from harness.service import SERVE, end_services
+from harness.service import SERVE, unit
 
-ACTIVATION = Path("/usr/share/dbus-1/system-services/io.github.dnf5_oci.service")
 QUESTION = r"Is this ok \[y/N\]: "
 
 
@@ -48,15 +46,8 @@ def backend(request, dnf):
 @pytest.fixture
 def impatient():
     """The service that the bus starts ends after a second without work."""
-    usual = ACTIVATION.read_text()
-    end_services()
-    ACTIVATION.write_text(re.sub(r"(Exec=.* serve)\n", r"\1 --idle 1\n", usual))
-    run("busctl", "call", "org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus",
-        "ReloadConfig")
-    yield
-    ACTIVATION.write_text(usual)
-    run("busctl", "call", "org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus",
-        "ReloadConfig")
+    with unit("[Service]\nExecStart=\nExecStart=/usr/bin/dnf5-oci serve --idle 1\n"):
+        yield
 
 
 def blob(repository, name):

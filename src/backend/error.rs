@@ -11,6 +11,9 @@ use crate::registries::credential_helpers;
 use crate::registry::{self, INCOMPLETE, Source};
 use crate::{cache, certificates, policy, repodata};
 
+/// What to do where a file system cannot be written: most likely only the service cannot.
+const SANDBOX: &str = "the system's service writes below /var/cache: for more, set ReadWritePaths= of dnf5-oci.service";
+
 /// Why an operation failed.
 ///
 /// Its text is the whole line that a user sees; the cause is part of it, not its `source()`.
@@ -158,6 +161,7 @@ fn remedy(cause: &Cause, source: &Source) -> Option<String> {
         Cause::Registry(registry::Error::Certificate(_)) => return Some(certify(source)),
         Cause::Registry(error) => error.remedy(),
         Cause::NoSuchFile(_) => Some(INCOMPLETE),
+        Cause::Cache(error) if error.is_read_only() => Some(SANDBOX),
         _ => None,
     };
     match (special, cause.kind()) {

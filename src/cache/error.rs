@@ -64,6 +64,11 @@ impl Error {
     pub(crate) fn at(path: &Path, error: io::Error) -> Self {
         Self::Io { path: path.to_owned(), error }
     }
+
+    /// Whether nothing can be written there, whoever owns it.
+    pub(crate) fn is_read_only(&self) -> bool {
+        matches!(self, Self::Io { error, .. } if error.kind() == io::ErrorKind::ReadOnlyFilesystem)
+    }
 }
 
 impl Failure for Error {

@@ -14,6 +14,7 @@ use zbus::fdo::DBusProxy;
 use zbus::names::WellKnownName;
 use zbus::{Connection, Variant};
 
+use crate::cache::usual_cachedir;
 use crate::doctor::Verdict;
 use crate::reference::{InvalidReference, Reference};
 use crate::service;
@@ -58,7 +59,7 @@ struct Instance {
 pub(super) fn run(arguments: &Arguments, settings: &Settings) -> Result<ExitCode, Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let (name, steps) = runtime.block_on(async {
-        let instance = connect(settings).await?;
+        let instance = connect(settings, arguments).await?;
         let steps = tokio::time::timeout(LIMIT, ask(&instance, arguments)).await??;
         Ok::<_, Box<dyn Error>>((instance.name, steps))
     })?;
@@ -67,10 +68,12 @@ pub(super) fn run(arguments: &Arguments, settings: &Settings) -> Result<ExitCode
     Ok(if works { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The instance that the plugin would use: the system's for root where there is one, else one that
-/// has this process's rights and credentials.
-async fn connect(settings: &Settings) -> zbus::Result<Instance> {
+/// The instance that the plugin would use: the system's for root and the usual cache where there is
+/// one, else one that has this process's rights and credentials.
+async fn connect(settings: &Settings, arguments: &Arguments) -> zbus::Result<Instance> {
+    let is_usual = |cachedir: &PathBuf| cachedir.starts_with(usual_cachedir());
     if rustix::process::geteuid().is_root()
+        && arguments.cachedir.as_ref().is_none_or(is_usual)
         && let Ok(connection) = system_service().await
     {
         return Ok(Instance { connection, name: "The system service" });

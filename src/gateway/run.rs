@@ -179,6 +179,7 @@ impl Shelf {
     fn tell(&self, line: String) {
         let mut failures = lock(&self.failures);
         if !failures.contains(&line) {
+            tracing::warn!("{line}");
             failures.push(line);
         }
     }

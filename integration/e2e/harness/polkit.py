@@ -5,6 +5,8 @@ import struct
 import threading
 from pathlib import Path
 
+from .commands import run
+
 NAME = "org.freedesktop.PolicyKit1"
 POLICY = Path(f"/etc/dbus-1/system.d/{NAME}.conf")
 CALL, REPLY, ERROR = 1, 2, 3
@@ -13,11 +15,13 @@ PATH, INTERFACE, MEMBER, REPLY_SERIAL, DESTINATION, SENDER, SIGNATURE = 1, 2, 3,
 
 
 def allow_name():
-    """Lets root own the name; to be called before the bus starts."""
+    """Lets root own the name."""
     POLICY.write_text(
         f'<busconfig><policy user="root"><allow own="{NAME}"/></policy>'
         f'<policy context="default"><allow send_destination="{NAME}"/></policy></busconfig>\n'
     )
+    run("busctl", "call", "org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus",
+        "ReloadConfig")
 
 
 class Polkit:

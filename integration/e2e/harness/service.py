@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 from contextlib import contextmanager
+from pathlib import Path
 
 from .commands import processes, run, until
 from .daemon import Daemon
@@ -20,6 +21,9 @@ SYSTEMD = {
     "SYSTEMD_EXEC_PID": "1",
 }
 
+UNIT = "dnf5-oci.service"
+DROP_IN = Path(f"/run/systemd/system/{UNIT}.d/test.conf")
+
 
 def call(method, signature, *arguments, **how):
     """Calls a method of the interface."""
@@ -32,6 +36,29 @@ def end_services():
     for process in processes(*SERVE):
         run("kill", process, code=None)
     until(lambda: not processes(*SERVE), "the service has ended")
+
+
+@contextmanager
+def unit(lines):
+    """Adds lines to the unit, for services that are started meanwhile."""
+    DROP_IN.parent.mkdir(exist_ok=True)
+    DROP_IN.write_text(lines)
+    try:
+        read_units()
+        yield
+    finally:
+        DROP_IN.unlink()
+        read_units()
+
+
+def read_units():
+    end_services()
+    run("systemctl", "daemon-reload")
+
+
+def journal(name, *options):
+    """What a unit has logged."""
+    return run("journalctl", "--no-pager", "--output=cat", f"--unit={name}", *options).output
 
 
 class Service(Daemon):

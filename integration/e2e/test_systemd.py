@@ -1,0 +1,97 @@
+"""The service as systemd runs it: when it starts and ends, what it may write, and what it logs."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from conftest import CACHE
+from harness.commands import processes, run, until
+from harness.repository import build
+from harness.service import SERVE, UNIT, call, end_services, journal, unit
+
+STORE = Path("/var/cache/dnf5-oci")
+SKOPEOS = Path("/var/lib/containers")
+
+
+@pytest.fixture
+def pushed(dnf, registry):
+    """A repository with one package, which dnf5 has as `tools`."""
+    repository = dnf.repository().add(build("one")).describe()
+    repository.push(dnf.reference(registry))
+    dnf.add("tools", f"oci://{dnf.reference(registry)}")
+    registry.clear()
+    return f"oci://{dnf.reference(registry)}"
+
+
+def state():
+    """What the unit is doing, and how it has ended the last time."""
+    return run("systemctl", "show", "--property=ActiveState,Result", "--value", UNIT).output.split()
+
+
+def prefetch(reference, cache_dir="", **how):
+    return call("PrefetchRepodata", "sssa{sv}", "tools", reference, cache_dir, "0", **how)
+
+
+def mode(path):
+    return oct(path.stat().st_mode & 0o777)
+
+
+def test_it_starts_when_asked_and_ends_when_idle(dnf, pushed):
+    with unit("[Service]\nExecStart=\nExecStart=/usr/bin/dnf5-oci serve --idle 1\n"):
+        assert state() == ["inactive", "success"]
+        dnf("repoquery").has("one-0:1-1.noarch")
+        assert state() == ["active", "success"]
+        [process] = processes(*SERVE)
+        assert f"/system.slice/{UNIT}" in Path(f"/proc/{process}/cgroup").read_text()
+        until(lambda: state() == ["inactive", "success"], "it has ended")
+    assert Path("/run/dnf5-oci").is_dir(), "a private instance may have its socket there"
+
+
+def test_it_starts_as_often_as_it_is_needed(dnf, pushed):
+    for _ in range(8):
+        dnf("--refresh", "repoquery").has("one-0:1-1.noarch")
+        assert state() == ["active", "success"]
+        run("systemctl", "stop", UNIT)
+
+
+def test_it_makes_its_directories(dnf, pushed):
+    end_services()
+    for directory in (CACHE, STORE, SKOPEOS):
+        shutil.rmtree(directory, ignore_errors=True)
+    prefetch(pushed).has('"fetched"')
+    dnf("-C", "repoquery").has("one-0:1-1.noarch")
+    assert mode(CACHE) == "0o755"
+    assert [mode(path) for path in STORE.iterdir() if path.is_dir()] in ([], ["0o700"])
+    assert not [path for path in SKOPEOS.rglob("*") if path.is_file()], "skopeo notes nothing"
+
+
+def test_its_directories_are_removed_while_it_runs(dnf, registry, pushed):
+    dnf("repoquery").has("one-0:1-1.noarch")
+    serving = processes(*SERVE)
+    for directory in (CACHE, STORE):
+        shutil.rmtree(directory)
+    dnf("repoquery").has("one-0:1-1.noarch")
+    dnf("install", "-y", "--downloadonly", "one").has("Complete!")
+    shutil.rmtree(CACHE)
+    prefetch(pushed).has('"fetched"')
+    assert len(list(CACHE.glob("tools-*/repodata/repomd.xml"))) == 1
+    assert processes(*SERVE) == serving
+
+
+def test_it_writes_nowhere_else(pushed):
+    line = prefetch(pushed, "/srv/cache/tools-0123456789abcdef", code=1)
+    line.has(f"repository tools {pushed}: /srv/cache/tools-0123456789abcdef: Read-only file system")
+    line.has("set ReadWritePaths= of dnf5-oci.service")
+    assert not Path("/srv/cache").exists()
+    with unit("[Service]\nReadWritePaths=/srv\n"):
+        prefetch(pushed, "/srv/cache/tools-0123456789abcdef").has('"fetched"')
+    shutil.rmtree("/srv/cache")
+
+
+def test_what_it_logs(dnf, registry):
+    missing = f"oci://{dnf.reference(registry, 'missing')}"
+    dnf.add("tools", missing)
+    dnf("repoquery", code=1).has("manifest unknown")
+    [line] = [line for line in journal(UNIT).splitlines() if missing in line]
+    assert line.startswith(f"repository tools {missing}: ") and "manifest unknown" in line
