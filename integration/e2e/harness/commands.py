@@ -56,14 +56,17 @@ def until(condition, what, seconds=20):
 
 def processes(*words):
     """The ids of the processes whose command lines have all these words."""
-    found = []
+    parents = {}
     for entry in os.listdir("/proc"):
         if entry.isdigit() and int(entry) != os.getpid():
             try:
                 with open(f"/proc/{entry}/cmdline", "rb") as file:
                     line = file.read().decode(errors="replace").split("\0")
+                with open(f"/proc/{entry}/stat", "rb") as file:
+                    parent = int(file.read().rpartition(b")")[2].split()[1])
             except OSError:
                 continue
             if all(any(word in argument for argument in line) for word in words):
-                found.append(int(entry))
-    return found
+                parents[int(entry)] = parent
+    # A child of one of them is about to become another program.
+    return [process for process, parent in parents.items() if not words or parent not in parents]
