@@ -1,6 +1,7 @@
 """Packages are asked for side by side: far away it is their number at a time that counts."""
 
 import threading
+import time
 
 import pytest
 
@@ -13,23 +14,45 @@ PACKAGES = 2 * SIDE_BY_SIDE
 PORT = 5001
 
 
-class Gathering(Relay):
-    """Holds requests for packages back until so many of them are under way."""
+class Holding(Relay):
+    """Has something done with each request for a package before it goes on."""
 
     def __init__(self, port, target, packages):
         self.packages = [f"/blobs/{digest}".encode() for digest in packages]
-        # For a failure: whoever waits for others that never come.
-        self.barrier = threading.Barrier(SIDE_BY_SIDE, timeout=20)
         super().__init__(port, target)
 
     def pass_on(self, source, sink):
         try:
             while data := source.recv(65536):
                 if any(path in data for path in self.packages):
-                    self.barrier.wait()
+                    self.hold()
                 sink.sendall(data)
         except (OSError, threading.BrokenBarrierError):
             pass
+
+
+class Gathering(Holding):
+    """Holds requests for packages back until so many of them are under way."""
+
+    # For a failure: whoever waits for others that never come.
+    barrier = threading.Barrier(SIDE_BY_SIDE, timeout=20)
+
+    def hold(self):
+        self.barrier.wait()
+
+
+class Counting(Holding):
+    """Holds requests for packages back a little, and notes how many were held at most."""
+
+    now = most = 0
+
+    def hold(self):
+        with self.lock:
+            self.now += 1
+            self.most = max(self.most, self.now)
+        time.sleep(0.2)
+        with self.lock:
+            self.now -= 1
 
 
 @pytest.fixture
@@ -45,12 +68,27 @@ def packages(dnf, registry):
     return registry.blobs()[1:]
 
 
+def far(dnf, registry, port, **options):
+    """Adds the repository as it is behind a relay."""
+    insecure(f"localhost:{port}")
+    reference = dnf.reference(registry).replace(registry.address, f"localhost:{port}")
+    dnf.add("far", f"oci://{reference}", **options)
+
+
 def test_packages_are_asked_for_side_by_side(dnf, registry, packages):
     assert len(packages) == PACKAGES
     relay = Gathering(PORT, registry.port, packages)
-    insecure(f"localhost:{PORT}")
-    reference = dnf.reference(registry).replace(registry.address, f"localhost:{PORT}")
-    dnf.add("far", f"oci://{reference}")
+    far(dnf, registry, PORT)
     dnf("-y", "--repo=far", "install", "--downloadonly", "package-*")
     assert not relay.barrier.broken
     assert len([name for name in dnf.cached("far") if name.endswith(".rpm")]) == PACKAGES
+
+
+@pytest.mark.parametrize("option", ["max_parallel_downloads", "max_downloads_per_mirror"])
+def test_no_more_than_the_user_wants(dnf, registry, packages, option):
+    port = PORT + len(option)
+    relay = Counting(port, registry.port, packages)
+    far(dnf, registry, port, **{option: 2})
+    dnf("-y", "--repo=far", "install", "--downloadonly", "package-*")
+    assert len([name for name in dnf.cached("far") if name.endswith(".rpm")]) == PACKAGES
+    assert 1 <= relay.most <= 2

@@ -89,6 +89,12 @@ def test_it_writes_nowhere_else(pushed):
     shutil.rmtree("/srv/cache")
 
 
+def test_a_cachedir_elsewhere_is_left_to_a_private_instance(eager, dnf, pushed):
+    dnf("--setopt=cachedir=/srv/cache", "-y", "install", "--downloadonly", "one").has("Complete!")
+    assert len(list(Path("/srv/cache").glob("tools-*/packages/one-1-1.noarch.rpm"))) == 1
+    shutil.rmtree("/srv/cache")
+
+
 def test_what_it_logs(dnf, registry):
     missing = f"oci://{dnf.reference(registry, 'missing')}"
     dnf.add("tools", missing)
