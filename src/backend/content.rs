@@ -48,8 +48,6 @@ enum Lookup {
 pub struct Found {
     /// Its size in bytes.
     pub size: u64,
-    /// Changes with the content, and only with it.
-    pub tag: String,
     place: Where,
 }
 
@@ -161,7 +159,6 @@ impl View {
         let package = self.listed(snapshot, location).await?;
         packages::by_digest(package).map(|blob| Found {
             size: blob.size(),
-            tag: blob.digest().to_string(),
             place: Where::Unlisted(Box::new(blob), location.to_owned()),
         })
     }
@@ -174,11 +171,9 @@ impl View {
         path: &str,
     ) -> Result<Option<Found>, Cause> {
         let unpacked = self.layers.get(&self.backend, &self.source, layer, limits).await?;
-        Ok(unpacked.file(path).map(|(file, size)| Found {
-            size,
-            tag: format!("{}/{path}", layer.digest()),
-            place: Where::File(file, unpacked),
-        }))
+        Ok(unpacked
+            .file(path)
+            .map(|(file, size)| Found { size, place: Where::File(file, unpacked) }))
     }
 
     /// The package as the metadata list it: its checksum leads to the blob.
@@ -294,11 +289,7 @@ fn as_asked_for(location: &str) -> String {
 }
 
 fn blob(layer: &Descriptor) -> Found {
-    Found {
-        size: layer.size(),
-        tag: layer.digest().to_string(),
-        place: Where::Blob(Box::new(layer.clone())),
-    }
+    Found { size: layer.size(), place: Where::Blob(Box::new(layer.clone())) }
 }
 
 #[cfg(test)]
