@@ -11,7 +11,7 @@ use std::{fmt, str::FromStr};
 use container_image_dist_ref::ImgRef;
 use container_image_dist_ref::tag::{self, Tag};
 
-use crate::failure::{Failure, Kind};
+use crate::error_kind::{Failure, Kind};
 
 /// The scheme of every reference.
 pub const SCHEME: &str = "oci://";

@@ -4,7 +4,7 @@
 use std::error::Error;
 use std::io::Write;
 
-use crate::secret::without_secrets;
+use crate::redact::without_secrets;
 use crate::settings::Loaded;
 
 pub(super) fn run(loaded: &Loaded) -> Result<(), Box<dyn Error>> {

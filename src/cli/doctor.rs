@@ -14,10 +14,10 @@ use zbus::fdo::DBusProxy;
 use zbus::names::WellKnownName;
 use zbus::{Connection, Variant};
 
-use crate::cache::usual_cachedir;
+use crate::dbus;
+use crate::dnf_cache::usual_cachedir;
 use crate::doctor::Verdict;
 use crate::reference::{InvalidReference, Reference};
-use crate::service;
 use crate::settings::Settings;
 
 /// How long an answer may take. Every request that it takes is bounded by far less.
@@ -80,24 +80,24 @@ async fn connect(settings: &Settings, arguments: &Arguments) -> zbus::Result<Ins
     }
     let (ours, theirs) = UnixStream::pair()?;
     let instance = super::instance(settings);
-    tokio::spawn(service::serve_socket(instance, theirs, CancellationToken::new()));
+    tokio::spawn(dbus::serve_socket(instance, theirs, CancellationToken::new()));
     let connection = Builder::unix_stream(ours).p2p().build().await?;
     Ok(Instance { connection, name: "A private instance" })
 }
 
 async fn system_service() -> zbus::Result<Connection> {
     let connection = Connection::system().await?;
-    let name = WellKnownName::from_static_str(service::NAME)?;
+    let name = WellKnownName::from_static_str(dbus::NAME)?;
     DBusProxy::new(&connection).await?.start_service_by_name(name, 0).await?;
     Ok(connection)
 }
 
 async fn ask(instance: &Instance, arguments: &Arguments) -> Result<Vec<Step>, Box<dyn Error>> {
     let connection = &instance.connection;
-    let destination = connection.is_bus().then_some(service::NAME);
+    let destination = connection.is_bus().then_some(dbus::NAME);
     let body = (&arguments.reference, arguments.options());
     let reply = connection
-        .call_method(destination, service::PATH, Some(service::INTERFACE), "Diagnose", &body)
+        .call_method(destination, dbus::PATH, Some(dbus::INTERFACE), "Diagnose", &body)
         .await
         .map_err(what_it_says)?;
     Ok(reply.body().deserialize()?)

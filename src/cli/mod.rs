@@ -13,10 +13,10 @@ use std::sync::Arc;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::backend::Backend;
+use crate::dbus::Instance;
+use crate::engine::Engine;
 use crate::gateway::Gateway;
 use crate::registry::Registry;
-use crate::service::Instance;
 use crate::settings::{self, Loaded, Settings};
 
 /// What [`run`] and the parser of arguments return.
@@ -40,12 +40,12 @@ enum Command {
     Config,
 }
 
-/// Runs what was asked for. A failure has been reported when this returns.
+/// Sessions what was asked for. A failure has been reported when this returns.
 pub fn run(arguments: Arguments) -> ExitCode {
     match dispatch(arguments.command) {
         Ok(code) => code,
         Err(error) => {
-            tracing::error!("{}", crate::failure::one_line(error.as_ref()));
+            tracing::error!("{}", crate::error_kind::one_line(error.as_ref()));
             ExitCode::FAILURE
         }
     }
@@ -67,7 +67,7 @@ fn dispatch(command: Command) -> Result<ExitCode, Box<dyn Error>> {
 
 /// The instance that these settings make.
 fn instance(settings: &Settings) -> Instance {
-    let backend = Backend::new(Registry::new(settings.registry()), settings.backend());
-    let gateway = Arc::new(Gateway::new(backend.clone(), settings.places()));
-    Instance { backend, gateway, refusal: None }
+    let engine = Engine::new(Registry::new(settings.registry()), settings.engine());
+    let gateway = Arc::new(Gateway::new(engine.clone(), settings.places()));
+    Instance { engine, gateway, refusal: None }
 }

@@ -12,8 +12,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::failure::one_line;
-use crate::service::{self, Instance};
+use crate::dbus::{self, Instance};
+use crate::error_kind::one_line;
 use crate::settings::{self, Loaded};
 
 /// Registries and disks are waited for, not computed upon: two threads keep two cores busy.
@@ -72,8 +72,8 @@ async fn serve(
     let stop = stop_at_signals()?;
     let gateway = Arc::clone(&instance.gateway);
     let result = match socket {
-        Some(socket) => service::serve_socket(instance, socket, stop).await,
-        None => service::serve_bus(instance, idle, stop).await,
+        Some(socket) => dbus::serve_socket(instance, socket, stop).await,
+        None => dbus::serve_bus(instance, idle, stop).await,
     };
     gateway.close();
     Ok(result?)

@@ -7,10 +7,11 @@ use std::time::Instant;
 
 use containers_image_proxy::oci_spec::image::Descriptor;
 
-use super::{Part, Step, Verdict, counted};
+use super::{Check, Step, Verdict, counted};
 use crate::artifact::{self, Artifact, Repodata};
-use crate::backend::{Backend, Error, PrefetchOptions, Repository};
-use crate::registry::{self, Source};
+use crate::engine::{Engine, Error, PrefetchOptions, Repository};
+use crate::registry;
+use crate::source::Source;
 
 /// How much of a layer is read at most, in bytes: enough to know how fast they come.
 const ENOUGH: u64 = 64 << 20;
@@ -20,32 +21,32 @@ const UNLISTED: usize = 2;
 
 /// The steps, given what the manifest describes if it could be had.
 pub(super) async fn steps(
-    backend: &Backend,
+    engine: &Engine,
     source: &Source,
     artifact: Option<&Result<Artifact, artifact::Error>>,
 ) -> Vec<Step> {
     let Some(artifact) = artifact else {
-        return vec![Step::skipped(Part::Layout, ""), not_read(), not_downloaded()];
+        return vec![Step::skipped(Check::Layout, ""), not_read(), not_downloaded()];
     };
     match artifact {
         Ok(artifact) => vec![
-            Step::new(Part::Layout, Verdict::Ok, layout(artifact)),
-            repodata(backend, source).await,
-            download(backend, source, artifact).await,
+            Step::new(Check::Layout, Verdict::Ok, layout(artifact)),
+            repodata(engine, source).await,
+            download(engine, source, artifact).await,
         ],
         Err(error) => {
             let advice = Error::new(None, source, error.clone().into()).advice();
-            vec![Step::new(Part::Layout, Verdict::Failed, advice), not_read(), not_downloaded()]
+            vec![Step::new(Check::Layout, Verdict::Failed, advice), not_read(), not_downloaded()]
         }
     }
 }
 
 fn not_read() -> Step {
-    Step::skipped(Part::Repodata, "")
+    Step::skipped(Check::Repodata, "")
 }
 
 fn not_downloaded() -> Step {
-    Step::skipped(Part::Download, "")
+    Step::skipped(Check::Download, "")
 }
 
 fn layout(artifact: &Artifact) -> String {
@@ -62,12 +63,12 @@ fn packages(artifact: &Artifact) -> Vec<(&str, &Descriptor)> {
 }
 
 /// Fetches the metadata as dnf5 would, into a directory that is removed.
-async fn repodata(backend: &Backend, source: &Source) -> Step {
+async fn repodata(engine: &Engine, source: &Source) -> Step {
     let directory = match tempfile::tempdir() {
         Ok(directory) => directory,
         Err(error) => {
             let text = format!("no temporary directory can be made: {error}");
-            return Step::new(Part::Repodata, Verdict::Failed, text);
+            return Step::new(Check::Repodata, Verdict::Failed, text);
         }
     };
     let repository = Repository {
@@ -75,14 +76,14 @@ async fn repodata(backend: &Backend, source: &Source) -> Step {
         source: source.clone(),
         cache_dir: directory.path().to_owned(),
     };
-    match backend.prefetch(&repository, PrefetchOptions::default(), Arc::new(())).await {
+    match engine.prefetch(&repository, PrefetchOptions::default(), Arc::new(())).await {
         Ok(fetched) => {
             let files = listed(directory.path());
             let text =
                 format!("repomd.xml and all {files} files it lists, {} bytes", fetched.bytes);
-            Step::new(Part::Repodata, Verdict::Ok, text)
+            Step::new(Check::Repodata, Verdict::Ok, text)
         }
-        Err(error) => Step::new(Part::Repodata, Verdict::Failed, error.advice()),
+        Err(error) => Step::new(Check::Repodata, Verdict::Failed, error.advice()),
     }
 }
 
@@ -92,7 +93,7 @@ fn listed(cache_dir: &Path) -> usize {
 }
 
 /// Fetches the smallest package, or the smallest layer if no package has one.
-async fn download(backend: &Backend, source: &Source, artifact: &Artifact) -> Step {
+async fn download(engine: &Engine, source: &Source, artifact: &Artifact) -> Step {
     let candidates = match packages(artifact) {
         packages if packages.is_empty() => artifact.layers(),
         packages => packages,
@@ -102,25 +103,25 @@ async fn download(backend: &Backend, source: &Source, artifact: &Artifact) -> St
         return not_downloaded();
     };
     let begin = Instant::now();
-    match read(backend, source, layer).await {
+    match read(engine, source, layer).await {
         Ok(bytes) => {
             let text = format!("{title:?}: {bytes} bytes in {} ms", begin.elapsed().as_millis());
-            Step::new(Part::Download, Verdict::Ok, text)
+            Step::new(Check::Download, Verdict::Ok, text)
         }
         Err(error) => {
             let advice = Error::new(None, source, error.into()).advice();
-            Step::new(Part::Download, Verdict::Failed, format!("{title:?}: {advice}"))
+            Step::new(Check::Download, Verdict::Failed, format!("{title:?}: {advice}"))
         }
     }
 }
 
 /// Reads a layer, to its end if it is not too large; then it has been checked.
 async fn read(
-    backend: &Backend,
+    engine: &Engine,
     source: &Source,
     layer: &Descriptor,
 ) -> Result<u64, registry::Error> {
-    let mut blob = backend.registry().blob(source, layer).await?;
+    let mut blob = engine.registry().blob(source, layer).await?;
     let mut buffer = vec![0; 128 * 1024];
     let mut received = 0;
     while received < ENOUGH {

@@ -8,12 +8,13 @@ use backon::{BackoffBuilder, ExponentialBackoff};
 use containers_image_proxy::oci_spec::image::{Descriptor, Digest};
 use tokio::io::AsyncReadExt;
 
-use super::configuration::Configuration;
-use super::place::Place;
+use super::Error;
 use super::pool::{Failed, Pool};
-use super::process::{Body, Process};
-use super::{Error, Source};
+use super::pull_source::PullSource;
+use super::worker::{Body, Worker};
 use crate::checksum::{Checksum, Hasher};
+use crate::containers_config::Fingerprint;
+use crate::source::Source;
 
 /// A blob's bytes.
 ///
@@ -23,10 +24,10 @@ use crate::checksum::{Checksum, Hasher};
 /// from the one that has its manifest.
 pub struct Blob {
     pool: Arc<Pool>,
-    place: Place,
+    place: PullSource,
     /// How many places were passed over when the blob was first asked for.
     began: usize,
-    elsewhere: Option<Elsewhere>,
+    fallback: Option<Fallback>,
     digest: Digest,
     expected: Checksum,
     size: u64,
@@ -42,7 +43,7 @@ pub struct Blob {
 }
 
 /// What is known when a place did not have the blob.
-struct Elsewhere {
+struct Fallback {
     /// What the first place said.
     first: Error,
     names: Vec<String>,
@@ -52,7 +53,7 @@ struct Elsewhere {
 
 /// One try at the blob.
 struct Opened {
-    process: Arc<Process>,
+    process: Arc<Worker>,
     body: Body,
     /// Bytes still to come that an earlier try has delivered.
     skip: u64,
@@ -68,11 +69,11 @@ impl Blob {
         let digest = descriptor.digest().clone();
         let expected: Checksum =
             digest.to_string().parse().map_err(|_| Error::UnknownDigest(digest.to_string()))?;
-        let place = pool.first_place(&source);
+        let place = pool.first_pull_source(&source);
         let mut blob = Self {
             pauses: pool.backoff().build(),
-            began: place.passed_over,
-            elsewhere: None,
+            began: place.skip,
+            fallback: None,
             opened: None,
             size: descriptor.size(),
             received: 0,
@@ -140,18 +141,18 @@ impl Blob {
     /// Turns to the next place; the first error comes back if none is left.
     fn move_on(&mut self, failed: &Failed) -> Result<(), Error> {
         let error = failed.error();
-        let elsewhere = self.elsewhere.get_or_insert_with(|| Elsewhere::new(&self.place, error));
+        let fallback = self.fallback.get_or_insert_with(|| Fallback::new(&self.place, error));
         if let Failed::Image(_) = failed {
             // Whoever is asked with more places passed over was asked just now.
-            elsewhere.left.retain(|passed_over| *passed_over < self.place.passed_over);
+            fallback.left.retain(|skip| *skip < self.place.skip);
         }
-        let next = elsewhere.left.pop_front().ok_or_else(|| elsewhere.first.clone())?;
-        let (passed_over, asked) = elsewhere.names.split_at(next);
+        let next = fallback.left.pop_front().ok_or_else(|| fallback.first.clone())?;
+        let (skip, asked) = fallback.names.split_at(next);
         tracing::warn!(
-            digest = %self.digest, %error, ?passed_over, ?asked,
+            digest = %self.digest, %error, ?skip, ?asked,
             "a blob cannot be had where its manifest is: the image is opened again"
         );
-        self.place.passed_over = next;
+        self.place.skip = next;
         self.pauses = self.pool.backoff().build();
         Ok(())
     }
@@ -160,14 +161,14 @@ impl Blob {
     /// further place, the next to read the blob will ask that one.
     fn give_up(&self, error: Error) -> Error {
         let mut next = self.place.clone();
-        next.passed_over += 1;
+        next.skip += 1;
         // Only ever further on, so that trying again comes to an end.
-        if self.place.passed_over < self.began || next.passed_over >= next.names().len() {
+        if self.place.skip < self.began || next.skip >= next.names().len() {
             return error;
         }
         tracing::warn!(digest = %self.digest, %error, "another place will be asked for it");
-        self.pool.note(&next, Configuration::now(&next.source.access));
-        Error::WrongHere(Box::new(error))
+        self.pool.note(&next, Fingerprint::now(&next.source.access));
+        Error::MirrorCorrupt(Box::new(error))
     }
 
     async fn try_open(&mut self) -> Result<&mut Opened, Failed> {
@@ -214,11 +215,11 @@ impl Blob {
     }
 }
 
-impl Elsewhere {
+impl Fallback {
     /// First all that comes after the place, then what comes before it.
-    fn new(place: &Place, error: &Error) -> Self {
+    fn new(place: &PullSource, error: &Error) -> Self {
         let names = place.names();
-        let left = (place.passed_over + 1..names.len()).chain(0..place.passed_over).collect();
+        let left = (place.skip + 1..names.len()).chain(0..place.skip).collect();
         Self { first: error.clone(), names, left }
     }
 }

@@ -2,38 +2,33 @@
 //!
 //! | module | job |
 //! |---|---|
-//! | [`source`] | which repository, and how it is reached |
-//! | `place` | the places that a repository can be had from |
-//! | `process` | one skopeo process and its requests |
-//! | `invocation` | how it is started |
+//! | `pool` | how many skopeo processes there are, which one gets the next request, when they end |
+//! | `worker` | one skopeo process and its requests |
+//! | `command` | how it is started |
 //! | `child` | killing it, whatever happens |
-//! | `pool` | how many there are, which one gets the next request, when they end |
+//! | `pull_source` | the mirrors of a repository and the registry itself |
 //! | `blob` | one blob as a stream that is tried again and checked |
-//! | `classify` | what skopeo's messages mean |
-//! | `configuration` | whether the files that skopeo read have changed since |
+//! | `messages` | what skopeo's messages mean |
 
 mod blob;
 mod child;
-mod classify;
-mod configuration;
+mod command;
 mod error;
-mod invocation;
-mod place;
+mod messages;
 mod pool;
-mod process;
+mod pull_source;
 mod settings;
-pub mod source;
+mod worker;
 
 use std::sync::Arc;
 
 use containers_image_proxy::oci_spec::image::{Descriptor, Digest, ImageManifest};
 
 pub use blob::Blob;
-pub use configuration::Configuration;
 pub use error::{Error, INCOMPLETE};
 pub use settings::Settings;
-pub use source::{Access, Certificates, Login, Source};
 
+use crate::source::Source;
 use pool::Pool;
 
 /// What a reference leads to.
@@ -82,6 +77,6 @@ impl Registry {
     /// # Errors
     /// If there is none, or it does not say.
     pub async fn skopeo_version(&self) -> Result<String, Error> {
-        process::skopeo_version(&self.pool.settings.skopeo).await
+        worker::skopeo_version(&self.pool.settings.skopeo).await
     }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 use super::Settings;
-use crate::toml_line;
+use crate::containers_config::toml_line;
 
 /// Why the settings cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -168,8 +168,8 @@ mod tests {
         assert!(lines.contains(&"limits.store-size = 4096 ".to_owned()), "{lines:?}");
         let settings = Settings::default();
         assert_eq!(settings.registry().stall, crate::registry::Settings::default().stall);
-        let limits = crate::backend::Settings::default().directory_limits;
-        assert_eq!(settings.backend().directory_limits.total_size, limits.total_size);
+        let limits = crate::engine::Settings::default().directory_limits;
+        assert_eq!(settings.engine().directory_limits.total_size, limits.total_size);
     }
 
     #[test]

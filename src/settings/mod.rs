@@ -18,7 +18,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::artifact::archive;
-use crate::{backend, gateway, registry};
+use crate::{engine, gateway, registry};
 
 pub use files::{Error, Loaded};
 
@@ -105,9 +105,9 @@ impl Settings {
     }
 
     /// What the operations keep to.
-    pub fn backend(&self) -> backend::Settings {
+    pub fn engine(&self) -> engine::Settings {
         let limits = &self.limits;
-        backend::Settings {
+        engine::Settings {
             repodata_limits: archive::Limits {
                 members: limits.metadata_files,
                 member_size: limits.metadata_file_size.saturating_mul(MIB),
@@ -124,10 +124,10 @@ impl Settings {
     }
 
     /// Where the gateway keeps what it needs, and how much of it.
-    pub fn places(&self) -> gateway::Places {
-        gateway::Places {
+    pub fn places(&self) -> gateway::Directories {
+        gateway::Directories {
             store_limit: self.limits.store_size.saturating_mul(MIB),
-            ..gateway::Places::usual()
+            ..gateway::Directories::usual()
         }
     }
 
@@ -139,14 +139,14 @@ impl Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        let (registry, backend) = (registry::Settings::default(), backend::Settings::default());
+        let (registry, engine) = (registry::Settings::default(), engine::Settings::default());
         let number = |number| NonZeroUsize::new(number).unwrap_or(NonZeroUsize::MIN);
         Self {
-            auth_file: backend.system_auth_file,
+            auth_file: engine.system_auth_file,
             skopeo: registry.skopeo,
             environment: Environment::default(),
             processes: number(registry.max_processes),
-            parallel_packages: number(backend.parallel_packages),
+            parallel_packages: number(engine.parallel_packages),
             attempts: number(registry.attempts),
             seconds: Seconds::default(),
             limits: Limits::default(),
@@ -162,15 +162,15 @@ impl Default for Seconds {
             open: seconds(registry.open),
             stall: seconds(registry.stall),
             process_idle: seconds(registry.idle),
-            idle: seconds(crate::service::IDLE),
+            idle: seconds(crate::dbus::IDLE),
         }
     }
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        let backend::Settings { repodata_limits, directory_limits, .. } =
-            backend::Settings::default();
+        let engine::Settings { repodata_limits, directory_limits, .. } =
+            engine::Settings::default();
         Self {
             metadata_files: repodata_limits.members,
             metadata_file_size: repodata_limits.member_size / MIB,
@@ -178,7 +178,7 @@ impl Default for Limits {
             directory_files: directory_limits.members,
             directory_file_size: directory_limits.member_size / MIB,
             directory_size: directory_limits.total_size / MIB,
-            store_size: gateway::Places::usual().store_limit / MIB,
+            store_size: gateway::Directories::usual().store_limit / MIB,
         }
     }
 }

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use containers_image_proxy::oci_spec::image::Descriptor;
-use dnf5_oci::backend::{self, Backend};
-use dnf5_oci::failure::{Failure, Kind};
-use dnf5_oci::registry::{Access, Blob, Error, Registry, Settings, Source};
-use dnf5_oci::store::Store;
+use dnf5_oci::engine::{self, Engine};
+use dnf5_oci::error_kind::{Failure, Kind};
+use dnf5_oci::layer_store::Store;
+use dnf5_oci::registry::{Blob, Error, Registry, Settings};
+use dnf5_oci::source::{Access, Source};
 use serde_json::{Value, json};
 
 use super::layout::descriptor;
@@ -349,13 +350,13 @@ async fn a_place_that_opens_slowly_makes_do_with_one_process() {
 #[tokio::test]
 async fn an_image_that_opens_slowly_is_opened_once_for_all_who_ask_and_give_up() {
     let stand_in = StandIn::new(json!({"open": ["go"], "bodies": []}));
-    let backend = Backend::new(
+    let engine = Engine::new(
         Registry::new(Settings { attempts: 1, ..stand_in.settings() }),
-        backend::Settings::default(),
+        engine::Settings::default(),
     );
     let directory = tempfile::tempdir().expect("a temporary directory");
     let store = Arc::new(Store::open(directory.path(), 0).expect("opened"));
-    let view = backend.view("tools".to_owned(), &source(), store);
+    let view = engine.view("tools".to_owned(), &source(), store);
     for _ in 0..2 {
         let asked = async {
             tokio::select! {

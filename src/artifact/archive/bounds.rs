@@ -10,12 +10,12 @@ use std::rc::Rc;
 const MAX_EXTENSION: u64 = 1 << 20;
 
 /// Keeps the error of the stream below apart from those of the layers above it.
-pub(super) struct Remember<'a, R> {
+pub(super) struct ErrorTap<'a, R> {
     pub(super) stream: R,
     pub(super) failure: &'a mut Option<io::Error>,
 }
 
-impl<R: Read> Read for Remember<'_, R> {
+impl<R: Read> Read for ErrorTap<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             match self.stream.read(buffer) {
@@ -36,7 +36,7 @@ pub(super) struct Bounded<R> {
     content: R,
     limit: u64,
     left: u64,
-    allowance: Allowance,
+    allowance: HeaderBudget,
     ended: bool,
 }
 
@@ -46,7 +46,7 @@ pub(super) struct Bounded<R> {
 pub(super) struct Expanded(pub(super) u64);
 
 impl<R: Read> Bounded<R> {
-    pub(super) fn new(content: R, limit: u64, allowance: Allowance) -> Self {
+    pub(super) fn new(content: R, limit: u64, allowance: HeaderBudget) -> Self {
         Self { content, limit, left: limit, allowance, ended: false }
     }
 
@@ -72,9 +72,9 @@ impl<R: Read> Read for Bounded<R> {
 /// How much the tar crate may read from one member to the next. Beside headers these are the
 /// extensions, which it holds in memory whatever size they claim.
 #[derive(Clone, Default)]
-pub(super) struct Allowance(Rc<Cell<Option<u64>>>);
+pub(super) struct HeaderBudget(Rc<Cell<Option<u64>>>);
 
-impl Allowance {
+impl HeaderBudget {
     pub(super) fn during<T>(&self, advance: impl FnOnce() -> T) -> T {
         self.0.set(Some(MAX_EXTENSION));
         let result = advance();

@@ -2,7 +2,7 @@ use std::{fmt, io};
 
 use super::super::name;
 use super::bounds::Expanded;
-use crate::failure::{Failure, Kind};
+use crate::error_kind::{Failure, Kind};
 
 /// Why an archive is refused.
 #[derive(Debug, thiserror::Error)]
@@ -19,7 +19,7 @@ pub enum Error {
         /// Its name.
         member: String,
         /// What is wrong with it.
-        what: Objection,
+        what: MemberError,
     },
     /// More members than allowed.
     #[error("the tar layer has more than {0} members")]
@@ -31,7 +31,7 @@ pub enum Error {
 
 /// What is wrong with a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Objection {
+pub enum MemberError {
     /// An absolute name, `..`, an empty or overlong one, control characters, not UTF-8.
     Name,
     /// A link, a device, a sparse file, or anything but a plain file or a directory.
@@ -42,7 +42,7 @@ pub enum Objection {
     Size(u64),
 }
 
-impl fmt::Display for Objection {
+impl fmt::Display for MemberError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Name => write!(f, "which is not a safe name"),
@@ -60,7 +60,7 @@ impl Failure for Error {
 }
 
 impl Error {
-    pub(super) fn member(member: &str, what: Objection) -> Self {
+    pub(super) fn member(member: &str, what: MemberError) -> Self {
         Self::Member { member: name::shown(member), what }
     }
 

@@ -14,9 +14,9 @@ use std::io::{self, Read};
 use tar::{Archive, Entry, EntryType};
 
 use super::name;
-use bounds::{Allowance, Bounded, Content, Remember};
+use bounds::{Bounded, Content, ErrorTap, HeaderBudget};
 pub(crate) use decompress::decompress;
-pub use error::{Error, Objection};
+pub use error::{Error, MemberError};
 
 /// The longest name of a member. Longer ones fit in no file system.
 const MAX_NAME: usize = 4096;
@@ -53,7 +53,7 @@ where
     E: From<Error>,
 {
     let mut failure = None;
-    let result = decompress(Remember { stream, failure: &mut failure })
+    let result = decompress(ErrorTap { stream, failure: &mut failure })
         .map_err(Stop::from)
         .and_then(|content| read_members(content, limits, &mut visit));
     match (failure, result) {
@@ -81,7 +81,7 @@ fn read_members<E>(
     limits: &Limits,
     visit: &mut impl FnMut(&str, u64, &mut dyn Read) -> Result<(), E>,
 ) -> Result<(), Stop<E>> {
-    let allowance = Allowance::default();
+    let allowance = HeaderBudget::default();
     let mut archive = Archive::new(Bounded::new(content, limits.total_size, allowance.clone()));
     let mut members = Members::new(limits);
     let mut entries = archive.entries()?;
@@ -139,20 +139,20 @@ impl<'a> Members<'a> {
         let is_directory = match entry.header().entry_type() {
             EntryType::Directory => true,
             EntryType::Regular | EntryType::Continuous if !is_sparse(entry)? => false,
-            _ => return Err(objection(Objection::Kind)),
+            _ => return Err(objection(MemberError::Kind)),
         };
         if is_directory && name::is_root(&shown) {
             return Ok(None);
         }
-        let name = safe_name(&raw).ok_or_else(|| objection(Objection::Name))?;
+        let name = safe_name(&raw).ok_or_else(|| objection(MemberError::Name))?;
         if is_directory {
             return Ok(None);
         }
         if entry.size() > self.limits.member_size {
-            return Err(objection(Objection::Size(self.limits.member_size)));
+            return Err(objection(MemberError::Size(self.limits.member_size)));
         }
         if !self.seen.insert(self.hash.hash_one(name)) {
-            return Err(Error::member(name, Objection::Duplicate));
+            return Err(Error::member(name, MemberError::Duplicate));
         }
         Ok(Some(name.to_owned()))
     }
