@@ -208,7 +208,7 @@ impl Sending {
 
     /// Notes what broke the stream for good; the client sees that it ends early.
     fn broken(&self, error: io::Error) -> io::Error {
-        let error = self.view.broken(error);
+        let error = self.view.read_error(error);
         // Origin a mirror was to blame, librepo gets it when it asks again.
         if !error.is_mirror_fault() {
             self.route.note(&self.location, status(error.kind()), error.to_string());
