@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use containers_image_proxy::oci_spec::image::Descriptor;
+use tokio::io::AsyncReadExt;
 
 use super::{Check, Step, Verdict, counted};
 use crate::artifact::{self, Artifact, Repodata};

@@ -6,6 +6,7 @@
 
 use std::io::{self, Read};
 
+use tokio::io::AsyncReadExt;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
@@ -78,7 +79,7 @@ impl Read for Bridge {
             tokio::select! {
                 biased;
                 () = self.given_up.cancelled() => Err(io::Error::other(GivenUp)),
-                read = self.blob.read(buffer) => Ok(read?),
+                read = self.blob.read(buffer) => read,
             }
         })
     }

@@ -232,7 +232,7 @@ impl Content {
     /// If they cannot be had or are wrong. [`View::broken`] makes a clear line of it.
     pub async fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         match self {
-            Self::Blob(blob) => Ok(blob.read(buffer).await?),
+            Self::Blob(blob) => blob.read(buffer).await,
             Self::File(file, _) => file.read(buffer).await,
         }
     }
