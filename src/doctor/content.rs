@@ -5,9 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::io::AsyncReadExt;
-
 use containers_image_proxy::oci_spec::image::Descriptor;
+use tokio::io::AsyncReadExt;
 
 use super::{Check, Step, Verdict, counted};
 use crate::artifact::{self, Artifact, Repodata};

@@ -36,7 +36,12 @@ pub(crate) struct Manifests(Arc<Mutex<VecDeque<Cached>>>);
 
 impl Manifests {
     /// The cached snapshot of `source` with that digest, if podman's files are as they were.
-    fn get(&self, source: &Source, digest: &str, fingerprint: Fingerprint) -> Option<Arc<Snapshot>> {
+    fn get(
+        &self,
+        source: &Source,
+        digest: &str,
+        fingerprint: Fingerprint,
+    ) -> Option<Arc<Snapshot>> {
         let cached = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         cached
             .iter()

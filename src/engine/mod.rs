@@ -48,10 +48,10 @@ pub use view::View;
 
 use crate::artifact::archive;
 use crate::containers_config::auth;
-use crate::registry::Registry;
-use crate::source::Source;
 use crate::dnf_cache;
 use crate::layer_store::Store;
+use crate::registry::Registry;
+use crate::source::Source;
 use blocking::run;
 use error::Cause;
 use manifests::Manifests;

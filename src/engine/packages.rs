@@ -122,7 +122,8 @@ impl Fetch<'_> {
     async fn package(&self, package: Package) -> Result<(), Cause> {
         let entry = self.view.look_for_package(&package).await?;
         check(&package, &entry)?;
-        let is_verified = entry.digest().is_some_and(|digest| digest == package.checksum.to_string());
+        let is_verified =
+            entry.digest().is_some_and(|digest| digest == package.checksum.to_string());
         let content = self.view.open(entry, 0).await?;
         let (cache, progress) = (Arc::clone(&self.cache), Arc::clone(&self.progress));
         read_blocking(content, move |reader| {

@@ -139,12 +139,12 @@ impl View {
 
     pub(super) async fn look_for(&self, path: &str) -> Result<Entry, Cause> {
         let snapshot = self.snapshot().await?;
-        match path.strip_prefix(REPODATA) {
-            Some(name) => self.metadata(&snapshot, path, name).await,
-            None => match self.titled_package(&snapshot, path).await? {
-                Some(entry) => Ok(entry),
-                None => by_digest(self.listed(path).await?),
-            },
+        if path.starts_with(REPODATA) {
+            return self.metadata(&snapshot, path).await;
+        }
+        match self.titled_package(&snapshot, path).await? {
+            Some(entry) => Ok(entry),
+            None => by_digest(self.listed(path).await?),
         }
     }
 
@@ -157,8 +157,9 @@ impl View {
         }
     }
 
-    async fn metadata(&self, snapshot: &Snapshot, path: &str, name: &str) -> Result<Entry, Cause> {
+    async fn metadata(&self, snapshot: &Snapshot, path: &str) -> Result<Entry, Cause> {
         let missing = || Cause::NoSuchFile(path.to_owned());
+        let name = path.strip_prefix(REPODATA).unwrap_or(path);
         match snapshot.artifact.repodata() {
             Repodata::Files(files) => files.get(name).map(Entry::layer).ok_or_else(missing),
             Repodata::Archive(layer) => {
@@ -217,13 +218,14 @@ impl View {
         let records = Repomd::parse(&self.repomd().await?)?.records;
         let primary = records.into_iter().find(|record| record.kind == "primary");
         let name = primary.ok_or_else(|| Cause::NoSuchFile("primary.xml".to_owned()))?.name;
-        let entry = self.look_for(&format!("{REPODATA}{name}")).await?;
+        let snapshot = self.snapshot().await?;
+        let entry = self.metadata(&snapshot, &format!("{REPODATA}{name}")).await?;
         read_blocking(self.open(entry, 0).await?, |reader| packages_of(reader)).await
     }
 
     /// repomd.xml, as it is.
     pub(super) async fn repomd(&self) -> Result<Vec<u8>, Cause> {
-        let entry = self.look_for(REPOMD).await?;
+        let entry = self.metadata(&*self.snapshot().await?, REPOMD).await?;
         let mut xml = Vec::new();
         // One byte more than is accepted tells that there is too much.
         let content = self.open(entry, 0).await?.take(MAX_REPOMD + 1);
@@ -266,7 +268,7 @@ fn by_digest(package: Package) -> Result<Entry, Cause> {
 /// All packages that primary.xml, compressed or not, lists.
 fn packages_of(stream: &mut dyn Read) -> Result<HashMap<String, Package>, Cause> {
     let mut packages = HashMap::new();
-    let xml = decompress(stream)?;
+    let xml = decompress(stream).map_err(Cause::reading)?;
     read_primary(BufReader::new(xml), |Listed { location, checksum, size }| {
         packages.insert(as_asked_for(&location), Package { location, checksum, size });
         true

@@ -49,16 +49,11 @@ const SOCKET: &str = "gateway";
 /// wmem_max), but still twice its default.
 const SEND_BUFFER: usize = 1 << 20;
 
-/// Origin a gateway keeps what it needs.
+/// Where a gateway keeps what it needs.
 #[derive(Clone, Debug)]
 pub struct Directories {
     /// In the first of these that it can be, the directory of the socket is made.
     pub runtime: Vec<PathBuf>,
-    /// The directory of unpacked layers. Origin it cannot be used, they are kept in a temporary one, and
-    /// unpacked anew by the next process.
-    pub store: Option<PathBuf>,
-    /// How much they may take, in bytes.
-    pub store_limit: u64,
 }
 
 /// Serves runs of dnf5; begins to listen with the first.

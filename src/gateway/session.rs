@@ -73,7 +73,7 @@ impl Session {
     pub(super) fn new(
         number: u64,
         engine: Engine,
-            socket: PathBuf,
+        socket: PathBuf,
         table: Arc<RouteTable>,
     ) -> Self {
         let (usernames, failures) = Default::default();
