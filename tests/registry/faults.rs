@@ -1,12 +1,10 @@
 //! With a stand-in for skopeo that stalls, dies, and sends what it should not.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use containers_image_proxy::oci_spec::image::Descriptor;
 use dnf5_oci::engine::{self, Engine};
 use dnf5_oci::error_kind::{Failure, Kind};
-use dnf5_oci::layer_store::Store;
 use dnf5_oci::registry::{Blob, Error, Registry, Settings};
 use dnf5_oci::source::{Access, Source};
 use serde_json::{Value, json};
