@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::artifact::{self, archive};
-use crate::containers_config::auth::{self, Entry};
+use crate::containers_config::auth::{self, AuthEntry};
 use crate::containers_config::registries::credential_helpers;
 use crate::containers_config::{certs, policy};
 use crate::error_kind::{Failure, Kind, one_line};
@@ -183,7 +183,7 @@ fn log_in(source: &Source) -> String {
     let repositories = auth::repositories(reference);
     for repository in &repositories {
         let found = auth::effective(access, repository);
-        if let Some((file, Entry::Malformed { line })) = found {
+        if let Some((file, AuthEntry::Malformed { line })) = found {
             let file = file.display();
             return format!("correct {file}, which is not valid JSON from line {line} on");
         }

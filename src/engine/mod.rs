@@ -132,7 +132,7 @@ impl Engine {
         let mut source = source.clone();
         if source.access.auth_file.is_none() && source.access.login.is_none() {
             let system = &self.settings.system_auth_file;
-            source.access.auth_file = auth::chosen(system, &source.reference);
+            source.access.auth_file = auth::selected(system, &source.reference);
             source.access.system_auth_file = Some(system.clone());
         }
         self.tell_of_exposed_files(&source);
