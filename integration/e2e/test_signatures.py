@@ -16,7 +16,7 @@ from harness.signing import (
     ANY_TAG, ANYTHING, NOTHING, POLICY, REGISTRIES_D, Keys, policy, registries_d, scope,
 )
 
-README = Path(__file__).resolve().parents[2] / "README.md"
+GUIDE = Path(__file__).resolve().parents[2] / "docs/signatures.md"
 STORE = Path("/var/cache/dnf5-oci")
 LOOKASIDE = Path("/srv/lookaside")
 REFUSED = re.compile(r"Source image rejected: (.*)\"$", re.MULTILINE)
@@ -434,10 +434,9 @@ def test_a_pinned_digest_costs_no_request_until_the_policy_has_changed(
 
 
 def recipe():
-    """The blocks of commands in the README's section, and its files by their names."""
-    section = README.read_text().split("## Signatures\n")[1].split("\n## ")[0]
+    """The guide's blocks of commands, and its files by their names."""
     commands, files, before = [], {}, ""
-    for paragraph in section.split("\n\n"):
+    for paragraph in GUIDE.read_text().split("\n\n"):
         if paragraph.startswith("    "):
             text = textwrap.dedent(paragraph)
             name = re.match(r"`(/etc/\S+)` ", before)
@@ -450,7 +449,7 @@ def recipe():
 
 
 @pytest.mark.parametrize("program", ["skopeo", "cosign", "gpg"])
-def test_the_readmes_recipe(dnf, registry, repository, acme, tmp_path, monkeypatch, program):
+def test_the_guides_recipe(dnf, registry, repository, acme, tmp_path, monkeypatch, program):
     def here(text):
         text = text.replace("quay.io/acme/", f"{registry.address}/acme/{dnf.name}-")
         text = text.replace("quay.io/", f"{registry.address}/")

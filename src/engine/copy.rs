@@ -16,7 +16,7 @@ pub(crate) fn copy(
 ) -> Result<(), Cause> {
     let mut buffer = vec![0; BUFFER];
     loop {
-        match from.read(&mut buffer)? {
+        match from.read(&mut buffer).map_err(Cause::reading)? {
             0 => return Ok(()),
             read => to.write_all(&buffer[..read]).map_err(dnf_cache::Error::from)?,
         }

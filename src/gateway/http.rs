@@ -13,6 +13,7 @@ use hyper::header::{
     ACCEPT_RANGES, ALLOW, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderValue, RANGE,
 };
 use hyper::{Method, Request, Response, StatusCode};
+use tokio::io::AsyncReadExt;
 
 use super::Routes;
 use super::session::{Failed, Route};
@@ -88,8 +89,7 @@ async fn serve(
             let (route, view) = (Arc::clone(route), Arc::clone(view));
             let location = location.to_owned();
             let left = range.length(size);
-            let to_end = range.first() + left == size;
-            body(Sending { route, view, location, content, left, to_end })
+            body(Sending { route, view, location, content, left })
         }
     };
     let mut answer = Response::new(body);
@@ -132,7 +132,7 @@ impl ByteRange {
         if first < size { Self::Of(first, last) } else { Self::Outside }
     }
 
-    /// Origin it begins.
+    /// Where it begins.
     fn first(self) -> u64 {
         if let Self::Of(first, _) = self { first } else { 0 }
     }
@@ -155,8 +155,6 @@ struct Sending {
     content: Content,
     /// Bytes still to be sent.
     left: u64,
-    /// Whether the range reaches to the end of the file.
-    to_end: bool,
 }
 
 /// Opens what was found at the beginning of the range, or of the whole if it takes long to get there.
@@ -199,17 +197,13 @@ impl Sending {
         }
         chunk.truncate(read);
         self.left -= read as u64;
-        if self.left == 0 && self.to_end && read > 0 {
-            // The content is checked by the read that finds its end.
-            self.content.read(&mut [0]).await?;
-        }
         Ok(chunk.into())
     }
 
     /// Notes what broke the stream for good; the client sees that it ends early.
     fn broken(&self, error: io::Error) -> io::Error {
-        let error = self.view.broken(error);
-        // Origin a mirror was to blame, librepo gets it when it asks again.
+        let error = self.view.read_error(error);
+        // Where a mirror was to blame, librepo gets it when it asks again.
         if !error.is_mirror_fault() {
             self.route.note(&self.location, status(error.kind()), error.to_string());
         }

@@ -35,13 +35,9 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::dnf_cache;
 use crate::engine::Engine;
-use crate::layer_store::Store;
 use session::Route;
 pub use session::{Address, Session, baseurl};
 use socks::Target;
-
-/// How much the unpacked layers may take, in bytes, unless somebody says otherwise.
-const STORE_LIMIT: u64 = 4 << 30;
 
 /// What the name of a socket's directory begins with.
 const DIRECTORY: &str = "dnf5-oci-";
@@ -53,16 +49,11 @@ const SOCKET: &str = "gateway";
 /// wmem_max), but still twice its default.
 const SEND_BUFFER: usize = 1 << 20;
 
-/// Origin a gateway keeps what it needs.
+/// Where a gateway keeps what it needs.
 #[derive(Clone, Debug)]
 pub struct Directories {
     /// In the first of these that it can be, the directory of the socket is made.
     pub runtime: Vec<PathBuf>,
-    /// The directory of unpacked layers. Origin it cannot be used, they are kept in a temporary one, and
-    /// unpacked anew by the next process.
-    pub store: Option<PathBuf>,
-    /// How much they may take, in bytes.
-    pub store_limit: u64,
 }
 
 /// Serves runs of dnf5; begins to listen with the first.
@@ -83,28 +74,20 @@ type Routes = Vec<Arc<Route>>;
 /// What there is from the first run on.
 struct Listening {
     directory: TempDir,
-    store: Arc<Store>,
-    _temporary_store: Option<TempDir>,
     _until_dropped: DropGuard,
 }
 
 impl Directories {
     /// Those of a system's service for root, those of a user otherwise.
     pub fn usual() -> Self {
+        let temporary = std::env::temp_dir();
+        if rustix::process::geteuid().is_root() {
+            return Self { runtime: vec![PathBuf::from("/run/dnf5-oci"), temporary] };
+        }
         let set =
             |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-        let (temporary, store_limit) = (std::env::temp_dir(), STORE_LIMIT);
-        if rustix::process::geteuid().is_root() {
-            return Self {
-                runtime: vec![PathBuf::from("/run/dnf5-oci"), temporary],
-                store: Some(PathBuf::from("/var/cache/dnf5-oci")),
-                store_limit,
-            };
-        }
-        let caches = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")));
         // After su it may be another user's.
-        let runtime = set("XDG_RUNTIME_DIR").into_iter().chain([temporary]).collect();
-        Self { runtime, store: caches.map(|caches| caches.join("dnf5-oci")), store_limit }
+        Self { runtime: set("XDG_RUNTIME_DIR").into_iter().chain([temporary]).collect() }
     }
 }
 
@@ -125,9 +108,9 @@ impl Gateway {
     /// # Errors
     /// If the socket or the directory of unpacked layers cannot be made.
     pub fn begin(&self) -> Result<Session, dnf_cache::Error> {
-        let (store, socket) = self.listen()?;
+        let socket = self.listen()?;
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        Ok(Session::new(number, self.engine.clone(), store, socket, Arc::clone(&self.table)))
+        Ok(Session::new(number, self.engine.clone(), socket, Arc::clone(&self.table)))
     }
 
     /// Forgets the socket; runs that are left get no answer any more.
@@ -135,14 +118,13 @@ impl Gateway {
         self.listening.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
-    fn listen(&self) -> Result<(Arc<Store>, PathBuf), dnf_cache::Error> {
+    fn listen(&self) -> Result<PathBuf, dnf_cache::Error> {
         let mut listening = self.listening.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(listening) = &*listening {
-            return Ok((Arc::clone(&listening.store), listening.directory.path().join(SOCKET)));
+            return Ok(listening.directory.path().join(SOCKET));
         }
         let (directory, listener) = bind(&self.directories.runtime)?;
         let socket = directory.path().join(SOCKET);
-        let (store, _temporary_store) = open_store(&self.directories)?;
         let closed = CancellationToken::new();
         let (table, until) = (Arc::clone(&self.table), closed.clone());
         tokio::spawn(async move {
@@ -152,9 +134,8 @@ impl Gateway {
             }
         });
         let _until_dropped = closed.drop_guard();
-        let kept = Arc::clone(&store);
-        *listening = Some(Listening { directory, store: kept, _temporary_store, _until_dropped });
-        Ok((store, socket))
+        *listening = Some(Listening { directory, _until_dropped });
+        Ok(socket)
     }
 }
 
@@ -210,24 +191,6 @@ fn sweep(parent: &Path) {
             tracing::debug!(%error, "the directory of a killed gateway stays");
         }
     }
-}
-
-/// The store, and its directory if that is a temporary one. Such a one is always fresh: what lies
-/// where everybody may write can be anybody's.
-fn open_store(
-    directories: &Directories,
-) -> Result<(Arc<Store>, Option<TempDir>), dnf_cache::Error> {
-    if let Some(place) = &directories.store {
-        match Store::open(place, directories.store_limit) {
-            Ok(store) => return Ok((Arc::new(store), None)),
-            Err(error) => tracing::info!(%error, "layers are kept in a temporary directory"),
-        }
-    }
-    let parent = std::env::temp_dir();
-    let directory =
-        private_directory(&parent).map_err(|error| dnf_cache::Error::at(&parent, error))?;
-    let store = Arc::new(Store::open(directory.path(), directories.store_limit)?);
-    Ok((store, Some(directory)))
 }
 
 async fn accept(listener: UnixListener, table: Arc<RouteTable>) {

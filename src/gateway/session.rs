@@ -11,7 +11,6 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 use super::{RouteTable, socks};
 use crate::engine::{Engine, View};
 use crate::error_kind::one_line;
-use crate::layer_store::Store;
 use crate::reference::{Reference, SCHEME};
 use crate::source::{Access, Source};
 
@@ -38,7 +37,6 @@ pub struct Address {
 pub struct Session {
     number: u64,
     engine: Engine,
-    store: Arc<Store>,
     socket: PathBuf,
     table: Arc<RouteTable>,
     /// The user names for the proxy, by the ids of the repositories.
@@ -75,12 +73,11 @@ impl Session {
     pub(super) fn new(
         number: u64,
         engine: Engine,
-        store: Arc<Store>,
         socket: PathBuf,
         table: Arc<RouteTable>,
     ) -> Self {
         let (usernames, failures) = Default::default();
-        Self { number, engine, store, socket, table, usernames, failures }
+        Self { number, engine, socket, table, usernames, failures }
     }
 
     /// Serves a repository. Nothing is asked for before dnf5 asks, and nothing fails before: a
@@ -104,7 +101,7 @@ impl Session {
         };
         let view = parsed.map(|reference| {
             let source = Source { reference, access };
-            Arc::new(self.engine.view(id.to_owned(), &source, Arc::clone(&self.store)))
+            Arc::new(self.engine.view(id, &source))
         });
         let route = Route {
             warning: Mutex::new((!ignored.is_empty()).then(|| without_effect(&name, ignored))),

@@ -7,10 +7,13 @@
 //! | `command` | how it is started |
 //! | `child` | killing it, whatever happens |
 //! | `pull_source` | the mirrors of a repository and the registry itself |
-//! | `blob` | one blob as a stream that is tried again and checked |
+//! | `blob` | a blob as a stream that survives failed transfers and is checked |
+//! | `transfer` | the attempts at a blob, and the check of what has come |
+//! | `body` | the bytes of a blob that skopeo sends |
 //! | `messages` | what skopeo's messages mean |
 
 mod blob;
+mod body;
 mod child;
 mod command;
 mod error;
@@ -18,6 +21,7 @@ mod messages;
 mod pool;
 mod pull_source;
 mod settings;
+mod transfer;
 mod worker;
 
 use std::sync::Arc;
@@ -67,7 +71,7 @@ impl Registry {
     /// # Errors
     /// If it cannot be had, after as many tries as the settings say.
     pub async fn blob(&self, source: &Source, descriptor: &Descriptor) -> Result<Blob, Error> {
-        Blob::open(Arc::clone(&self.pool), source.clone(), descriptor)
+        Blob::open(Arc::clone(&self.pool), source, descriptor)
             .await
             .map_err(|error| error.of_blob(descriptor.digest()))
     }

@@ -16,8 +16,9 @@ use tempfile::NamedTempFile;
 use tokio::sync::Semaphore;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::body::Body;
 use super::pull_source::PullSource;
-use super::worker::{Body, Worker};
+use super::worker::Worker;
 use super::{Error, Manifest, Settings};
 use crate::containers_config::Fingerprint;
 use crate::error_kind::{Failure, Kind};
@@ -129,7 +130,7 @@ impl Pool {
         self: &Arc<Self>,
         place: &PullSource,
         digest: &Digest,
-    ) -> Result<(Arc<Worker>, Body), Failed> {
+    ) -> Result<Body, Failed> {
         let line = self.line(place);
         let _permit = line.permits.acquire().await;
         if let Some(used) = line.take(&place.source) {
@@ -304,13 +305,9 @@ impl Connection {
     }
 
     /// Has the process send a blob of the image.
-    async fn body(
-        &self,
-        digest: &Digest,
-        settings: &Settings,
-    ) -> Result<(Arc<Worker>, Body), Error> {
-        let body = self.process.blob(&self.image, digest, settings.stall).await?;
-        Ok((Arc::clone(&self.process), body))
+    async fn body(&self, digest: &Digest, settings: &Settings) -> Result<Body, Error> {
+        let (process, image) = (Arc::clone(&self.process), Arc::clone(&self.image));
+        Body::request(process, image, digest.clone(), settings.stall).await
     }
 
     fn is_usable(&self, source: &Source) -> bool {

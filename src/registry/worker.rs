@@ -3,15 +3,13 @@
 use std::io;
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
 use std::time::Duration;
 
 use containers_image_proxy as proxy;
 use proxy::oci_spec::image::Digest;
 use proxy::{ImageProxy, OpenedImage};
 use tempfile::TempDir;
-use tokio::net::unix::pipe;
-use tokio::sync::oneshot;
+use tokio::fs::File;
 
 use super::child::Child;
 use super::command::Invocation;
@@ -22,26 +20,12 @@ use crate::source::Source;
 /// The largest manifest that is read; skopeo itself reads no larger one.
 const MAX_MANIFEST: usize = 4 << 20;
 
-/// How much of a body skopeo may be ahead, in bytes: as much as the kernel lets everybody have (pipe(7),
-/// pipe-max-size). Each wake-up of the two then moves more.
-const PIPE: usize = 1 << 20;
-
 /// A running skopeo. It answers one request at a time; the bodies of blobs flow beside that.
 pub(super) struct Worker {
     proxy: ImageProxy,
     child: Child,
     _certificates: Option<TempDir>,
 }
-
-/// The body of a blob on its way. Dropping it ends it.
-pub(super) struct Body {
-    /// The bytes, unchecked.
-    pub(super) data: pipe::Receiver,
-    pub(super) end: End,
-}
-
-/// What skopeo says of a body that has ended.
-pub(super) struct End(oneshot::Sender<oneshot::Sender<Result<(), Error>>>);
 
 impl Worker {
     /// Starts skopeo and greets it. It reads `registries_conf`, if given, when it first opens an
@@ -98,46 +82,16 @@ impl Worker {
         Ok(Manifest { digest, image })
     }
 
-    /// Has skopeo send a blob: returns when the registry has begun to answer.
-    pub(super) async fn blob(
-        self: &Arc<Self>,
-        image: &Arc<OpenedImage>,
+    /// Asks for a blob: its data, and the future that tells why they ended.
+    pub(super) async fn raw_blob(
+        &self,
+        image: &OpenedImage,
         digest: &Digest,
         limit: Duration,
-    ) -> Result<Body, Error> {
-        let (process, image, digest) = (Arc::clone(self), Arc::clone(image), digest.clone());
-        let (mut begun, begin) = oneshot::channel();
-        let (end, asked) = oneshot::channel::<oneshot::Sender<_>>();
-        // What skopeo says of the end comes as a future that borrows the process: this task keeps
-        // both until it is asked, or the body is dropped. To read it earlier would take a thread.
-        tokio::spawn(async move {
-            let answer = tokio::select! {
-                answer = process.request(limit, process.proxy.get_raw_blob(&image, &digest)) => answer,
-                () = begun.closed() => return,
-            };
-            let said = match answer {
-                Ok((_, data, said)) => {
-                    // Nobody may want it any more; nobody asks then.
-                    let _ = begun.send(Ok(data));
-                    said
-                }
-                Err(error) => {
-                    let _ = begun.send(Err(error));
-                    return;
-                }
-            };
-            if let Ok(reply) = asked.await {
-                let _ = reply.send(said.await.map_err(messages::body));
-            }
-        });
-        let data = begin.await.map_err(|_| given_up())??;
-        let data = data.into_std().await;
-        if let Err(error) = rustix::pipe::fcntl_setpipe_size(&data, PIPE) {
-            // One user's pipes are bounded all together.
-            tracing::debug!(%error, "a pipe stays as it is");
-        }
-        let data = pipe::Receiver::from_file(data)?;
-        Ok(Body { data, end: End(end) })
+    ) -> Result<(File, impl Future<Output = Result<(), proxy::GetBlobError>>), Error> {
+        let (_, data, outcome) =
+            self.request(limit, self.proxy.get_raw_blob(image, digest)).await?;
+        Ok((data, outcome))
     }
 
     /// Awaits one request. When it takes longer than `limit`, or nobody waits for it any more,
@@ -170,16 +124,6 @@ impl Worker {
     }
 }
 
-impl End {
-    /// Why the body ended, if skopeo knows; to be asked when there are no more bytes.
-    pub(super) async fn ask(self) -> Result<(), Error> {
-        let (reply, answer) = oneshot::channel();
-        // If the task is gone, so is the other end of `reply`.
-        let _ = self.0.send(reply);
-        answer.await.unwrap_or_else(|_| Err(given_up()))
-    }
-}
-
 struct KillOnDrop<'a> {
     process: &'a Worker,
     armed: bool,
@@ -191,11 +135,6 @@ impl Drop for KillOnDrop<'_> {
             self.process.kill("a request was not answered, or is not wanted any more");
         }
     }
-}
-
-/// A request whose task ended with the runtime.
-fn given_up() -> Error {
-    Error::Process("it was given up".to_owned())
 }
 
 fn not_started(skopeo: &Path, error: proxy::Error) -> Error {

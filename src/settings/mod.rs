@@ -17,7 +17,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::artifact::archive;
-use crate::{engine, gateway, registry};
+use crate::{engine, registry};
 
 pub use files::Loaded;
 
@@ -119,14 +119,8 @@ impl Settings {
             },
             parallel_packages: self.parallel_packages.get(),
             system_auth_file: self.auth_file.clone(),
-        }
-    }
-
-    /// Returns the directories of the gateway, and how much it may store there.
-    pub fn directories(&self) -> gateway::Directories {
-        gateway::Directories {
-            store_limit: self.limits.store_size.saturating_mul(MIB),
-            ..gateway::Directories::usual()
+            layer_store_size: limits.store_size.saturating_mul(MIB),
+            ..engine::Settings::default()
         }
     }
 
@@ -168,7 +162,7 @@ impl Default for Seconds {
 
 impl Default for Limits {
     fn default() -> Self {
-        let engine::Settings { repodata_limits, directory_limits, .. } =
+        let engine::Settings { repodata_limits, directory_limits, layer_store_size, .. } =
             engine::Settings::default();
         Self {
             metadata_files: repodata_limits.members,
@@ -177,7 +171,7 @@ impl Default for Limits {
             directory_files: directory_limits.members,
             directory_file_size: directory_limits.member_size / MIB,
             directory_size: directory_limits.total_size / MIB,
-            store_size: gateway::Directories::usual().store_limit / MIB,
+            store_size: layer_store_size / MIB,
         }
     }
 }

@@ -3,6 +3,7 @@
 use dnf5_oci::error_kind::{Failure, Kind};
 use dnf5_oci::registry::{Error, Registry, Settings};
 use dnf5_oci::source::Access;
+use tokio::io::AsyncReadExt;
 
 use super::layout::{Layout, descriptor};
 use super::read_all;
