@@ -115,7 +115,7 @@ def test_a_scope_for_one_repository_beside_a_default(dnf, registry, pushed, acme
     dnf.add("sibling", f"oci://{sibling}", skip_if_unavailable=1)
     policy({scope(sibling): acme.demand_gpg()})
     result = dnf("repoquery", "--queryformat=%{repoid} %{name}\n").has("tools one")
-    result.has_not("sibling one").has(f'{POLICY}, scope "{scope(sibling)}": demands a GPG signature')
+    result.has_not("sibling one").has(f'{POLICY}, scope "{scope(sibling)}": requires a GPG signature')
 
 
 # What is signed, what is demanded, and whether it is served.
@@ -223,7 +223,7 @@ def test_the_same_as_skopeo(dnf, registry, repository, acme, other, tmp_path, ca
         doctor = run("dnf5-oci", "doctor", f"oci://{reference}", code=1)
         doctor.has(f"policy           failed   {reason}; {POLICY}, scope ")
         kind = "sigstore" if demand["type"] == "sigstoreSigned" else "GPG"
-        result.has(f"demands a {kind} signature by {key}; have it signed so")
+        result.has(f"requires a {kind} signature by {key}; sign it and ")
 
 
 def test_a_lookaside_over_http(dnf, registry, pushed, acme, tmp_path):
@@ -307,7 +307,7 @@ def test_a_local_layout(dnf, pushed, acme, tmp_path):
     link.symlink_to("/srv/layouts/one")
     for layout in ("/srv/layouts/one", link):
         dnf.add("tools", f"oci://{layout}:stable")
-        for demand, says in ((NOTHING, "rejects everything"), (acme.demand_gpg(), "demands a GPG")):
+        for demand, says in ((NOTHING, "rejects everything"), (acme.demand_gpg(), "requires a GPG")):
             policy({"/srv/layouts": demand}, transport="oci")
             reason = asked(f"oci:{layout}:stable", tmp_path)
             refused(dnf, reason, 'scope "/srv/layouts"').has(says).has("accept its directory" if
@@ -408,7 +408,7 @@ def test_what_was_accepted_is_not_fetched_once_the_key_is_another(pushed, acme, 
     prefetch(pushed).has("fetched")
     shutil.copy(other.gpg, key)
     result = fetch(pushed, build("one"), code=1)
-    result.has("Invalid GPG signature: made with the key ").has(f"demands a GPG signature by {key}")
+    result.has("Invalid GPG signature: made with the key ").has(f"requires a GPG signature by {key}")
     assert not list((CACHE / "prefetched").rglob("*.rpm"))
     shutil.copy(acme.gpg, key)
     fetch(pushed, build("one")).has("/packages/one-1-1.noarch.rpm")

@@ -1,7 +1,7 @@
 //! What to do about a failure.
 
 use super::error::Cause;
-use crate::containers_config::auth::{self, Entry};
+use crate::containers_config::auth::{self, AuthEntry};
 use crate::containers_config::registries::credential_helpers;
 use crate::containers_config::{certs, policy};
 use crate::error_kind::{Failure, Kind};
@@ -39,7 +39,7 @@ fn log_in(source: &Source) -> String {
     let repositories = auth::repositories(reference);
     for repository in &repositories {
         let found = auth::effective(access, repository);
-        if let Some((file, Entry::Malformed { line })) = found {
+        if let Some((file, AuthEntry::Malformed { line })) = found {
             let file = file.display();
             return format!("correct {file}, which is not valid JSON from line {line} on");
         }

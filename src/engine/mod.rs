@@ -174,7 +174,7 @@ impl Engine {
         run(move || {
             if source.access.auth_file.is_none() && source.access.login.is_none() {
                 let system = &settings.system_auth_file;
-                source.access.auth_file = auth::chosen(system, &source.reference);
+                source.access.auth_file = auth::selected(system, &source.reference);
                 source.access.system_auth_file = Some(system.clone());
             }
             warn_of_exposed_files(&source, &warned);
