@@ -13,8 +13,10 @@
 //! | [`engine`] | what a repository has at a path, and bringing it into DNF's cache |
 //! | [`dnf_cache`] | DNF's cache directory of one repository |
 //! | [`layer_store`] | tar layers, unpacked once |
+//! | `staging` | what is being written: names, locks, sweeps |
 //! | [`artifact`] | how a repository is laid out in an OCI artifact, and its tar layers |
 //! | [`repomd`] | repomd.xml, primary.xml and their checksums |
+//! | `decompress` | streams that may be compressed, within bounds |
 //! | [`registry`] | manifests and blobs, through pools of skopeo processes |
 //! | [`containers_config`] | podman's files: which entry applies to a reference |
 //! | [`source`] | a repository and how it is reached |
@@ -28,6 +30,7 @@ pub mod checksum;
 pub mod cli;
 pub mod containers_config;
 pub mod dbus;
+mod decompress;
 pub mod dnf_cache;
 pub mod doctor;
 pub mod engine;
@@ -40,3 +43,4 @@ pub mod registry;
 pub mod repomd;
 pub mod settings;
 pub mod source;
+mod staging;

@@ -15,7 +15,7 @@ use zbus::names::WellKnownName;
 use zbus::{Connection, Variant};
 
 use crate::dbus;
-use crate::dnf_cache::usual_cachedir;
+use crate::dnf_cache::default_cachedir;
 use crate::doctor::Verdict;
 use crate::reference::{InvalidReference, Reference};
 use crate::settings::Settings;
@@ -71,7 +71,7 @@ pub(super) fn run(arguments: &Arguments, settings: &Settings) -> Result<ExitCode
 /// The instance that the plugin would use: the system's for root and the usual cache where there is
 /// one, else one that has this process's rights and credentials.
 async fn connect(settings: &Settings, arguments: &Arguments) -> zbus::Result<Instance> {
-    let is_usual = |cachedir: &PathBuf| cachedir.starts_with(usual_cachedir());
+    let is_usual = |cachedir: &PathBuf| cachedir.starts_with(default_cachedir());
     if rustix::process::geteuid().is_root()
         && arguments.cachedir.as_ref().is_none_or(is_usual)
         && let Ok(connection) = system_service().await

@@ -1,7 +1,7 @@
 //! Content on demand: what a repository has at a path, as a stream.
 
 use std::collections::HashMap;
-use std::io::{BufReader, Read, SeekFrom};
+use std::io::{Read, SeekFrom};
 use std::sync::Arc;
 
 use containers_image_proxy::oci_spec::image::Descriptor;
@@ -15,7 +15,7 @@ use super::layers::Layers;
 use super::manifests::Snapshot;
 use super::packages::Package;
 use super::{Engine, packages};
-use crate::artifact::archive::{Limits, decompress};
+use crate::artifact::archive::Limits;
 use crate::artifact::{PackageLocation, Repodata};
 use crate::layer_store::{Layer, Store};
 use crate::registry::Blob;
@@ -268,10 +268,8 @@ impl Content {
 /// All packages that primary.xml, compressed or not, lists.
 fn packages_of(stream: &mut dyn Read) -> Result<HashMap<String, Package>, Cause> {
     let mut packages = HashMap::new();
-    let xml = decompress(stream)?;
-    read_primary(BufReader::new(xml), |Listed { location, checksum, size }| {
+    read_primary(stream, |Listed { location, checksum, size }| {
         packages.insert(as_asked_for(&location), Package { location, checksum, size });
-        true
     })?;
     Ok(packages)
 }

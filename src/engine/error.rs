@@ -11,7 +11,7 @@ use crate::error_kind::{Failure, Kind, one_line};
 use crate::reference::Reference;
 use crate::registry::{self, INCOMPLETE};
 use crate::source::Source;
-use crate::{dnf_cache, repomd};
+use crate::{dnf_cache, layer_store, repomd};
 
 /// What to do where a file system cannot be written: most likely only the service cannot.
 const SANDBOX: &str = "the system's service writes below /var/cache: for more, set ReadWritePaths= of dnf5-oci.service";
@@ -37,9 +37,11 @@ pub(crate) enum Cause {
     #[error(transparent)]
     Archive(archive::Error),
     #[error(transparent)]
-    Repodata(#[from] repomd::Error),
+    Repodata(repomd::Error),
     #[error(transparent)]
     Cache(#[from] dnf_cache::Error),
+    #[error(transparent)]
+    Store(#[from] layer_store::Error),
     #[error("the repodata layer has {0:?}, which is not a file directly below repodata/")]
     StrayMember(String),
     /// What happened to the same layer a moment ago.
@@ -71,6 +73,16 @@ impl From<archive::Error> for Cause {
     }
 }
 
+impl From<repomd::Error> for Cause {
+    /// A failure of the stream below a document is the registry's, not the document's.
+    fn from(error: repomd::Error) -> Self {
+        match error {
+            repomd::Error::Read(error) => Self::from(error),
+            error => Self::Repodata(error),
+        }
+    }
+}
+
 impl From<std::io::Error> for Cause {
     /// For errors of reading a blob, whose inner error says what happened.
     fn from(error: std::io::Error) -> Self {
@@ -82,6 +94,14 @@ impl From<std::io::Error> for Cause {
 }
 
 impl Cause {
+    /// For errors of writing to a staged file, of the layer store or of DNF's cache.
+    pub(crate) fn writing(error: std::io::Error) -> Self {
+        match error.downcast() {
+            Ok(error) => Self::Store(error),
+            Err(error) => Self::Cache(error.into()),
+        }
+    }
+
     /// The same for a package that is a blob at best: a registry without it has no such package.
     pub(crate) fn of_unlisted(self, location: String) -> Self {
         match self.kind() {
@@ -104,6 +124,7 @@ impl Failure for Cause {
             Self::Archive(error) => error.kind(),
             Self::Repodata(error) => error.kind(),
             Self::Cache(error) => error.kind(),
+            Self::Store(error) => error.kind(),
             Self::Again(cause) => cause.kind(),
             Self::NoSuchFile(_) => Kind::NotFound,
             Self::StrayMember(_) => Kind::BadMetadata,

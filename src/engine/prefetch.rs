@@ -87,7 +87,7 @@ impl Engine {
         let (cache, freshness, marker) = run(move || {
             let cache = CacheDir::open(&path)?;
             cache.sweep()?;
-            let freshness = cache.freshness(options.max_age, options.repo_file.as_deref())?;
+            let freshness = cache.freshness(options.max_age, options.repo_file.as_deref());
             let marker = cache.marker();
             Ok((Arc::new(cache), freshness, marker))
         })

@@ -33,9 +33,8 @@ use tempfile::TempDir;
 use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::dnf_cache;
 use crate::engine::Engine;
-use crate::layer_store::Store;
+use crate::layer_store::{self, Store};
 use session::Route;
 pub use session::{Address, Session, baseurl};
 use socks::Target;
@@ -124,7 +123,7 @@ impl Gateway {
     ///
     /// # Errors
     /// If the socket or the directory of unpacked layers cannot be made.
-    pub fn begin(&self) -> Result<Session, dnf_cache::Error> {
+    pub fn begin(&self) -> Result<Session, layer_store::Error> {
         let (store, socket) = self.listen()?;
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         Ok(Session::new(number, self.engine.clone(), store, socket, Arc::clone(&self.table)))
@@ -135,7 +134,7 @@ impl Gateway {
         self.listening.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
-    fn listen(&self) -> Result<(Arc<Store>, PathBuf), dnf_cache::Error> {
+    fn listen(&self) -> Result<(Arc<Store>, PathBuf), layer_store::Error> {
         let mut listening = self.listening.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(listening) = &*listening {
             return Ok((Arc::clone(&listening.store), listening.directory.path().join(SOCKET)));
@@ -159,12 +158,12 @@ impl Gateway {
 }
 
 /// Listens in the first of these directories that lets us; a name of a socket cannot be long.
-fn bind(runtime: &[PathBuf]) -> Result<(TempDir, UnixListener), dnf_cache::Error> {
-    let mut failed = dnf_cache::Error::at(Path::new(SOCKET), io::ErrorKind::NotFound.into());
+fn bind(runtime: &[PathBuf]) -> Result<(TempDir, UnixListener), layer_store::Error> {
+    let mut failed = layer_store::Error::at(Path::new(SOCKET), io::ErrorKind::NotFound.into());
     for parent in runtime {
         match bind_in(parent) {
             Ok(bound) => return Ok(bound),
-            Err(error) => failed = dnf_cache::Error::at(parent, error),
+            Err(error) => failed = layer_store::Error::at(parent, error),
         }
     }
     Err(failed)
@@ -216,16 +215,21 @@ fn sweep(parent: &Path) {
 /// where everybody may write can be anybody's.
 fn open_store(
     directories: &Directories,
-) -> Result<(Arc<Store>, Option<TempDir>), dnf_cache::Error> {
+) -> Result<(Arc<Store>, Option<TempDir>), layer_store::Error> {
     if let Some(place) = &directories.store {
         match Store::open(place, directories.store_limit) {
-            Ok(store) => return Ok((Arc::new(store), None)),
+            Ok(store) => {
+                let store = Arc::new(store);
+                let swept = Arc::clone(&store);
+                tokio::task::spawn_blocking(move || swept.sweep());
+                return Ok((store, None));
+            }
             Err(error) => tracing::info!(%error, "layers are kept in a temporary directory"),
         }
     }
     let parent = std::env::temp_dir();
     let directory =
-        private_directory(&parent).map_err(|error| dnf_cache::Error::at(&parent, error))?;
+        private_directory(&parent).map_err(|error| layer_store::Error::at(&parent, error))?;
     let store = Arc::new(Store::open(directory.path(), directories.store_limit)?);
     Ok((store, Some(directory)))
 }
