@@ -13,8 +13,10 @@
 //! | [`engine`] | what a repository has at a path, and bringing it into DNF's cache |
 //! | [`dnf_cache`] | DNF's cache directory of one repository |
 //! | [`layer_store`] | unpacked tar layers |
+//! | `staging` | what is being written: names, locks, sweeps |
 //! | [`artifact`] | how an OCI artifact contains a repository, and its tar layers |
 //! | [`repomd`] | repomd.xml, primary.xml and their checksums |
+//! | `decompress` | streams that may be compressed, within bounds |
 //! | [`registry`] | manifests and blobs, through pools of skopeo processes |
 //! | [`containers_config`] | podman's configuration: which entry applies to a reference |
 //! | [`source`] | a repository, and how to reach it |
@@ -30,6 +32,7 @@ pub mod cli;
 pub mod config_file;
 pub mod containers_config;
 pub mod dbus;
+mod decompress;
 pub mod dnf_cache;
 pub mod doctor;
 pub mod engine;
@@ -42,3 +45,4 @@ pub mod registry;
 pub mod repomd;
 pub mod settings;
 pub mod source;
+mod staging;

@@ -377,7 +377,8 @@ def test_damaged_repodata(doctor, dnf, registry):
     repository.push_files(dnf.reference(registry))
     found = doctor(f"oci://{dnf.reference(registry)}", code=1).only(repodata="failed")
     found.says("layout", "metadata in a layer for each file, 1 package with")
-    found.says("repodata", primary.name, "where repomd.xml says", "have its owner run createrepo_c")
+    found.says("repodata", f'size mismatch for "repodata/{primary.name}": expected ',
+               "have its owner run createrepo_c")
 
 
 def test_a_local_layout(doctor, dnf, registry, pushed, tmp_path):

@@ -2,6 +2,7 @@
 
 mod config;
 mod doctor;
+mod instance;
 pub mod logging;
 mod serve;
 

@@ -33,8 +33,8 @@ use tempfile::TempDir;
 use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::dnf_cache;
 use crate::engine::Engine;
+use crate::layer_store;
 use session::Route;
 pub use session::{Address, Session, baseurl};
 use socks::Target;
@@ -107,7 +107,7 @@ impl Gateway {
     ///
     /// # Errors
     /// If the socket or the directory of unpacked layers cannot be made.
-    pub fn begin(&self) -> Result<Session, dnf_cache::Error> {
+    pub fn begin(&self) -> Result<Session, layer_store::Error> {
         let socket = self.listen()?;
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         Ok(Session::new(number, self.engine.clone(), socket, Arc::clone(&self.table)))
@@ -118,7 +118,7 @@ impl Gateway {
         self.listening.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
-    fn listen(&self) -> Result<PathBuf, dnf_cache::Error> {
+    fn listen(&self) -> Result<PathBuf, layer_store::Error> {
         let mut listening = self.listening.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(listening) = &*listening {
             return Ok(listening.directory.path().join(SOCKET));
@@ -140,12 +140,12 @@ impl Gateway {
 }
 
 /// Listens in the first of these directories that lets us; a name of a socket cannot be long.
-fn bind(runtime: &[PathBuf]) -> Result<(TempDir, UnixListener), dnf_cache::Error> {
-    let mut failed = dnf_cache::Error::at(Path::new(SOCKET), io::ErrorKind::NotFound.into());
+fn bind(runtime: &[PathBuf]) -> Result<(TempDir, UnixListener), layer_store::Error> {
+    let mut failed = layer_store::Error::at(Path::new(SOCKET), io::ErrorKind::NotFound.into());
     for parent in runtime {
         match bind_in(parent) {
             Ok(bound) => return Ok(bound),
-            Err(error) => failed = dnf_cache::Error::at(parent, error),
+            Err(error) => failed = layer_store::Error::at(parent, error),
         }
     }
     Err(failed)
