@@ -74,11 +74,11 @@ def clean_slate():
     PLUGIN_CONF.write_text(conf)
 
 
-def plugin_option(usual, other):
+def plugin_option(default, value):
     """Sets an option of the plugin, until the test ends."""
     text = PLUGIN_CONF.read_text()
-    assert usual in text
-    PLUGIN_CONF.write_text(text.replace(usual, other))
+    assert default in text
+    PLUGIN_CONF.write_text(text.replace(default, value))
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ class Dnf:
         return found[0]
 
     @staticmethod
-    def forget():
+    def clear_cache():
         """Empties the cache."""
         for directory in CACHE.iterdir():
             shutil.rmtree(directory)

@@ -14,7 +14,7 @@ from harness.repository import Repository, build
 @pytest.fixture(scope="module", autouse=True)
 def on_the_web(web):
     """The repository "web", with the package web-one."""
-    Repository(web.directory / "web").add(build("web-one")).add(build("both")).describe()
+    Repository(web.directory / "web").add(build("web-one")).add(build("both")).createrepo()
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def push(dnf, registry, *names, options=()):
     for name in names:
         repository.add(build(name))
     reference = dnf.reference(registry, names[0])
-    repository.describe(*options).push(reference)
+    repository.createrepo(*options).push(reference)
     registry.clear()
     return f"oci://{reference}"
 
@@ -178,7 +178,7 @@ def test_packages_in_another_registry(dnf, registry):
 
 
 def test_packages_outside_of_the_repository(dnf, registry):
-    repository = dnf.repository().add(build("one"), "Packages").describe("--location-prefix", "../up")
+    repository = dnf.repository().add(build("one"), "Packages").createrepo("--location-prefix", "../up")
     reference = dnf.reference(registry)
     repository.push(reference)
     dnf.add("tools", f"oci://{reference}")

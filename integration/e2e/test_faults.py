@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from conftest import insecure, plugin_option
-from harness.commands import processes, run, until
+from harness.commands import processes, run, wait_until
 from harness.relay import Relay
 from harness.registry import Registry
 from harness.repository import build
@@ -33,7 +33,7 @@ def slow(registry):
 
 def large(dnf, registry, port, size=24 * MEGABYTE):
     """A repository with a large package, reached by another port."""
-    dnf.repository().add(build("large", size=size)).describe().push(dnf.reference(registry))
+    dnf.repository().add(build("large", size=size)).createrepo().push(dnf.reference(registry))
     reference = dnf.reference(registry).replace(str(registry.port), str(port), 1)
     dnf.add("tools", f"oci://{reference}")
 
@@ -58,7 +58,7 @@ class TestRegistryDown:
     def test_the_cache_still_answers(self, dnf, tmp_path):
         own = Registry(tmp_path / "own", 5020).start()
         insecure(own.address)
-        dnf.repository().add(build("one")).describe().push(dnf.reference(own))
+        dnf.repository().add(build("one")).createrepo().push(dnf.reference(own))
         dnf.add("tools", f"oci://{dnf.reference(own)}")
         dnf("repoquery")
         own.stop()
@@ -73,7 +73,7 @@ class TestRegistryDown:
         assert result.output.count("connection refused") == 1, result
 
     def test_skip_if_unavailable_goes_on(self, dnf, registry):
-        dnf.repository().add(build("one")).describe().push(dnf.reference(registry))
+        dnf.repository().add(build("one")).createrepo().push(dnf.reference(registry))
         dnf.add("tools", f"oci://{dnf.reference(registry)}")
         dnf.add("down", "oci://localhost:5021/acme/rpms:1", skip_if_unavailable=1)
         dnf("repoquery").has("one-0:1-1.noarch").has("repository down oci://")
@@ -90,13 +90,13 @@ def test_the_service_is_killed(dnf, registry, slow):
     large(dnf, registry, SLOW_PORT)
     dnf("repoquery")
     running = start("-y", "install", "--downloadonly", "large")
-    until(lambda: staged(dnf), "some of the package is there")
+    wait_until(lambda: staged(dnf), "some of the package is there")
     os.kill(processes(*SERVICE)[0], signal.SIGKILL)
     output, _ = running.communicate(timeout=60)
     assert running.returncode == 1, output
     assert "dnf5-oci" in output, output
     assert not package(dnf).exists()
-    until(lambda: not processes(*SKOPEO), "skopeo dies with the service")
+    wait_until(lambda: not processes(*SKOPEO), "skopeo dies with the service")
     dnf("-y", "install", "--downloadonly", "large").has("Already downloaded")
     assert package(dnf).exists()
     dnf.is_whole("tools")
@@ -106,7 +106,7 @@ def test_skopeo_is_killed(dnf, registry, slow):
     large(dnf, registry, SLOW_PORT)
     dnf("repoquery")
     running = start("-y", "install", "--downloadonly", "large")
-    until(lambda: staged(dnf), "some of the package is there")
+    wait_until(lambda: staged(dnf), "some of the package is there")
     for process in processes(*SKOPEO):
         os.kill(process, signal.SIGKILL)
     output, _ = running.communicate(timeout=60)
@@ -121,11 +121,11 @@ def test_dnf5_is_interrupted(dnf, registry, slow, backend):
     dnf.backend(backend)
     dnf("repoquery")
     running = start("-y", "install", "--downloadonly", "large")
-    until(lambda: staged(dnf), "some of the package is there")
+    wait_until(lambda: staged(dnf), "some of the package is there")
     running.send_signal(signal.SIGINT)
     running.communicate(timeout=60)
     assert running.returncode != 0
-    until(lambda: not staged(dnf), "nothing is written any more")
+    wait_until(lambda: not staged(dnf), "nothing is written any more")
     time.sleep(0.3)
     passed = slow.passed
     time.sleep(0.5)

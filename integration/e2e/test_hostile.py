@@ -30,7 +30,7 @@ def fetch(request):
 @pytest.fixture
 def good(dnf, registry, fetch):
     """A repository that is cached already."""
-    repository = dnf.repository().add(build("one")).describe()
+    repository = dnf.repository().add(build("one")).createrepo()
     repository.push(dnf.reference(registry))
     dnf.add("tools", f"oci://{dnf.reference(registry)}")
     dnf("repoquery").has("one-0:1-1.noarch")
@@ -163,7 +163,7 @@ def test_a_package_changed_after_its_metadata_were_cached(dnf, registry, good, f
 
 
 def test_a_package_changed_inside_its_directory(dnf, registry, fetch):
-    repository = dnf.repository().add(build("one"), "Packages").describe()
+    repository = dnf.repository().add(build("one"), "Packages").createrepo()
     package = repository.directory / "Packages/one-1-1.noarch.rpm"
     package.write_bytes(package.read_bytes()[:-1] + b"x")
     repository.push(dnf.reference(registry))
@@ -176,7 +176,7 @@ def test_a_package_changed_inside_its_directory(dnf, registry, fetch):
 
 def test_a_blob_that_the_registry_has_changed(dnf, registry):
     """The registry itself lies: other bytes of the same length under the digest."""
-    repository = dnf.repository().add(build("one")).describe()
+    repository = dnf.repository().add(build("one")).createrepo()
     repository.push(dnf.reference(registry))
     package = repository.directory / "one-1-1.noarch.rpm"
     digest = run("sha256sum", package).output.split()[0]

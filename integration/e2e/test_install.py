@@ -6,17 +6,17 @@ import pytest
 
 from harness.commands import processes, run
 from harness.repository import build
-from harness.service import SERVE, end_services
+from harness.service import SERVE, stop_services
 
 pytestmark = pytest.mark.usefixtures("eager")
 
 @pytest.mark.parametrize("backend", ["system", "private"])
 def test_install(dnf, registry, installed, backend):
     name = f"hello-{backend}"
-    dnf.repository().add(build(name)).describe().push(dnf.reference(registry))
+    dnf.repository().add(build(name)).createrepo().push(dnf.reference(registry))
     dnf.add("tools", f"oci://{dnf.reference(registry)}")
     dnf.backend(backend)
-    end_services()
+    stop_services()
     installed.append(name)
     result = dnf("-y", "install", name)
     result.has("Already downloaded").has("Complete!")
@@ -27,15 +27,15 @@ def test_install(dnf, registry, installed, backend):
 
 
 def test_root_uses_the_system_service_by_itself(dnf, registry):
-    dnf.repository().add(build("one")).describe().push(dnf.reference(registry))
+    dnf.repository().add(build("one")).createrepo().push(dnf.reference(registry))
     dnf.add("tools", f"oci://{dnf.reference(registry)}")
-    end_services()
+    stop_services()
     dnf("repoquery").has("one-0:1-1.noarch")
     assert processes(*SERVE), "the bus has started it"
 
 
 def test_without_a_bus_there_is_a_private_instance(dnf, registry):
-    dnf.repository().add(build("one")).describe().push(dnf.reference(registry))
+    dnf.repository().add(build("one")).createrepo().push(dnf.reference(registry))
     dnf.add("tools", f"oci://{dnf.reference(registry)}")
     nowhere = {"DBUS_SYSTEM_BUS_ADDRESS": "unix:path=/nonexistent", "PATH": "/usr/bin:/usr/sbin"}
     dnf("repoquery", env=nowhere).has("one-0:1-1.noarch")
@@ -44,7 +44,7 @@ def test_without_a_bus_there_is_a_private_instance(dnf, registry):
 
 
 def test_another_user_has_an_instance_and_a_cache_of_its_own(dnf, registry):
-    dnf.repository().add(build("one")).describe().push(dnf.reference(registry))
+    dnf.repository().add(build("one")).createrepo().push(dnf.reference(registry))
     dnf.add("tools", f"oci://{dnf.reference(registry)}")
     home = Path("/tmp/home-of-nobody")
     home.mkdir(exist_ok=True)
@@ -56,7 +56,7 @@ def test_another_user_has_an_instance_and_a_cache_of_its_own(dnf, registry):
 
 
 def test_fresh_metadata_cost_no_request(dnf, registry):
-    dnf.repository().add(build("one")).describe().push(dnf.reference(registry))
+    dnf.repository().add(build("one")).createrepo().push(dnf.reference(registry))
     dnf.add("tools", f"oci://{dnf.reference(registry)}")
     dnf("repoquery").has("one-0:1-1.noarch")
     registry.clear()
@@ -65,7 +65,7 @@ def test_fresh_metadata_cost_no_request(dnf, registry):
 
 
 def test_refresh_costs_one_manifest(dnf, registry):
-    dnf.repository().add(build("one")).describe().push(dnf.reference(registry))
+    dnf.repository().add(build("one")).createrepo().push(dnf.reference(registry))
     dnf.add("tools", f"oci://{dnf.reference(registry)}")
     dnf("repoquery")
     registry.clear()
@@ -79,18 +79,18 @@ def test_refresh_costs_one_manifest(dnf, registry):
 
 
 def test_a_moved_tag_brings_new_metadata(dnf, registry):
-    repository = dnf.repository().add(build("one")).describe()
+    repository = dnf.repository().add(build("one")).createrepo()
     repository.push(dnf.reference(registry))
     dnf.add("tools", f"oci://{dnf.reference(registry)}")
     dnf("repoquery").has_not("two-0:1-1.noarch")
-    repository.add(build("two")).describe().push(dnf.reference(registry))
+    repository.add(build("two")).createrepo().push(dnf.reference(registry))
     dnf("repoquery").has_not("two-0:1-1.noarch")
     dnf("--refresh", "repoquery").has("one-0:1-1.noarch").has("two-0:1-1.noarch")
     dnf.is_whole("tools")
 
 
 def test_a_manifest_that_only_adds_packages_leaves_the_metadata(dnf, registry):
-    repository = dnf.repository().add(build("one")).describe()
+    repository = dnf.repository().add(build("one")).createrepo()
     repository.push(dnf.reference(registry))
     dnf.add("tools", f"oci://{dnf.reference(registry)}")
     dnf("repoquery")
@@ -106,26 +106,26 @@ def test_a_manifest_that_only_adds_packages_leaves_the_metadata(dnf, registry):
 
 
 def test_a_pinned_digest_is_never_asked_for_again(dnf, registry):
-    repository = dnf.repository().add(build("one")).describe()
+    repository = dnf.repository().add(build("one")).createrepo()
     digest = repository.push(dnf.reference(registry))
     name = dnf.reference(registry).rsplit(":", 1)[0]
     dnf.add("tools", f"oci://{name}@{digest}")
     dnf("repoquery")
-    repository.add(build("two")).describe().push(dnf.reference(registry))
+    repository.add(build("two")).createrepo().push(dnf.reference(registry))
     registry.clear()
     dnf("--refresh", "repoquery").has("one-0:1-1.noarch").has_not("two-0:1-1.noarch")
     assert registry.requests() == []
 
 
 def test_assumeno_fetches_no_package(dnf, registry):
-    dnf.repository().add(build("one")).describe().push(dnf.reference(registry))
+    dnf.repository().add(build("one")).createrepo().push(dnf.reference(registry))
     dnf.add("tools", f"oci://{dnf.reference(registry)}")
     dnf("--assumeno", "install", "one", code=1)
     assert not [name for name in dnf.cached("tools") if name.startswith("packages/")]
 
 
 def test_cacheonly_asks_nobody(dnf, registry):
-    dnf.repository().add(build("one")).describe().push(dnf.reference(registry))
+    dnf.repository().add(build("one")).createrepo().push(dnf.reference(registry))
     dnf.add("tools", f"oci://{dnf.reference(registry)}")
     dnf("repoquery")
     registry.clear()
@@ -135,7 +135,7 @@ def test_cacheonly_asks_nobody(dnf, registry):
 
 
 def test_inspect_by_busctl(dnf, registry):
-    digest = dnf.repository().add(build("one")).describe().push(dnf.reference(registry))
+    digest = dnf.repository().add(build("one")).createrepo().push(dnf.reference(registry))
     call = ("busctl", "call", "io.github.dnf5_oci", "/io/github/dnf5_oci",
             "io.github.dnf5_oci.Backend1", "Inspect", "sa{sv}")
     result = run(*call, f"oci://{dnf.reference(registry)}", "0")

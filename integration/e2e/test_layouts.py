@@ -34,14 +34,14 @@ def test_directories_as_layers(dnf, registry, installed, packages):
     repository = dnf.repository()
     for package in packages:
         repository.add(package, "Packages/p")
-    repository.describe().push(dnf.reference(registry))
+    repository.createrepo().push(dnf.reference(registry))
     # The metadata and the directory: two layers, for two packages.
     assert len(install_both(dnf, registry, installed)) == 2
 
 
 def test_two_directories_by_architecture(dnf, registry, installed, packages):
     repository = dnf.repository().add(packages[0], "noarch").add(packages[1], "x86_64")
-    repository.describe().push(dnf.reference(registry))
+    repository.createrepo().push(dnf.reference(registry))
     assert len(install_both(dnf, registry, installed)) == 3
 
 
@@ -49,7 +49,7 @@ def test_every_file_a_layer(dnf, registry, installed, packages):
     repository = dnf.repository()
     for package in packages:
         repository.add(package, "Packages/p")
-    repository.describe().push_files(dnf.reference(registry))
+    repository.createrepo().push_files(dnf.reference(registry))
     files = [name for name in repository.files() if name.startswith("repodata/")]
     assert len(install_both(dnf, registry, installed)) == len(files) + 2
     assert [name for name in dnf.cached("tools") if name in files] == files
@@ -60,7 +60,7 @@ def test_compressions_of_the_metadata(dnf, registry, installed, packages, compre
     repository = dnf.repository()
     for package in packages:
         repository.add(package)
-    archive = repository.describe().archive(compression, dnf.tmp_path / "metadata")
+    archive = repository.createrepo().archive(compression, dnf.tmp_path / "metadata")
     repository.push_with_archive(dnf.reference(registry), archive)
     install_both(dnf, registry, installed)
 
@@ -70,7 +70,7 @@ def test_checksums_of_the_metadata(dnf, registry, installed, packages, checksum)
     repository = dnf.repository()
     for package in packages:
         repository.add(package)
-    repository.describe("--checksum", checksum).push(dnf.reference(registry))
+    repository.createrepo("--checksum", checksum).push(dnf.reference(registry))
     install_both(dnf, registry, installed)
 
 
@@ -78,7 +78,7 @@ def test_packages_that_are_only_blobs(dnf, registry, installed, packages):
     repository = dnf.repository()
     for package in packages:
         repository.add(package, "Packages")
-    repository.describe().push(dnf.reference(registry), "repodata")
+    repository.createrepo().push(dnf.reference(registry), "repodata")
     name = dnf.reference(registry).rsplit(":", 1)[0]
     dnf.add("tools", f"oci://{dnf.reference(registry)}")
     dnf("-y", "install", "p-one", code=1).has("\"Packages/p-one-1-1.noarch.rpm\" is not in the repository")
@@ -89,7 +89,7 @@ def test_packages_that_are_only_blobs(dnf, registry, installed, packages):
 
 def test_index_of_architectures(dnf, registry):
     for arch, package in (("amd64", "for-amd"), ("arm64", "for-arm")):
-        repository = dnf.repository(arch).add(build(package)).describe()
+        repository = dnf.repository(arch).add(build(package)).createrepo()
         config = dnf.tmp_path / f"{arch}.json"
         config.write_text(json.dumps({"architecture": arch, "os": "linux"}))
         repository.push(dnf.reference(registry, arch), options=[
@@ -106,7 +106,7 @@ def test_local_layout(dnf, registry, installed, packages):
     repository = dnf.repository()
     for package in packages:
         repository.add(package)
-    repository.describe().push(dnf.reference(registry))
+    repository.createrepo().push(dnf.reference(registry))
     insecure(registry.address)
     run("skopeo", "copy", f"docker://{dnf.reference(registry)}", "oci:/srv/mirror:stable")
     dnf.add("tools", "oci:///srv/mirror:stable")

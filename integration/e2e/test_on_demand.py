@@ -20,7 +20,7 @@ PLAIN = {"PATH": "/usr/bin:/usr/sbin"}
 @pytest.fixture
 def tools(dnf, registry):
     """A repository with one package that no command has asked for yet."""
-    dnf.repository().add(build("one")).describe().push(dnf.reference(registry))
+    dnf.repository().add(build("one")).createrepo().push(dnf.reference(registry))
     dnf.add("tools", f"oci://{dnf.reference(registry)}")
     registry.clear()
 

@@ -24,7 +24,7 @@ def private(tmp_path_factory):
 
 @pytest.fixture
 def pushed(dnf, private):
-    dnf.repository().add(build("one")).describe().push(dnf.reference(private), options=private.login)
+    dnf.repository().add(build("one")).createrepo().push(dnf.reference(private), options=private.login)
     return f"oci://{dnf.reference(private)}"
 
 

@@ -19,7 +19,7 @@ def blob(dnf, registry, request):
     below = "" if request.param == "flat" else "Packages"
     # A layer of another test, were it the same, would have been unpacked already.
     one, two = (build(name, content=dnf.name) for name in ("one", "two"))
-    repository = dnf.repository().add(one, below).add(two, below).describe()
+    repository = dnf.repository().add(one, below).add(two, below).createrepo()
     reference = dnf.reference(registry)
     dnf.add("tools", f"oci://{reference}")
     package = repository.directory / below / ONE

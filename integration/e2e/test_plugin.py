@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from conftest import CACHE, NO_BUS, PLUGIN_CONF, PRIVATE
-from harness.commands import processes, run, until
+from harness.commands import processes, run, wait_until
 from harness.repository import build
 
 pytestmark = pytest.mark.usefixtures("eager")
@@ -29,7 +29,7 @@ for package in libdnf5.rpm.PackageQuery(base):
 
 @pytest.fixture
 def pushed(dnf, registry):
-    repository = dnf.repository().add(build("one")).add(build("two")).describe()
+    repository = dnf.repository().add(build("one")).add(build("two")).createrepo()
     repository.push(dnf.reference(registry))
     dnf.add("tools", f"oci://{dnf.reference(registry)}")
     return repository
@@ -100,4 +100,4 @@ def test_the_line_says_that_the_cache_is_used(dnf, pushed):
 
 def test_programs_without_download_callbacks(dnf, pushed):
     run(sys.executable, "-c", QUERY).has("one-1-1.noarch").has("two-1-1.noarch")
-    until(lambda: not processes(*PRIVATE), "nothing stays behind")
+    wait_until(lambda: not processes(*PRIVATE), "nothing stays behind")

@@ -8,7 +8,7 @@ import pexpect
 import pytest
 
 from conftest import CACHE
-from harness.commands import processes, run, until
+from harness.commands import processes, run, wait_until
 from harness.repository import build
 from harness.service import SERVE, unit
 
@@ -30,7 +30,7 @@ def rest(running):
 @pytest.fixture
 def pushed(dnf, registry):
     """A repository with one package."""
-    repository = dnf.repository().add(build("one")).describe()
+    repository = dnf.repository().add(build("one")).createrepo()
     repository.push(dnf.reference(registry))
     dnf.add("tools", f"oci://{dnf.reference(registry)}")
     registry.clear()
@@ -87,7 +87,7 @@ def test_a_run_sees_one_manifest_though_the_tag_moves(dnf, registry, pushed, bac
     running = start("install", "one")
     running.expect(QUESTION)
     # The tag leads to a repository that has no such package.
-    dnf.repository("other").add(build("two")).describe().push(dnf.reference(registry))
+    dnf.repository("other").add(build("two")).createrepo().push(dnf.reference(registry))
     dnf("--refresh", "repoquery").has("two-0:1-1").has_not("one-0:1-1")
     registry.clear()
     installed.append("one")
@@ -117,7 +117,7 @@ def test_the_service_stays_for_a_user_who_thinks(dnf, pushed, impatient, install
     installed.append("one")
     running.sendline("y")
     assert "Complete!" in rest(running)
-    until(lambda: not processes(*SERVE), "the service has ended")
+    wait_until(lambda: not processes(*SERVE), "the service has ended")
     assert not processes("skopeo", "experimental-image-proxy")
     assert not list(Path("/run/dnf5-oci").glob("dnf5-oci-*")), "and its socket is gone"
 
