@@ -4,7 +4,6 @@ import os
 import re
 import signal
 import subprocess
-import time
 
 import pytest
 
@@ -107,17 +106,10 @@ def test_dnf5_is_interrupted(dnf, service, whole, relay, backend):
     assert here() == [], "dnf5 itself cleans up"
     wait_until(lambda: not processes("dnf5-oci", "--fd"), "no private instance is left")
     # What was on its way may still come, but no more.
-    wait_until(lambda: quiet(relay), "the registry is left alone")
+    wait_until(relay.is_quiet, "the registry is left alone")
     relay.rate = None
     dnf(*DOWNLOAD).has("Complete!")
     assert content() == whole
-
-
-def quiet(relay):
-    """Whether nothing comes through the relay."""
-    before = relay.passed
-    time.sleep(0.3)
-    return relay.passed == before
 
 
 def test_the_service_is_killed(dnf, service, whole, relay):

@@ -65,7 +65,7 @@ def test_in_a_chroot_the_bus_of_the_host_is_not_used(dnf, url, chroot):
 def test_without_a_bus(dnf, registry, url, installed):
     installed.append("one")
     dnf.add("tools", url)
-    dnf("-y", "install", "one", env=NO_BUS).has("Complete!").has_not("cannot be reached")
+    dnf("-y", "install", "one", env=NO_BUS).has("Complete!").has_not("connection to the service failed")
     assert Path("/usr/share/one/file").read_text() == "one 1\n"
     assert len(registry.manifests()) == 1 and len(registry.blobs()) == 2
     assert not processes(*PRIVATE)
@@ -128,23 +128,19 @@ def index(dnf, registry):
 OWN, FOREIGN = "for-amd64-0:1-1.x86_64", "for-arm64-0:1-1.aarch64"
 
 
-@pytest.mark.parametrize("fetch", ["on-demand", "eager"])
-def test_a_foreign_architecture(dnf, registry, index, tmp_path, request, fetch):
-    if fetch == "eager":
-        request.getfixturevalue("eager")
-    # Both within metadata_expire: neither may have what the other has cached.
+def test_a_foreign_architecture(dnf, registry, index, tmp_path, fetch):
+    # Within metadata_expire, neither architecture may get the other's cached metadata.
     for _ in range(2):
         dnf("repoquery").has(OWN).has_not(FOREIGN)
         dnf("--forcearch=aarch64", "repoquery").has(FOREIGN).has_not(OWN)
-    if fetch == "on-demand":
-        assert len(list(CACHE.glob("tools-*"))) == 2
-        registry.clear()
-        dnf("repoquery").has(OWN)
-        dnf("--forcearch=aarch64", "repoquery").has(FOREIGN)
-        dnf("--forcearch=x86_64", "repoquery").has(OWN)
-        assert registry.requests() == [], "each has its own cache"
-        dnf("--forcearch=aarch64", "download", "for-arm64", f"--destdir={tmp_path}")
-        assert (tmp_path / "for-arm64-1-1.aarch64.rpm").exists()
+    assert len(list(CACHE.glob("tools-*"))) == 2
+    registry.clear()
+    dnf("repoquery").has(OWN)
+    dnf("--forcearch=aarch64", "repoquery").has(FOREIGN)
+    dnf("--forcearch=x86_64", "repoquery").has(OWN)
+    assert registry.requests() == [], "each has its own cache"
+    dnf("--forcearch=aarch64", "download", "for-arm64", f"--destdir={tmp_path}")
+    assert (tmp_path / "for-arm64-1-1.aarch64.rpm").exists()
 
 
 def test_a_foreign_architecture_in_another_root(dnf, registry, index, tmp_path):
