@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 
 from conftest import insecure
-from harness.commands import run
 from harness.registry import Registry
 from harness.repository import Repository, build
+
+
+pytestmark = pytest.mark.usefixtures("fetch")
 
 
 @pytest.fixture(scope="module", autouse=True)

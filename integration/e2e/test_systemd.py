@@ -8,7 +8,7 @@ import pytest
 from conftest import CACHE
 from harness.commands import processes, run, wait_until
 from harness.repository import build
-from harness.service import SERVE, UNIT, call, journal, stop_services, unit
+from harness.service import NAME, SERVE, UNIT, call, journal, stop_services, unit
 
 STORE = Path("/var/cache/dnf5-oci")
 SKOPEOS = Path("/var/lib/containers")
@@ -101,3 +101,14 @@ def test_what_it_logs(dnf, registry):
     dnf("repoquery", code=1).has("manifest unknown")
     [line] = [line for line in journal(UNIT).splitlines() if missing in line]
     assert line.startswith(f"repository tools {missing}: ") and "manifest unknown" in line
+
+
+def test_inspect_by_busctl(dnf, registry):
+    digest = dnf.repository().add(build("one")).createrepo().push(dnf.reference(registry))
+    result = call("Inspect", "sa{sv}", f"oci://{dnf.reference(registry)}", "0")
+    result.has(digest).has('"one-1-1.noarch.rpm"').has('"layout" s "archive"')
+    call("Inspect", "sa{sv}", "oci://acme", "0", code=1).has("needs a registry host and a path")
+    as_nobody = ("setpriv", "--reuid=nobody", "--clear-groups", "busctl")
+    address = (NAME, "/io/github/dnf5_oci")
+    run(*as_nobody, "call", *address, f"{NAME}.Backend1", "Inspect", "sa{sv}", "oci://localhost/x", "0", code=1)
+    run(*as_nobody, "introspect", *address).has(".PrefetchRepodata")
