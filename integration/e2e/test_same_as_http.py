@@ -4,6 +4,7 @@ The same repository is served by nginx and pushed to the registry. Each case run
 with either, from the same state, and what dnf5 prints must be the same, but for speeds and times.
 """
 
+import re
 import shutil
 from pathlib import Path
 
@@ -16,6 +17,9 @@ from harness.repository import ADVISORY, COMPS, Repository, build
 
 # What dnf5 remembers of packages and groups.
 STATE = Path("/usr/lib/sysimage/libdnf5")
+
+# What dnf5 prints about downloads.
+DOWNLOADS = re.compile("Need to download|Already downloaded")
 
 PACKAGES = ["app", "needs", "needed", "odd+name", "tilde"]
 
@@ -119,6 +123,19 @@ def outcome(url, present, commands, directory):
 def remove_all():
     for name in PACKAGES:
         run("rpm", "-e", "--nodeps", name, code=None)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_same_ahead_of_dnf5(urls, tmp_path, case, eager):
+    """Where the service fetches, dnf5 prints other bars and sizes; it must do and leave the same."""
+    present, commands = CASES[case]
+    expected = outcome(urls["http"], present, commands, tmp_path / "here")
+    found = outcome(urls["dirs"], present, commands, tmp_path / "here")
+    for (command, code, lines, _), (_, found_code, found_lines, _) in zip(expected[0], found[0], strict=True):
+        assert found_code == code, as_text(command, found_code, found_lines, [])
+        assert not [line for line in found_lines if line not in lines and not DOWNLOADS.search(line)], (
+            as_text(command, found_code, found_lines, lines))
+    assert found[1:] == expected[1:]
 
 
 @pytest.mark.parametrize("layout", ["dirs", "files"])
