@@ -161,3 +161,11 @@ def test_as_for_http(web, registry, service, repositories, scenario):
     expected = transcript(OverHttp(web, "repository"), scenario, repositories)
     for layout in ("dirs", "files"):
         assert transcript(OverOci(registry, service, scenario, layout), scenario, repositories) == expected
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_ahead_of_dnf5(registry, service, repositories, scenario, eager):
+    """Other things are asked for, at the same times."""
+    first, second = (transcript(OverOci(registry, service, f"ahead-{scenario}", layout, "eager"), scenario, repositories)
+                     for layout in ("dirs", "files"))
+    assert first == second

@@ -100,3 +100,11 @@ def test_as_for_http(web, registry, service, repository, scenario):
     expected = transcript(OverHttp(web, "release-42"), scenario, repository)
     for layout in ("dirs", "files"):
         assert transcript(OverOci(registry, service, "release-42", layout), scenario, repository) == expected
+
+
+@pytest.mark.parametrize("scenario", [upgrade, install, store, system_upgrade])
+def test_ahead_of_dnf5(registry, service, repository, scenario, eager):
+    first, second = (transcript(OverOci(registry, service, "release-42", layout, "eager"), scenario, repository)
+                     for layout in ("dirs", "files"))
+    assert first == second
+    assert not re.search("asked for: .", first), first
