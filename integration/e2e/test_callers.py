@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from conftest import NO_BUS, PRIVATE
-from harness import polkit
 from harness.api import BEGIN, program
 from harness.commands import processes, run, wait_until
+from harness.polkit import Polkit
 from harness.repository import build
 from harness.service import journal
 
@@ -19,10 +19,11 @@ DAEMON = "dnf5daemon-server"
 
 
 @pytest.fixture(scope="module", autouse=True)
-def authority():
-    """One on the bus that dnf5daemon-server asks who may do what."""
-    polkit.allow_name()
-    return polkit.Polkit()
+def polkit():
+    """dnf5daemon-server asks it for permission."""
+    running = Polkit()
+    yield running
+    running.stop()
 
 
 @pytest.fixture
