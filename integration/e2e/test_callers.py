@@ -143,6 +143,32 @@ def test_a_program_that_runs_the_transaction(registry, tools, installed, environ
     assert len(registry.blobs()) == 3
 
 
+CANCEL = """
+class Cancel(libdnf5.repo.DownloadCallbacks):
+    def progress(self, data, total, downloaded):
+        return self.ABORT
+
+base = load()
+callbacks = Cancel()
+base.set_download_callbacks(libdnf5.repo.DownloadCallbacksUniquePtr(callbacks))
+goal = libdnf5.base.Goal(base)
+goal.add_install("one")
+try:
+    goal.resolve().download()
+except Exception as error:
+    print("failed:", error)
+"""
+
+
+def test_a_program_that_cancels(dnf, tools, fetch):
+    dnf.backend("private")
+    result = program(CANCEL)
+    result.has("failed: the download was cancelled" if fetch == "eager" else "failed: ")
+    assert dnf.failed_head_starts() == []
+    wait_until(lambda: not processes(*PRIVATE), "nothing stays behind")
+    dnf("-y", "install", "--downloadonly", "one").has("Complete!")
+
+
 FAIL = """
 try:
     load()

@@ -121,11 +121,11 @@ private:
     bool eager{false};
     std::string program{SERVICE};
     dnf5_oci::Repositories repositories;
-    // While it serves repositories.
+    // Set while it serves repositories.
     std::unique_ptr<dnf5_oci::Service> service;
-    // Lines that the user has not seen.
+    // Lines that the user has not seen yet.
     std::vector<std::string> failures;
-    // Whether dnf5 has all packages of a transaction.
+    // Whether dnf5 has fetched all packages of a transaction.
     bool has_packages{false};
 };
 
@@ -144,7 +144,7 @@ std::unique_ptr<dnf5_oci::Service> Oci::connect() {
 }
 
 
-/// The instance on the system bus, unless it works on another machine's or container's cache.
+/// The instance on the system bus, if it works on our cache: a host's does not in a container or a chroot.
 std::unique_ptr<dnf5_oci::Service> Oci::system_instance() {
     auto & logger = *get_base().get_logger();
     try {
@@ -184,9 +184,9 @@ void Oci::repos_configured() {
 }
 
 
-/// Has the service serve a repository.
-/// @return whether it does; otherwise dnf5 has nothing but its cache, and a command that needs no
-///         repository goes on
+/// Has the service serve a repository. If that fails, dnf5 uses its cache alone, so that a command that does
+/// not need the repository still works.
+/// @return whether it is served
 bool Oci::open(const dnf5_oci::Repository & repository) {
     if (service) {
         try {
@@ -201,7 +201,7 @@ bool Oci::open(const dnf5_oci::Repository & repository) {
 }
 
 
-/// Logs a failure, and keeps it for the user until dnf5 has printed its first lines.
+/// Logs a failure. The user sees it when dnf5 has loaded its repositories, or at its end.
 void Oci::report(const std::string & line) {
     get_base().get_logger()->warning("{}", line);
     failures.push_back(line);
@@ -214,7 +214,7 @@ void Oci::repos_loaded() {
             std::ranges::for_each(service->take_failures(), [this](const auto & line) { report(line); });
         }
     } catch (const sdbus::Error & error) {
-        // dnf5 has received everything that it has asked for until now.
+        // dnf5 has already loaded what it asked for.
         get_base().get_logger()->warning("oci: {}", error.getMessage());
     }
     for (const auto & line : std::exchange(failures, {})) {
@@ -242,8 +242,8 @@ void Oci::pre_transaction([[maybe_unused]] const base::Transaction & transaction
 }
 
 
-/// Prints the failures that dnf5 has stopped at: its own message has only an address and a status. There
-/// are no progress bars and no log any more.
+/// Prints the reasons for which dnf5 has stopped: its own messages only have a URL and a status. Progress bars
+/// and log no longer exist here.
 void Oci::finish() noexcept try {
     // dnf5 calls this more than once.
     const auto closing = std::exchange(service, nullptr);
@@ -261,7 +261,7 @@ void Oci::finish() noexcept try {
         std::cerr << dnf5_oci::line_of(error) << std::endl;
     }
 } catch (...) {
-    // Nothing may leave this function.
+    // An exception would end the process.
 }
 
 std::exception_ptr last_exception;

@@ -23,7 +23,7 @@ constexpr const char * ERRORS{"io.github.dnf5_oci.Error."};
 // How long the bus may take to start the service.
 constexpr std::chrono::seconds START_TIMEOUT{15};
 
-// The service notices by itself when a registry sends nothing; a large package just takes long.
+// The service itself notices a registry that sends nothing; a large package takes long.
 constexpr auto NO_TIMEOUT = std::numeric_limits<std::uint64_t>::max();
 
 [[noreturn]] void fail(const char * what) {
@@ -34,7 +34,7 @@ constexpr auto NO_TIMEOUT = std::numeric_limits<std::uint64_t>::max();
 
 
 std::string line_of(const sdbus::Error & error) {
-    // Those of the service are whole lines; others come from the bus, or from the end of the connection.
+    // Messages of the service are complete lines; others come from the bus or the connection.
     if (error.getName().starts_with(ERRORS)) {
         return error.getMessage();
     }
@@ -46,7 +46,7 @@ std::unique_ptr<Service> Service::on_system_bus() {
     auto connection = sdbus::createSystemBusConnection();
     connection->setMethodCallTimeout(START_TIMEOUT);
     std::unique_ptr<Service> service(new Service(nullptr, std::move(connection), NAME));
-    // Whether it answers is known before anything depends on it.
+    // Fails now if the service does not answer.
     [[maybe_unused]] const auto version = service->proxy->getProperty("Version").onInterface(INTERFACE);
     return service;
 }
@@ -60,7 +60,7 @@ std::unique_ptr<Service> Service::start_private(const std::string & program) {
     sdbus::UnixFd ours{sockets[0], sdbus::adopt_fd};
     sdbus::UnixFd theirs{sockets[1], sdbus::adopt_fd};
     auto process = std::make_unique<Process>(program, theirs.get());
-    // If it ends early, the socket must be closed for us to notice.
+    // Otherwise we would not notice the end of the instance.
     theirs = {};
     auto connection = sdbus::createDirectBusConnection(ours.get());
     ours.release();
@@ -80,9 +80,7 @@ Service::Service(
                   const std::string & item,
                   std::uint64_t received,
                   std::uint64_t total,
-                  bool finished) {
-            reports.push_back({job, item, received, total, finished});
-        });
+                  bool finished) { reports.push_back({job, item, received, total, finished}); });
 }
 
 
@@ -115,8 +113,7 @@ void Service::call(const char * method, OnReply on_reply, const Arguments &... a
 
 
 void Service::prefetch_repodata(const Target & target, const Options & options, OnReply on_reply) {
-    call<Options>(
-        "PrefetchRepodata", std::move(on_reply), target.id, target.reference, target.cache_dir, options);
+    call<Options>("PrefetchRepodata", std::move(on_reply), target.id, target.reference, target.cache_dir, options);
 }
 
 
