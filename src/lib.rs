@@ -18,7 +18,7 @@
 //! | [`registry`] | manifests and blobs, through pools of skopeo processes |
 //! | [`containers_config`] | podman's files: which entry applies to a reference |
 //! | [`source`] | a repository and how it is reached |
-//! | [`reference`] | `oci://` references |
+//! | [`mod@reference`] | `oci://` references |
 //! | [`checksum`] | checksums and digests |
 //! | [`redact`] | secrets, which no output shows |
 //! | [`error_kind`] | the kinds of failure, for every layer's error type |

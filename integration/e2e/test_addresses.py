@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from conftest import insecure
-from harness.commands import run
 from harness.registry import Registry
 from harness.repository import Repository, build
 

@@ -10,8 +10,8 @@ import pytest
 
 from conftest import insecure, plugin_option
 from harness.commands import processes, run, until
-from harness.relay import Relay
 from harness.registry import Registry
+from harness.relay import Relay
 from harness.repository import build
 
 pytestmark = pytest.mark.usefixtures("eager")

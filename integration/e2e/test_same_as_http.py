@@ -127,6 +127,6 @@ def test_same(urls, tmp_path, case, layout):
     present, commands = CASES[case]
     expected = world(urls["http"], present, commands, tmp_path / "here")
     found = world(urls[layout], present, commands, tmp_path / "here")
-    for want, have in zip(expected[0], found[0]):
+    for want, have in zip(expected[0], found[0], strict=True):
         assert pretty(*have) == pretty(*want)
     assert found[1:] == expected[1:]

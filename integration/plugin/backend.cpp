@@ -80,9 +80,7 @@ Backend::Backend(
                   const std::string & item,
                   std::uint64_t received,
                   std::uint64_t total,
-                  bool finished) {
-            reports.push_back({job, item, received, total, finished});
-        });
+                  bool finished) { reports.push_back({job, item, received, total, finished}); });
 }
 
 
