@@ -35,7 +35,7 @@ class Diagnosis:
 
     def only(self, **verdicts):
         """These verdicts; all others are ok."""
-        wanted = {step: "ok" for step in STEPS}
+        wanted = dict.fromkeys(STEPS, "ok")
         wanted |= {step.replace("_", "."): verdict for step, verdict in verdicts.items()}
         assert self.verdicts == wanted, str(self.result)
         return self

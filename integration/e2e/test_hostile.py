@@ -11,7 +11,6 @@ import pytest
 
 from harness.repository import build
 
-
 # Where the service keeps layers that it has unpacked.
 LAYERS = Path("/var/cache/dnf5-oci")
 

@@ -13,7 +13,15 @@ from conftest import CACHE, CONTAINERS
 from harness.commands import run, wait_until
 from harness.repository import Repository, build
 from harness.signing import (
-    ANY_TAG, ANYTHING, NOTHING, POLICY, REGISTRIES_D, Keys, policy, registries_d, scope,
+    ANY_TAG,
+    ANYTHING,
+    NOTHING,
+    POLICY,
+    REGISTRIES_D,
+    Keys,
+    policy,
+    registries_d,
+    scope,
 )
 
 GUIDE = Path(__file__).resolve().parents[2] / "docs/signatures.md"
