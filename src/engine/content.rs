@@ -1,11 +1,13 @@
 //! Content on demand: what a repository has at a path, as a stream.
 
 use std::collections::HashMap;
-use std::io::{BufReader, Read, SeekFrom};
+use std::io::{Read, SeekFrom};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use containers_image_proxy::oci_spec::image::Descriptor;
-use tokio::io::{AsyncReadExt, AsyncSeekExt};
+use tokio::io::{self, AsyncRead, AsyncReadExt, AsyncSeekExt, BufReader, ReadBuf};
 use tokio::sync::{Mutex, OnceCell};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -225,30 +227,24 @@ impl View {
     }
 }
 
-impl Content {
-    /// Reads the next bytes; none means that all have been read, and that they are right.
-    ///
-    /// # Errors
-    /// If they cannot be had or are wrong. [`View::broken`] makes a clear line of it.
-    pub async fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        match self {
-            Self::Blob(blob) => blob.read(buffer).await,
-            Self::File(file, _) => file.read(buffer).await,
+impl AsyncRead for Content {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Blob(blob) => Pin::new(blob).poll_read(cx, buf),
+            Self::File(file, _) => Pin::new(file).poll_read(cx, buf),
         }
     }
+}
 
-    /// Passes over the beginning: a blob is always read whole, for its digest's sake.
-    async fn skip(&mut self, bytes: u64) -> std::io::Result<()> {
-        let mut buffer = vec![0; 128 * 1024];
-        let mut left = bytes;
-        while left > 0 {
-            let room = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
-            match self.read(&mut buffer[..room]).await? {
-                0 => return Ok(()),
-                read => left -= read as u64,
-            }
-        }
-        Ok(())
+impl Content {
+    /// A blob is always read from its beginning, because its digest is checked.
+    async fn skip(&mut self, bytes: u64) -> io::Result<()> {
+        let mut skipped = BufReader::with_capacity(128 * 1024, self.take(bytes));
+        io::copy_buf(&mut skipped, &mut io::sink()).await.map(drop)
     }
 
     async fn read_to_end(&mut self, limit: u64, into: &mut Vec<u8>) -> Result<(), Cause> {
@@ -269,7 +265,7 @@ impl Content {
 fn packages_of(stream: &mut dyn Read) -> Result<HashMap<String, Package>, Cause> {
     let mut packages = HashMap::new();
     let xml = decompress(stream)?;
-    read_primary(BufReader::new(xml), |Listed { location, checksum, size }| {
+    read_primary(std::io::BufReader::new(xml), |Listed { location, checksum, size }| {
         packages.insert(as_asked_for(&location), Package { location, checksum, size });
         true
     })?;

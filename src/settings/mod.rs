@@ -127,7 +127,7 @@ impl Settings {
     pub fn places(&self) -> gateway::Directories {
         gateway::Directories {
             store_limit: self.limits.store_size.saturating_mul(MIB),
-            ..gateway::Directories::usual()
+            ..gateway::Directories::default()
         }
     }
 
@@ -178,7 +178,7 @@ impl Default for Limits {
             directory_files: directory_limits.members,
             directory_file_size: directory_limits.member_size / MIB,
             directory_size: directory_limits.total_size / MIB,
-            store_size: gateway::Directories::usual().store_limit / MIB,
+            store_size: gateway::Directories::default().store_limit / MIB,
         }
     }
 }
