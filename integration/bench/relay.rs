@@ -91,23 +91,18 @@ pub fn relay(listener: &TcpListener, target: u16, round_trip: Duration) -> io::R
 }
 
 /// Starts to carry one direction of a connection. `due` says when what arrives now is delivered.
+///
+/// If the sink is gone, the receiver of what the source sends is gone too, and the source is closed
+/// with the last thread that uses it.
 fn carry(
     source: &Arc<TcpStream>,
     sink: &Arc<TcpStream>,
     due: impl Fn() -> Instant + Send + 'static,
 ) {
     let (sender, receiver) = sync_channel(IN_FLIGHT);
-    let (from, to) = (Arc::clone(source), Arc::clone(sink));
-    thread::spawn(move || receive(&from, &sender, due));
-    let from = Arc::clone(source);
-    thread::spawn(move || {
-        if deliver(&receiver, &to).is_err() {
-            // The source must not go on sending to a sink that is gone.
-            for stream in [&from, &to] {
-                let _ = stream.shutdown(Shutdown::Both);
-            }
-        }
-    });
+    let (source, sink) = (Arc::clone(source), Arc::clone(sink));
+    thread::spawn(move || receive(&source, &sender, due));
+    thread::spawn(move || deliver(&receiver, &sink));
 }
 
 /// Moves what arrives into pipes, until the source has ended or the receiver is gone.
