@@ -13,7 +13,7 @@ import pytest
 from conftest import CONTAINERS
 from harness import podman
 from harness.commands import processes, run, wait_until
-from harness.registry import guarded
+from harness.registry import private_registry
 from harness.relay import Relay
 from harness.repository import Repository, build
 from harness.service import call, service_as_systemd_runs_it
@@ -48,7 +48,7 @@ SESSION = (
 def private(tmp_path_factory):
     """A registry with TLS from a private CA and a user, and a repository in it."""
     directory = tmp_path_factory.mktemp("private")
-    registry = guarded(directory, HOST, user=RIGHT)
+    registry = private_registry(directory, HOST, user=RIGHT)
     registry.certificate.trust(HOST)
     repository = Repository(directory / "repository").add(build("one")).createrepo()
     repository.push(REFERENCE, options=registry.login)

@@ -209,18 +209,18 @@ def test_an_unknown_authority(doctor, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def guarded(tmp_path_factory):
+def private_registry(tmp_path_factory):
     """A registry with a user."""
-    running = Registry(tmp_path_factory.mktemp("guarded"), 5002, None, {"user": "the-password"})
+    running = Registry(tmp_path_factory.mktemp("private"), 5002, None, {"user": "the-password"})
     insecure(running.start().address)
     yield running
     running.stop()
 
 
-def test_credentials(doctor, dnf, guarded):
+def test_credentials(doctor, dnf, private_registry):
     login = ["--username", "user", "--password", "the-password"]
-    dnf.repository().add(build("one")).createrepo().push(dnf.reference(guarded), options=login)
-    baseurl = f"oci://{dnf.reference(guarded)}"
+    dnf.repository().add(build("one")).createrepo().push(dnf.reference(private_registry), options=login)
+    baseurl = f"oci://{dnf.reference(private_registry)}"
     found = doctor(baseurl, code=1).only(
         credentials="failed", manifest="skipped", policy="skipped", layout="skipped",
         repodata="skipped", download="skipped")

@@ -107,4 +107,4 @@ def test_ahead_of_dnf5(registry, service, repository, scenario, eager):
     first, second = (transcript(OverOci(registry, service, "release-42", layout, "eager"), scenario, repository)
                      for layout in ("dirs", "files"))
     assert first == second
-    assert not re.search("asked for: .", first), first
+    assert not re.search("requested: .", first), first

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from harness.proxy import PASSWORD, URL, USER, Proxy
-from harness.registry import guarded
+from harness.registry import private_registry
 from harness.repository import build
 
 HOST = "options.example"
@@ -17,7 +17,7 @@ LOGIN = {"username": "user", "password": "the-password"}
 @pytest.fixture(scope="module")
 def private(tmp_path_factory):
     """A registry with users, and TLS from a CA that nobody knows yet."""
-    registry = guarded(tmp_path_factory.mktemp("private"), HOST, 5443)
+    registry = private_registry(tmp_path_factory.mktemp("private"), HOST, 5443)
     yield registry
     registry.stop()
 

@@ -8,7 +8,7 @@ import pytest
 
 from harness.commands import processes, run, wait_until
 from harness.proxy import PASSWORD, URL, USER, Proxy
-from harness.registry import guarded
+from harness.registry import private_registry
 from harness.repository import build
 
 ETC = Path("/etc/dnf5-oci")
@@ -94,7 +94,7 @@ def test_the_service_ends_when_it_is_told_to(dnf, tools):
 
 @pytest.fixture(scope="module")
 def with_users(tmp_path_factory):
-    registry = guarded(tmp_path_factory.mktemp("private"), HOST)
+    registry = private_registry(tmp_path_factory.mktemp("private"), HOST)
     registry.certificate.trust(HOST)
     yield registry
     registry.stop()

@@ -67,9 +67,9 @@ def user(accounts):
 
 
 @pytest.fixture(scope="module")
-def guarded(tmp_path_factory):
+def private_registry(tmp_path_factory):
     """A registry that wants credentials."""
-    running = Registry(tmp_path_factory.mktemp("guarded"), 5001, users={"user": PASSWORD}).start()
+    running = Registry(tmp_path_factory.mktemp("private"), 5001, users={"user": PASSWORD}).start()
     insecure(running.address)
     yield running
     running.stop()
@@ -198,9 +198,9 @@ AUTH_FILES = {
 
 
 @pytest.mark.parametrize("file", AUTH_FILES)
-def test_credentials_of_ones_own(dnf, guarded, user, file):
+def test_credentials_of_ones_own(dnf, private_registry, user, file):
     dnf.name = "credentials"
-    reference = dnf.reference(guarded)
+    reference = dnf.reference(private_registry)
     dnf.repository().add(build("one")).createrepo().push(
         reference, options=["--username", "user", "--password", PASSWORD])
     dnf.add("tools", f"oci://{reference}")
@@ -208,14 +208,14 @@ def test_credentials_of_ones_own(dnf, guarded, user, file):
     file = AUTH_FILES[file](user)
     # Root is logged in, which is nobody else's business.
     root = Path("/run/containers/0/auth.json")
-    user.log_in(guarded, root)
+    user.log_in(private_registry, root)
     try:
         result = user.run("dnf5", "repoquery", code=1, XDG_RUNTIME_DIR=runtime)
     finally:
         root.unlink()
     result.has(f"repository tools oci://{reference}: ").has("authentication required")
     result.has(str(runtime / "containers/auth.json")).has(f"{user.home}/.config/containers/auth.json")
-    user.log_in(guarded, file)
+    user.log_in(private_registry, file)
     user.run("dnf5", "repoquery", XDG_RUNTIME_DIR=runtime).has("one-0:1-1.noarch").has_not(PASSWORD)
     # Nor is the user's any business of root's.
     dnf("repoquery", code=1).has("authentication required")
