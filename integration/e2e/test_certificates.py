@@ -1,4 +1,4 @@
-"""TLS: certificates are looked for where podman looks."""
+"""TLS certificates are found where podman finds them."""
 
 import hashlib
 import os
@@ -16,7 +16,7 @@ from harness.service import call, service_as_systemd_runs_it
 HOST = "registry.example"
 MUTUAL = f"{HOST}:5444"
 
-# Where podman looks, in order; the first directory for a host counts, whatever is in it.
+# podman's search order. The first directory for a host counts, whatever is in it.
 PLACES = [Path(place) for place in (
     "/root/.config/containers/certs.d", "/etc/containers/certs.d", "/etc/docker/certs.d")]
 UNKNOWN = "x509: certificate signed by unknown authority"
@@ -36,7 +36,7 @@ class PrivateRegistry:
         return self
 
     def trust(self, place):
-        """Puts its authority into a place, and makes sure that nothing else is there."""
+        """Makes its authority the only certificate in a directory."""
         directory = place / self.address
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir(parents=True)
@@ -67,7 +67,7 @@ def private_registry(tmp_path_factory, hosts):
 
 @pytest.fixture(scope="module")
 def mutual(tmp_path_factory, hosts):
-    """One that knows its clients by their certificates."""
+    """A registry that requires client certificates."""
     directory = tmp_path_factory.mktemp("mutual")
     client = Certificate(directory / "client", "client")
     running = PrivateRegistry(directory, MUTUAL, 5444, clients=client.authority).start()
@@ -79,21 +79,21 @@ def mutual(tmp_path_factory, hosts):
 
 @pytest.fixture(autouse=True)
 def no_certificates():
-    """No certificates are left of another test."""
+    """Removes the certificates of other tests."""
     yield
     for place in PLACES:
         shutil.rmtree(place, ignore_errors=True)
 
 
 def ask(dnf, reference, **how):
-    """Asks dnf5 for a repository that it knows nothing of."""
+    """Runs dnf5 with an empty cache."""
     dnf.clear_cache()
     dnf.add("tools", f"oci://{reference}")
     return dnf("repoquery", **how)
 
 
 def same(dnf, reference, **how):
-    """dnf5 is served, or refused in the same words, as podman; returns these."""
+    """Asserts that dnf5 succeeds if podman does, or fails with podman's message; returns that."""
     words = podman.refusal(reference, **how)
     if words:
         ask(dnf, reference, code=1, **how).has(words)
@@ -132,7 +132,7 @@ def test_no_image_that_was_opened_before_a_change_is_used(dnf, private_registry,
         trusted = private_registry.trust(place)
         call("PrefetchRepodata", "sssa{sv}", "tools", reference, directory, "0")
         fetch()
-        # The manifest is remembered, and so is the image.
+        # The manifest and the open image are cached.
         private_registry.registry.clear()
         fetch()
         assert private_registry.registry.manifests() == []
@@ -146,7 +146,7 @@ def test_the_first_directory_for_the_host_counts(dnf, private_registry):
     private_registry.trust(PLACES[2])
     assert same(dnf, private_registry.reference) == ""
     for place in reversed(PLACES[:2]):
-        # Nothing is in it, but nothing is looked for behind it.
+        # It is empty, but ends the search.
         (place / HOST).mkdir(parents=True)
         assert UNKNOWN in same(dnf, private_registry.reference)
         advice = f"; certificates for {HOST} belong into {place / HOST}: see"
@@ -172,8 +172,8 @@ def test_the_port_is_part_of_the_host(dnf, mutual):
 
 
 def refused(dnf, reference, words):
-    """Both are refused by the registry itself. Go may find that out while it reads or while it
-    writes, and then says this before or not."""
+    """The registry itself refuses both. Go may notice that while it reads or while it writes, and has
+    another message in each case."""
     assert words in podman.refusal(reference)
     ask(dnf, reference, code=1).has(words)
 
@@ -197,7 +197,7 @@ def test_sslverify_is_for_one_repository_alone(dnf, private_registry):
     dnf.add("checked", f"oci://{private_registry.reference}", skip_if_unavailable=1)
     dnf.add("unchecked", f"oci://{private_registry.reference}", sslverify=0)
     for arguments in ([], ["--refresh"]):
-        # One after the other, and both in one run, where processes and their answers are kept.
+        # One after the other and both together, where processes and their answers are cached.
         dnf("--repo=unchecked", *arguments, "repoquery").has("one-0:1-1.noarch")
         result = dnf("--repo=checked", *arguments, "repoquery")
         result.has(f"repository checked oci://{private_registry.reference}: ").has(UNKNOWN)
@@ -210,7 +210,7 @@ def test_sslverify_is_for_one_repository_alone(dnf, private_registry):
 
 
 def test_without_sslverify_plain_http_will_do(dnf, registry):
-    # podman's own configuration allows it; here it must not.
+    # podman's own configuration allows this; sslverify=1 must not.
     conf = Path("/etc/containers/registries.conf.d/localhost-5000.conf")
     allowed = conf.read_text()
     dnf.repository().add(build("one")).createrepo().push(dnf.reference(registry))

@@ -1,4 +1,4 @@
-"""dnf's own options of a repository mean what they mean, though it is skopeo that obeys them."""
+"""dnf's options of a repository keep their meaning, although skopeo makes the connections."""
 
 import os
 from pathlib import Path
@@ -16,7 +16,7 @@ LOGIN = {"username": "user", "password": "the-password"}
 
 @pytest.fixture(scope="module")
 def private(tmp_path_factory):
-    """A registry with users, and TLS from a CA that nobody knows yet."""
+    """A registry with users, and TLS by an authority that is not trusted yet."""
     registry = private_registry(tmp_path_factory.mktemp("private"), HOST, 5443)
     yield registry
     registry.stop()
@@ -48,7 +48,7 @@ def command_lines():
 def test_username_password_and_authority(dnf, pushed, private, fetch):
     dnf.add("tools", pushed, sslcacert=private.certificate.authority, **LOGIN)
     dnf("repoquery").has("one-0:1-1.noarch")
-    # skopeo is still there, waiting for more work.
+    # An idle skopeo is still running.
     lines = list(command_lines())
     assert any("experimental-image-proxy" in line for line in lines)
     assert not any("the-password" in line for line in lines)

@@ -1,4 +1,4 @@
-"""What /etc/dnf5-oci says, the service does, and `dnf5-oci config` tells."""
+"""The service follows /etc/dnf5-oci, and `dnf5-oci config` prints the effective settings."""
 
 import re
 import shutil
@@ -19,7 +19,7 @@ SERVICE = ("/usr/bin/dnf5-oci", "serve")
 
 @pytest.fixture(autouse=True)
 def etc():
-    """No service runs yet that has read other settings, and none is left that has read these."""
+    """Stops services before and after the test, since they have read other settings."""
     end_service()
     DROP_INS.mkdir(parents=True)
     yield
@@ -45,7 +45,7 @@ def tools(dnf, registry):
 
 
 def effective_settings():
-    """(value, file) of each key, as they are told."""
+    """(value, source) of each key, as printed."""
     lines = run("dnf5-oci", "config").output.splitlines()
     found = [re.fullmatch(r"(\S+) = (.*?) +# (\S+)", line) for line in lines]
     assert all(found), lines
