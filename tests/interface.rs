@@ -5,10 +5,10 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use dnf5_oci::backend::{self, Backend};
-use dnf5_oci::gateway::{Gateway, Places};
+use dnf5_oci::dbus;
+use dnf5_oci::engine::{self, Engine};
+use dnf5_oci::gateway::{Directories, Gateway};
 use dnf5_oci::registry::{self, Registry};
-use dnf5_oci::service;
 use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
 use tokio_util::sync::CancellationToken;
@@ -26,10 +26,10 @@ async fn instance() -> Connection {
     let (ours, theirs) = UnixStream::pair().expect("a pair of sockets");
     let settings =
         registry::Settings { skopeo: PathBuf::from("/nonexistent/skopeo"), ..Default::default() };
-    let backend = Backend::new(Registry::new(settings), backend::Settings::default());
-    let gateway = Arc::new(Gateway::new(backend.clone(), Places::usual()));
-    let instance = service::Instance { backend, gateway, refusal: None };
-    tokio::spawn(service::serve_socket(instance, theirs, CancellationToken::new()));
+    let engine = Engine::new(Registry::new(settings), engine::Settings::default());
+    let gateway = Arc::new(Gateway::new(engine.clone(), Directories::usual()));
+    let instance = dbus::Instance { engine, gateway, refusal: None };
+    tokio::spawn(dbus::serve_socket(instance, theirs, CancellationToken::new()));
     Builder::unix_stream(ours).p2p().build().await.expect("connected")
 }
 
@@ -37,7 +37,7 @@ async fn call<B>(connection: &Connection, method: &str, body: &B) -> zbus::Resul
 where
     B: serde::Serialize + zbus::Type + Sync,
 {
-    connection.call_method(None::<&str>, service::PATH, Some(INTERFACE), method, body).await
+    connection.call_method(None::<&str>, dbus::PATH, Some(INTERFACE), method, body).await
 }
 
 /// The name and the line of a call that fails.
@@ -100,7 +100,7 @@ async fn the_live_interface_is_the_contract() {
     let connection = instance().await;
     let introspectable = Some("org.freedesktop.DBus.Introspectable");
     let reply = connection
-        .call_method(None::<&str>, service::PATH, introspectable, "Introspect", &())
+        .call_method(None::<&str>, dbus::PATH, introspectable, "Introspect", &())
         .await
         .expect("introspected");
     let live: String = reply.body().deserialize().expect("a string");
@@ -157,7 +157,7 @@ async fn properties_can_be_read() {
     let connection = instance().await;
     let properties = Some("org.freedesktop.DBus.Properties");
     let reply = connection
-        .call_method(None::<&str>, service::PATH, properties, "GetAll", &(INTERFACE,))
+        .call_method(None::<&str>, dbus::PATH, properties, "GetAll", &(INTERFACE,))
         .await
         .expect("read");
     let body = reply.body();

@@ -9,6 +9,7 @@ mod registry {
     mod stand_in;
 
     use dnf5_oci::registry::{Blob, Error};
+    use tokio::io::AsyncReadExt;
 
     /// Reads a blob to its end.
     async fn read_all(blob: &mut Blob) -> Result<Vec<u8>, Error> {

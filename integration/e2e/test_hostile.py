@@ -11,7 +11,6 @@ import pytest
 
 from harness.repository import build
 
-
 # The service's unpacked layers.
 LAYERS = Path("/var/cache/dnf5-oci")
 
@@ -50,8 +49,8 @@ def link(name, target):
 @pytest.fixture
 def refused(dnf, fetch):
     """Checks that hostile metadata is refused with one line that contains these texts, and that the
-    cached metadata is still there. Ahead of dnf5 the service may find another fault first."""
-    def check(*texts, ahead=None):
+    cached metadata is still there."""
+    def check(*texts):
         before = dnf.cached("tools")
         result = dnf("--refresh", "repoquery", code=1)
         lines = [line for line in result.output.splitlines()
@@ -59,7 +58,7 @@ def refused(dnf, fetch):
         assert len(lines) == 1, result
         if fetch == "eager":
             [line] = dnf.failed_head_starts()
-            assert line.startswith("repository tools oci://") and (ahead or texts[0]) in line
+            assert line.startswith("repository tools oci://") and texts[0] in line
         assert [name for name in dnf.cached("tools") if name != "attrs/expired"] == before
         dnf.is_whole("tools")
         dnf("-C", "repoquery").has("one-0:1-1.noarch")
@@ -81,7 +80,7 @@ def packages(dnf):
 def test_a_name_that_leads_outside(dnf, registry, good, refused):
     hostile = archive(dnf.tmp_path / "x", (tarfile.TarInfo("repodata/../../../etc/escaped"), b"x"))
     good.push_with_archive(dnf.reference(registry), hostile)
-    refused('"repodata/../../../etc/escaped", which is not a safe name')
+    refused('"repodata/../../../etc/escaped" in the tar layer: unsafe name')
     assert not Path("/etc/escaped").exists()
     assert not list(Path("/var/cache").rglob("escaped"))
 
@@ -89,13 +88,13 @@ def test_a_name_that_leads_outside(dnf, registry, good, refused):
 def test_a_symlink(dnf, registry, good, refused):
     hostile = archive(dnf.tmp_path / "x", (link("repodata/repomd.xml", "/etc/passwd"), b""))
     good.push_with_archive(dnf.reference(registry), hostile)
-    refused('"repodata/repomd.xml", which is neither a regular file')
+    refused('"repodata/repomd.xml" in the tar layer: neither a regular file nor a directory')
 
 
 def test_a_file_elsewhere(dnf, registry, good, refused):
     hostile = archive(dnf.tmp_path / "x", (tarfile.TarInfo("packages/one-1-1.noarch.rpm"), b"x"))
     good.push_with_archive(dnf.reference(registry), hostile)
-    refused('has no "repodata/repomd.xml"', ahead='"packages/one-1-1.noarch.rpm"')
+    refused('has no "repodata/repomd.xml"')
 
 
 def test_an_expansion_of_10_gigabytes(dnf, registry, good, refused):
@@ -109,7 +108,7 @@ def test_an_expansion_of_10_gigabytes(dnf, registry, good, refused):
         for _ in range(64):
             file.write(block)
     good.push_with_archive(dnf.reference(registry), target)
-    refused('"repodata/primary.xml", which is larger than')
+    refused('"repodata/primary.xml" in the tar layer: larger than')
 
 
 def test_metadata_that_do_not_fit_repomd(dnf, registry, good, fetch):

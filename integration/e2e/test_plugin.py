@@ -28,6 +28,18 @@ for package in libdnf5.rpm.PackageQuery(base):
     print(package.get_nevra())
 """
 
+# The version of the loaded plugin.
+VERSION = """
+import libdnf5
+
+base = libdnf5.base.Base()
+base.load_config()
+base.setup()
+plugin = next(plugin for plugin in base.get_plugins_info() if plugin.get_name() == "oci")
+version = plugin.get_version()
+print(f"{version.major}.{version.minor}.{version.micro}")
+"""
+
 
 def sha256(path):
     return hashlib.sha256(path.read_bytes()).hexdigest()
@@ -111,3 +123,7 @@ def test_the_reason_of_a_refusal(dnf, pushed, fetch):
 def test_programs_without_download_callbacks(dnf, pushed):
     run(sys.executable, "-c", QUERY).has("one-1-1.noarch").has("two-1-1.noarch")
     wait_until(lambda: not processes(*PRIVATE), "no instance is left")
+
+
+def test_the_plugin_has_the_version_of_the_service():
+    run(sys.executable, "-c", VERSION).has(run("dnf5-oci", "--version").output.split()[1])

@@ -424,7 +424,7 @@ class TestIncompleteMirror:
         assert missing in self.hosts["second"].blobs()
         assert set(self.hosts["first"].blobs() + self.hosts["second"].blobs()) == set(
             self.layers.values())
-        [line] = [line for line in result.output.splitlines() if "cannot be had where" in line]
+        [line] = [line for line in result.output.splitlines() if "blob unavailable where" in line]
         assert missing in line and f"localhost:5001/{self.name}" in line, line
         assert f"localhost:5002/{self.name}" in line, line
         assert len(list(dnf.cache("tools").glob("packages/*"))) == self.PACKAGES

@@ -12,6 +12,7 @@ from conftest import CACHE, NO_BUS, PRIVATE, REPOS
 from harness.commands import processes, run, wait_until
 from harness.repository import build
 
+
 @pytest.fixture
 def url(dnf, registry):
     """A repository with the packages one and two, without a .repo file."""

@@ -24,7 +24,7 @@ using namespace libdnf5;
 namespace {
 
 constexpr const char * PLUGIN_NAME{"oci"};
-constexpr plugin::Version PLUGIN_VERSION{.major = 0, .minor = 1, .micro = 0};
+constexpr plugin::Version PLUGIN_VERSION{VERSION};
 constexpr PluginAPIVersion REQUIRED_API{.major = 2, .minor = 1};
 
 // Where the service on the system bus may write.

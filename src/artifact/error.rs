@@ -1,4 +1,4 @@
-use crate::failure::{Failure, Kind};
+use crate::error_kind::{Failure, Kind};
 
 /// The artifact is no RPM repository.
 #[derive(Clone, Debug, thiserror::Error)]

@@ -68,7 +68,7 @@ pub enum Repodata {
 
 /// Where a package is.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Place<'a> {
+pub enum PackageLocation<'a> {
     /// It is this layer.
     Layer(&'a Descriptor),
     /// It may be in one of these tar layers; the likeliest first.
@@ -97,23 +97,23 @@ impl Artifact {
 
     /// Where the package with this location (relative to the repository, as in its primary
     /// metadata) is.
-    pub fn package(&self, location: &str) -> Place<'_> {
+    pub fn package(&self, location: &str) -> PackageLocation<'_> {
         let Some(location) = name::relative(location) else {
-            return Place::ByDigest;
+            return PackageLocation::ByDigest;
         };
         if let Some(layer) = self.file(location) {
-            return Place::Layer(layer);
+            return PackageLocation::Layer(layer);
         }
         let directories: Vec<_> = directories_above(location)
             .filter_map(|directory| self.layers.get(directory))
             .filter(|layer| is_directory(layer))
             .collect();
         if !directories.is_empty() {
-            return Place::InDirectory(directories);
+            return PackageLocation::InDirectory(directories);
         }
         // `oras push` run inside a subdirectory titles its layers by the bare names.
         let name = location.rsplit('/').next().unwrap_or(location);
-        self.file(name).map_or(Place::ByDigest, Place::Layer)
+        self.file(name).map_or(PackageLocation::ByDigest, PackageLocation::Layer)
     }
 
     /// All titled layers, sorted by title.

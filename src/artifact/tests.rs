@@ -44,9 +44,9 @@ fn number(layer: &Descriptor) -> u8 {
 
 fn place(artifact: &Artifact, location: &str) -> Vec<u8> {
     match artifact.package(location) {
-        Place::Layer(layer) => vec![number(layer)],
-        Place::InDirectory(layers) => layers.into_iter().map(number).collect(),
-        Place::ByDigest => vec![],
+        PackageLocation::Layer(layer) => vec![number(layer)],
+        PackageLocation::InDirectory(layers) => layers.into_iter().map(number).collect(),
+        PackageLocation::ByDigest => vec![],
     }
 }
 
@@ -134,11 +134,11 @@ fn short(digest: impl ToString) -> String {
 
 fn found(artifact: &Artifact, location: &str) -> Vec<String> {
     match artifact.package(location) {
-        Place::Layer(layer) => vec![short(layer.digest())],
-        Place::InDirectory(layers) => {
+        PackageLocation::Layer(layer) => vec![short(layer.digest())],
+        PackageLocation::InDirectory(layers) => {
             layers.iter().map(|layer| format!("in {}", short(layer.digest()))).collect()
         }
-        Place::ByDigest => vec![],
+        PackageLocation::ByDigest => vec![],
     }
 }
 
@@ -183,7 +183,7 @@ fn titles_that_lead_elsewhere_are_passed_over() {
     let titles: Vec<_> = artifact.layers().into_iter().map(|(title, _)| title).collect();
     assert_eq!(titles, ["repodata/a/b", "repodata/repomd.xml"]);
     for location in hostile.into_iter().chain(["../Packages/x.rpm", "x.rpm"]) {
-        assert_eq!(artifact.package(location), Place::ByDigest, "{location:?}");
+        assert_eq!(artifact.package(location), PackageLocation::ByDigest, "{location:?}");
     }
 }
 

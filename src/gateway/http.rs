@@ -13,26 +13,27 @@ use hyper::header::{
     ACCEPT_RANGES, ALLOW, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderValue, RANGE,
 };
 use hyper::{Method, Request, Response, StatusCode};
+use tokio::io::AsyncReadExt;
 
-use super::Shelves;
-use super::run::{Failed, Shelf};
-use crate::backend::{Content, Error, Found, View};
-use crate::failure::{Failure, Kind};
+use super::Routes;
+use super::session::{Failed, Route};
+use crate::engine::{Content, Entry, Error, View};
+use crate::error_kind::{Failure, Kind};
 
 /// The most that goes to the client at a time, in bytes: what came while it read the last.
 const CHUNK: usize = 512 * 1024;
 
-/// How long it may take to pass over what comes before the wanted part of a blob. A client that hears
-/// nothing gives up when its timeout is over, and would do so each time that it asks for this part.
+/// How long it may take to pass over what comes before the wanted range of a blob. A client that hears
+/// nothing gives up when its timeout is over, and would do so each time that it asks for this range.
 /// Nothing is lost by the whole: a registry is asked for nothing else.
 const PASSES_OVER: Duration = Duration::from_secs(5);
 
 type Body = UnsyncBoxBody<Bytes, io::Error>;
 type Answer = Response<Body>;
 
-/// Answers one request, from the shelf that its path leads to. What fails is answered, too.
+/// Answers one request, from the route that its path leads to. What fails is answered, too.
 pub(super) async fn answer(
-    shelves: Shelves,
+    routes: Routes,
     request: Request<Incoming>,
 ) -> Result<Answer, Infallible> {
     if request.method() != Method::GET && request.method() != Method::HEAD {
@@ -41,32 +42,32 @@ pub(super) async fn answer(
         return Ok(answer);
     }
     let path = request.uri().path();
-    let there = |shelf: &Arc<Shelf>| Some((Arc::clone(shelf), shelf.location(path)?));
-    let Some((shelf, location)) = shelves.iter().find_map(there) else {
-        if let Some(shelf) = shelves.first() {
-            shelf.note_astray(&format!("{path:?}, which the metadata lead to, is outside of it"));
+    let there = |route: &Arc<Route>| Some((Arc::clone(route), route.location(path)?));
+    let Some((route, location)) = routes.iter().find_map(there) else {
+        if let Some(route) = routes.first() {
+            route.note_astray(&format!("{path:?}, which the metadata lead to, is outside of it"));
         }
         return Ok(empty(StatusCode::NOT_FOUND));
     };
     let range = request.headers().get(RANGE);
     tracing::debug!(location, method = %request.method(), ?range, "asked for");
-    if let Some(failed) = shelf.failed(&location) {
+    if let Some(failed) = route.failed(&location) {
         return Ok(refusal(&failed));
     }
-    let (kind, line) = match &shelf.view {
-        Ok(view) => match serve(&shelf, view, &location, &request).await {
+    let (kind, line) = match &route.view {
+        Ok(view) => match serve(&route, view, &location, &request).await {
             Ok(answer) => return Ok(answer),
             Err(error) => (error.kind(), error.to_string()),
         },
         Err(line) => (Kind::InvalidReference, line.clone()),
     };
-    Ok(refusal(&shelf.note(&location, status(kind), line)))
+    Ok(refusal(&route.note(&location, status(kind), line)))
 }
 
 /// Serves what there is. There are no validators (RFC 9110, 8.8): librepo knows what it has by its
 /// checksum, and asks for none.
 async fn serve(
-    shelf: &Arc<Shelf>,
+    route: &Arc<Route>,
     view: &Arc<View>,
     location: &str,
     request: &Request<Incoming>,
@@ -74,8 +75,8 @@ async fn serve(
     let found = view.find(location).await?;
     let size = found.size;
     let range = request.headers().get(RANGE).and_then(|range| range.to_str().ok());
-    let mut part = range.map_or(Part::Whole, |range| Part::parse(range, size));
-    if part == Part::Outside {
+    let mut range = range.map_or(ByteRange::Whole, |range| ByteRange::parse(range, size));
+    if range == ByteRange::Outside {
         let mut answer = empty(StatusCode::RANGE_NOT_SATISFIABLE);
         set(&mut answer, CONTENT_RANGE, &format!("bytes */{size}"));
         return Ok(answer);
@@ -84,19 +85,18 @@ async fn serve(
         Method::HEAD => Empty::new().map_err(|never| match never {}).boxed_unsync(),
         _ => {
             let content;
-            (content, part) = open(view, location, found, part).await?;
-            let (shelf, view) = (Arc::clone(shelf), Arc::clone(view));
+            (content, range) = open(view, location, found, range).await?;
+            let (route, view) = (Arc::clone(route), Arc::clone(view));
             let location = location.to_owned();
-            let left = part.length(size);
-            let to_end = part.first() + left == size;
-            body(Sending { shelf, view, location, content, left, to_end })
+            let left = range.length(size);
+            body(Sending { route, view, location, content, left })
         }
     };
     let mut answer = Response::new(body);
     set(&mut answer, ACCEPT_RANGES, "bytes");
-    set(&mut answer, CONTENT_LENGTH, &part.length(size).to_string());
+    set(&mut answer, CONTENT_LENGTH, &range.length(size).to_string());
     set(&mut answer, CONTENT_TYPE, "application/octet-stream");
-    if let Part::Of(first, last) = part {
+    if let ByteRange::Of(first, last) = range {
         *answer.status_mut() = StatusCode::PARTIAL_CONTENT;
         set(&mut answer, CONTENT_RANGE, &format!("bytes {first}-{last}/{size}"));
     }
@@ -105,14 +105,14 @@ async fn serve(
 
 /// What of a file is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Part {
+enum ByteRange {
     Whole,
     /// From byte to byte, both inclusive.
     Of(u64, u64),
     Outside,
 }
 
-impl Part {
+impl ByteRange {
     /// Reads a Range header. What is not understood, or has several ranges, means the whole file,
     /// as RFC 9110 allows.
     fn parse(range: &str, size: u64) -> Self {
@@ -149,32 +149,30 @@ impl Part {
 
 /// A stream of content that is being sent.
 struct Sending {
-    shelf: Arc<Shelf>,
+    route: Arc<Route>,
     view: Arc<View>,
     location: String,
     content: Content,
     /// Bytes still to be sent.
     left: u64,
-    /// Whether the part reaches to the end of the file.
-    to_end: bool,
 }
 
-/// Opens what was found at the beginning of the part, or of the whole if it takes long to get there.
+/// Opens what was found at the beginning of the range, or of the whole if it takes long to get there.
 async fn open(
     view: &View,
     location: &str,
-    found: Found,
-    part: Part,
-) -> Result<(Content, Part), Error> {
-    let reading = view.read(found, part.first());
-    if part.first() == 0 {
-        return Ok((reading.await?, part));
+    found: Entry,
+    range: ByteRange,
+) -> Result<(Content, ByteRange), Error> {
+    let reading = view.read(found, range.first());
+    if range.first() == 0 {
+        return Ok((reading.await?, range));
     }
     match tokio::time::timeout(PASSES_OVER, reading).await {
-        Ok(content) => Ok((content?, part)),
+        Ok(content) => Ok((content?, range)),
         Err(_) => {
             let found = view.find(location).await?;
-            Ok((view.read(found, 0).await?, Part::Whole))
+            Ok((view.read(found, 0).await?, ByteRange::Whole))
         }
     }
 }
@@ -199,19 +197,15 @@ impl Sending {
         }
         chunk.truncate(read);
         self.left -= read as u64;
-        if self.left == 0 && self.to_end && read > 0 {
-            // The content is checked by the read that finds its end.
-            self.content.read(&mut [0]).await?;
-        }
         Ok(chunk.into())
     }
 
     /// Notes what broke the stream for good; the client sees that it ends early.
     fn broken(&self, error: io::Error) -> io::Error {
-        let error = self.view.broken(error);
+        let error = self.view.read_error(error);
         // Where a mirror was to blame, librepo gets it when it asks again.
-        if !error.is_of_one_place() {
-            self.shelf.note(&self.location, status(error.kind()), error.to_string());
+        if !error.is_mirror_fault() {
+            self.route.note(&self.location, status(error.kind()), error.to_string());
         }
         io::Error::other(error)
     }
@@ -261,17 +255,17 @@ mod tests {
     #[test]
     fn what_ranges_mean() {
         for (range, expected) in [
-            ("bytes=0-", Part::Of(0, 99)),
-            ("bytes=40-", Part::Of(40, 99)),
-            ("bytes=40-49", Part::Of(40, 49)),
-            ("bytes=40-1000", Part::Of(40, 99)),
-            ("bytes=-10", Part::Of(90, 99)),
-            ("bytes=100-", Part::Outside),
-            ("bytes=5-4", Part::Whole),
-            ("bytes=0-1,4-5", Part::Whole),
-            ("lines=1-2", Part::Whole),
+            ("bytes=0-", ByteRange::Of(0, 99)),
+            ("bytes=40-", ByteRange::Of(40, 99)),
+            ("bytes=40-49", ByteRange::Of(40, 49)),
+            ("bytes=40-1000", ByteRange::Of(40, 99)),
+            ("bytes=-10", ByteRange::Of(90, 99)),
+            ("bytes=100-", ByteRange::Outside),
+            ("bytes=5-4", ByteRange::Whole),
+            ("bytes=0-1,4-5", ByteRange::Whole),
+            ("lines=1-2", ByteRange::Whole),
         ] {
-            assert_eq!(Part::parse(range, 100), expected, "{range}");
+            assert_eq!(ByteRange::parse(range, 100), expected, "{range}");
         }
     }
 }

@@ -3,7 +3,7 @@
 //! dnf5 reaches it through SOCKS5 on a Unix socket, which libcurl can do and nobody else on the
 //! machine can reach; below that it is plain HTTP/1.1. The user name of the SOCKS handshake says
 //! which repository of which run is meant, so that URLs, which DNF's cache and keyring are filed
-//! under, stay the same over runs.
+//! under, stay the same over sessions.
 //!
 //! | module | job |
 //! |---|---|
@@ -13,7 +13,7 @@
 //! | `tunnel` | connections to other hosts |
 
 mod http;
-mod run;
+mod session;
 mod socks;
 mod tunnel;
 
@@ -33,15 +33,11 @@ use tempfile::TempDir;
 use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::backend::Backend;
-use crate::cache;
-use crate::store::Store;
-use run::Shelf;
-pub use run::{Address, Run, baseurl};
-use socks::Guest;
-
-/// How much the unpacked layers may take, in bytes, unless somebody says otherwise.
-const STORE_LIMIT: u64 = 4 << 30;
+use crate::engine::Engine;
+use crate::layer_store;
+use session::Route;
+pub use session::{Address, Session, baseurl};
+use socks::Target;
 
 /// What the name of a socket's directory begins with.
 const DIRECTORY: &str = "dnf5-oci-";
@@ -55,67 +51,54 @@ const SEND_BUFFER: usize = 1 << 20;
 
 /// Where a gateway keeps what it needs.
 #[derive(Clone, Debug)]
-pub struct Places {
+pub struct Directories {
     /// In the first of these that it can be, the directory of the socket is made.
     pub runtime: Vec<PathBuf>,
-    /// The directory of unpacked layers. Where it cannot be used, they are kept in a temporary one, and
-    /// unpacked anew by the next process.
-    pub store: Option<PathBuf>,
-    /// How much they may take, in bytes.
-    pub store_limit: u64,
 }
 
 /// Serves runs of dnf5; begins to listen with the first.
 pub struct Gateway {
-    backend: Backend,
-    places: Places,
+    engine: Engine,
+    directories: Directories,
     next: AtomicU64,
-    library: Arc<Library>,
+    table: Arc<RouteTable>,
     listening: Mutex<Option<Listening>>,
 }
 
 /// All repositories that are served, by the names they are asked for by.
-type Library = Mutex<HashMap<String, Shelves>>;
+type RouteTable = Mutex<HashMap<String, Routes>>;
 
 /// What one repository has, for each of its references. There is at least one.
-type Shelves = Vec<Arc<Shelf>>;
+type Routes = Vec<Arc<Route>>;
 
 /// What there is from the first run on.
 struct Listening {
     directory: TempDir,
-    store: Arc<Store>,
-    _temporary_store: Option<TempDir>,
     _until_dropped: DropGuard,
 }
 
-impl Places {
+impl Directories {
     /// Those of a system's service for root, those of a user otherwise.
     pub fn usual() -> Self {
+        let temporary = std::env::temp_dir();
+        if rustix::process::geteuid().is_root() {
+            return Self { runtime: vec![PathBuf::from("/run/dnf5-oci"), temporary] };
+        }
         let set =
             |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-        let (temporary, store_limit) = (std::env::temp_dir(), STORE_LIMIT);
-        if rustix::process::geteuid().is_root() {
-            return Self {
-                runtime: vec![PathBuf::from("/run/dnf5-oci"), temporary],
-                store: Some(PathBuf::from("/var/cache/dnf5-oci")),
-                store_limit,
-            };
-        }
-        let caches = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")));
         // After su it may be another user's.
-        let runtime = set("XDG_RUNTIME_DIR").into_iter().chain([temporary]).collect();
-        Self { runtime, store: caches.map(|caches| caches.join("dnf5-oci")), store_limit }
+        Self { runtime: set("XDG_RUNTIME_DIR").into_iter().chain([temporary]).collect() }
     }
 }
 
 impl Gateway {
     /// A gateway that nobody uses yet.
-    pub fn new(backend: Backend, places: Places) -> Self {
+    pub fn new(engine: Engine, directories: Directories) -> Self {
         Self {
-            backend,
-            places,
+            engine,
+            directories,
             next: AtomicU64::new(1),
-            library: Arc::default(),
+            table: Arc::default(),
             listening: Mutex::default(),
         }
     }
@@ -124,10 +107,10 @@ impl Gateway {
     ///
     /// # Errors
     /// If the socket or the directory of unpacked layers cannot be made.
-    pub fn begin(&self) -> Result<Run, cache::Error> {
-        let (store, socket) = self.listen()?;
+    pub fn begin(&self) -> Result<Session, layer_store::Error> {
+        let socket = self.listen()?;
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        Ok(Run::new(number, self.backend.clone(), store, socket, Arc::clone(&self.library)))
+        Ok(Session::new(number, self.engine.clone(), socket, Arc::clone(&self.table)))
     }
 
     /// Forgets the socket; runs that are left get no answer any more.
@@ -135,36 +118,34 @@ impl Gateway {
         self.listening.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
-    fn listen(&self) -> Result<(Arc<Store>, PathBuf), cache::Error> {
+    fn listen(&self) -> Result<PathBuf, layer_store::Error> {
         let mut listening = self.listening.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(listening) = &*listening {
-            return Ok((Arc::clone(&listening.store), listening.directory.path().join(SOCKET)));
+            return Ok(listening.directory.path().join(SOCKET));
         }
-        let (directory, listener) = bind(&self.places.runtime)?;
+        let (directory, listener) = bind(&self.directories.runtime)?;
         let socket = directory.path().join(SOCKET);
-        let (store, _temporary_store) = open_store(&self.places)?;
         let closed = CancellationToken::new();
-        let (library, until) = (Arc::clone(&self.library), closed.clone());
+        let (table, until) = (Arc::clone(&self.table), closed.clone());
         tokio::spawn(async move {
             tokio::select! {
-                () = accept(listener, library) => {}
+                () = accept(listener, table) => {}
                 () = until.cancelled() => {}
             }
         });
         let _until_dropped = closed.drop_guard();
-        let kept = Arc::clone(&store);
-        *listening = Some(Listening { directory, store: kept, _temporary_store, _until_dropped });
-        Ok((store, socket))
+        *listening = Some(Listening { directory, _until_dropped });
+        Ok(socket)
     }
 }
 
 /// Listens in the first of these directories that lets us; a name of a socket cannot be long.
-fn bind(runtime: &[PathBuf]) -> Result<(TempDir, UnixListener), cache::Error> {
-    let mut failed = cache::Error::at(Path::new(SOCKET), io::ErrorKind::NotFound.into());
+fn bind(runtime: &[PathBuf]) -> Result<(TempDir, UnixListener), layer_store::Error> {
+    let mut failed = layer_store::Error::at(Path::new(SOCKET), io::ErrorKind::NotFound.into());
     for parent in runtime {
         match bind_in(parent) {
             Ok(bound) => return Ok(bound),
-            Err(error) => failed = cache::Error::at(parent, error),
+            Err(error) => failed = layer_store::Error::at(parent, error),
         }
     }
     Err(failed)
@@ -212,28 +193,13 @@ fn sweep(parent: &Path) {
     }
 }
 
-/// The store, and its directory if that is a temporary one. Such a one is always fresh: what lies
-/// where everybody may write can be anybody's.
-fn open_store(places: &Places) -> Result<(Arc<Store>, Option<TempDir>), cache::Error> {
-    if let Some(place) = &places.store {
-        match Store::open(place, places.store_limit) {
-            Ok(store) => return Ok((Arc::new(store), None)),
-            Err(error) => tracing::info!(%error, "layers are kept in a temporary directory"),
-        }
-    }
-    let parent = std::env::temp_dir();
-    let directory = private_directory(&parent).map_err(|error| cache::Error::at(&parent, error))?;
-    let store = Arc::new(Store::open(directory.path(), places.store_limit)?);
-    Ok((store, Some(directory)))
-}
-
-async fn accept(listener: UnixListener, library: Arc<Library>) {
+async fn accept(listener: UnixListener, table: Arc<RouteTable>) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                let library = Arc::clone(&library);
+                let table = Arc::clone(&table);
                 tokio::spawn(async move {
-                    if let Err(error) = serve(stream, &library).await {
+                    if let Err(error) = serve(stream, &table).await {
                         tracing::debug!(error, "a connection ended");
                     }
                 });
@@ -247,23 +213,23 @@ async fn accept(listener: UnixListener, library: Arc<Library>) {
     }
 }
 
-async fn serve(stream: UnixStream, library: &Library) -> Result<(), String> {
+async fn serve(stream: UnixStream, table: &RouteTable) -> Result<(), String> {
     let peer = stream.peer_cred().map_err(|error| error.to_string())?;
     if peer.uid() != rustix::process::geteuid().as_raw() {
         return Err(format!("user {} has no business here", peer.uid()));
     }
     set_socket_send_buffer_size(&stream, SEND_BUFFER).map_err(|error| error.to_string())?;
     let guest = socks::handshake(stream, |name| {
-        library.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+        table.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     })
     .await
     .map_err(|error| error.to_string())?;
-    let (stream, shelves) = match guest {
-        Some(Guest::Ours(stream, shelves)) => (stream, shelves),
-        Some(Guest::Elsewhere(request)) => return tunnel::serve(request).await,
+    let (stream, routes) = match guest {
+        Some(Target::Local(stream, routes)) => (stream, routes),
+        Some(Target::Remote(request)) => return tunnel::serve(request).await,
         None => return Ok(()),
     };
-    let service = service_fn(|request| http::answer(shelves.clone(), request));
+    let service = service_fn(|request| http::answer(routes.clone(), request));
     http1::Builder::new()
         .serve_connection(TokioIo::new(stream), service)
         .await

@@ -8,7 +8,7 @@ use fast_socks5::util::target_addr::TargetAddr;
 use fast_socks5::{ReplyError, Socks5Command};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::Shelves;
+use super::Routes;
 
 /// The one host that is us. The name is looked up by nobody, and would not be found: RFC 9476 keeps
 /// all below alt out of the DNS. It is none below localhost, which many have in `$no_proxy`.
@@ -18,11 +18,11 @@ pub(super) const HOST: &str = "dnf5-oci.alt";
 const NOWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 /// A client that was let in by its user name.
-pub(super) enum Guest<T> {
+pub(super) enum Target<T> {
     /// It wants us; from here on the stream is HTTP.
-    Ours(T, Shelves),
+    Local(T, Routes),
     /// It wants another host, and has to be told whether it gets there.
-    Elsewhere(Request<T>),
+    Remote(Request<T>),
 }
 
 /// A request for a connection to another host.
@@ -30,33 +30,33 @@ pub(super) struct Request<T> {
     protocol: Socks5ServerProtocol<T, CommandRead>,
     pub(super) host: String,
     pub(super) port: u16,
-    pub(super) shelves: Shelves,
+    pub(super) routes: Routes,
 }
 
 /// Lets a client in by its user name. Nothing comes back for one that wants something else than a
 /// connection, and has been told so.
 pub(super) async fn handshake<T>(
     stream: T,
-    shelves: impl Fn(&str) -> Option<Shelves>,
-) -> Result<Option<Guest<T>>, SocksServerError>
+    routes: impl Fn(&str) -> Option<Routes>,
+) -> Result<Option<Target<T>>, SocksServerError>
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
-    let (protocol, shelves) =
-        Socks5ServerProtocol::accept_password_auth(stream, |name, _| shelves(&name)).await?;
+    let (protocol, routes) =
+        Socks5ServerProtocol::accept_password_auth(stream, |name, _| routes(&name)).await?;
     let (protocol, command, target) = protocol.read_command().await?;
-    let Some(shelves) = shelves.filter(|_| command == Socks5Command::TCPConnect) else {
+    let Some(routes) = routes.filter(|_| command == Socks5Command::TCPConnect) else {
         protocol.reply_error(&ReplyError::ConnectionNotAllowed).await?;
         return Ok(None);
     };
     let (host, port) = match target {
         TargetAddr::Domain(host, _) if host == HOST => {
-            return Ok(Some(Guest::Ours(protocol.reply_success(NOWHERE).await?, shelves)));
+            return Ok(Some(Target::Local(protocol.reply_success(NOWHERE).await?, routes)));
         }
         TargetAddr::Domain(host, port) => (host, port),
         TargetAddr::Ip(address) => (address.ip().to_string(), address.port()),
     };
-    Ok(Some(Guest::Elsewhere(Request { protocol, host, port, shelves })))
+    Ok(Some(Target::Remote(Request { protocol, host, port, routes })))
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Request<T> {

@@ -24,7 +24,7 @@ const ANSWER: Duration = Duration::from_secs(5);
 /// Connects a client to the host that it wants, and passes on what both say until they are done.
 pub(super) async fn serve(request: Request<UnixStream>) -> Result<(), String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
-    let proxied = request.shelves.iter().any(|shelf| shelf.has_proxy);
+    let proxied = request.routes.iter().any(|route| route.has_proxy);
     let there = match proxied {
         true => Err(io::Error::other("the repository's proxy holds for its registry alone")),
         false => connect(&request.host, request.port).await,
@@ -39,8 +39,8 @@ pub(super) async fn serve(request: Request<UnixStream>) -> Result<(), String> {
             let (host, port) = (&request.host, request.port);
             let fact =
                 format!("{host} port {port}, where dnf5 was led to, cannot be reached: {error}");
-            if let Some(shelf) = request.shelves.first() {
-                shelf.note_astray(&fact);
+            if let Some(route) = request.routes.first() {
+                route.note_astray(&fact);
             }
             request.refuse().await.map_err(|error| text(&error))
         }

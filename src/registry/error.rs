@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use containers_image_proxy::oci_spec::image::Digest;
 
-use super::classify;
-use crate::failure::{Failure, Kind};
+use super::messages;
+use crate::error_kind::{Failure, Kind};
 
 /// What to do where a reference leads to a repository that lacks something.
 pub const INCOMPLETE: &str = "have its owner push it again, with all its files";
@@ -79,10 +79,10 @@ pub enum Error {
     },
     /// A blob was wrong from one place. Reading it from the beginning will have it from another.
     #[error("{0}; another place will be asked")]
-    WrongHere(Box<Self>),
+    MirrorCorrupt(Box<Self>),
     /// There is no further mirror, or registries.conf is such that none can be passed over.
     #[error("there is no other place to ask")]
-    NoOtherPlace,
+    NoOtherPullSource,
     /// The digest of a descriptor uses an algorithm that is not known here.
     #[error("the digest {0:?} cannot be checked")]
     UnknownDigest(String),
@@ -114,7 +114,7 @@ impl Error {
     /// What to do about it, where that can be said more closely than of its kind.
     pub fn remedy(&self) -> Option<&'static str> {
         match self {
-            Self::Refused { kind, message, .. } => classify::remedy(*kind, message),
+            Self::Refused { kind, message, .. } => messages::remedy(*kind, message),
             Self::Blocked(_) => Some("its entry there has blocked = true"),
             Self::Damaged(_) => Some("see containers-policy.json(5), containers-registries.d(5)"),
             Self::Missing { .. } => Some(INCOMPLETE),
@@ -158,8 +158,8 @@ impl Failure for Error {
                 Kind::Unreachable
             }
             Self::Long { .. } | Self::DigestMismatch { .. } => Kind::DigestMismatch,
-            Self::WrongHere(error) => error.kind(),
-            Self::NoOtherPlace => Kind::NotFound,
+            Self::MirrorCorrupt(error) => error.kind(),
+            Self::NoOtherPullSource => Kind::NotFound,
             Self::UnknownDigest(_) | Self::BadManifest(_) => Kind::BadRepository,
             Self::SkopeoMissing { .. } => Kind::SkopeoMissing,
             Self::SkopeoTooOld { .. } => Kind::SkopeoTooOld,

@@ -2,38 +2,37 @@
 //!
 //! | module | job |
 //! |---|---|
-//! | [`source`] | which repository, and how it is reached |
-//! | `place` | the places that a repository can be had from |
-//! | `process` | one skopeo process and its requests |
-//! | `invocation` | how it is started |
+//! | `pool` | how many skopeo processes there are, which one gets the next request, when they end |
+//! | `worker` | one skopeo process and its requests |
+//! | `command` | how it is started |
 //! | `child` | killing it, whatever happens |
-//! | `pool` | how many there are, which one gets the next request, when they end |
-//! | `blob` | one blob as a stream that is tried again and checked |
-//! | `classify` | what skopeo's messages mean |
-//! | `configuration` | whether the files that skopeo read have changed since |
+//! | `pull_source` | the mirrors of a repository and the registry itself |
+//! | `blob` | a blob as a stream that survives failed transfers and is checked |
+//! | `transfer` | the attempts at a blob, and the check of what has come |
+//! | `body` | the bytes of a blob that skopeo sends |
+//! | `messages` | what skopeo's messages mean |
 
 mod blob;
+mod body;
 mod child;
-mod classify;
-mod configuration;
+mod command;
 mod error;
-mod invocation;
-mod place;
+mod messages;
 mod pool;
-mod process;
+mod pull_source;
 mod settings;
-pub mod source;
+mod transfer;
+mod worker;
 
 use std::sync::Arc;
 
 use containers_image_proxy::oci_spec::image::{Descriptor, Digest, ImageManifest};
 
 pub use blob::Blob;
-pub use configuration::Configuration;
 pub use error::{Error, INCOMPLETE};
 pub use settings::Settings;
-pub use source::{Access, Certificates, Login, Source};
 
+use crate::source::Source;
 use pool::Pool;
 
 /// What a reference leads to.
@@ -72,7 +71,7 @@ impl Registry {
     /// # Errors
     /// If it cannot be had, after as many tries as the settings say.
     pub async fn blob(&self, source: &Source, descriptor: &Descriptor) -> Result<Blob, Error> {
-        Blob::open(Arc::clone(&self.pool), source.clone(), descriptor)
+        Blob::open(Arc::clone(&self.pool), source, descriptor)
             .await
             .map_err(|error| error.of_blob(descriptor.digest()))
     }
@@ -82,6 +81,6 @@ impl Registry {
     /// # Errors
     /// If there is none, or it does not say.
     pub async fn skopeo_version(&self) -> Result<String, Error> {
-        process::skopeo_version(&self.pool.settings.skopeo).await
+        worker::skopeo_version(&self.pool.settings.skopeo).await
     }
 }

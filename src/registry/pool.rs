@@ -16,26 +16,28 @@ use tempfile::NamedTempFile;
 use tokio::sync::Semaphore;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::configuration::Configuration;
-use super::place::Place;
-use super::process::{Body, Process};
-use super::{Error, Manifest, Settings, Source};
-use crate::failure::{Failure, Kind};
+use super::body::Body;
+use super::pull_source::PullSource;
+use super::worker::Worker;
+use super::{Error, Manifest, Settings};
+use crate::containers_config::Fingerprint;
+use crate::error_kind::{Failure, Kind};
+use crate::source::Source;
 
 /// How long closing an image may take; it is no request to the registry.
 const CLOSE: Duration = Duration::from_secs(5);
 
 pub(super) struct Pool {
     pub(super) settings: Settings,
-    lines: Mutex<HashMap<Place, Arc<Line>>>,
+    lines: Mutex<HashMap<PullSource, Arc<SourcePool>>>,
     /// Where a blob was found that places before did not have.
     found: Mutex<HashMap<Source, Found>>,
 }
 
 /// A place, and the configuration that it was one of.
 struct Found {
-    place: Place,
-    configuration: Configuration,
+    place: PullSource,
+    configuration: Fingerprint,
 }
 
 /// Why a body could not be had.
@@ -62,23 +64,23 @@ impl From<Error> for Failed {
 }
 
 /// The processes of one place.
-struct Line {
+struct SourcePool {
     /// One permit for each request that may be under way; there are never more processes.
-    turns: Semaphore,
+    permits: Semaphore,
     /// Those without a request, the last used last.
-    free: Mutex<Vec<Free>>,
+    free: Mutex<Vec<IdleWorker>>,
 }
 
-struct Free {
+struct IdleWorker {
     connection: Connection,
     since: Instant,
 }
 
 /// A process with the source's image open.
 struct Connection {
-    process: Arc<Process>,
+    process: Arc<Worker>,
     image: Arc<OpenedImage>,
-    configuration: Configuration,
+    configuration: Fingerprint,
 }
 
 impl Pool {
@@ -103,10 +105,10 @@ impl Pool {
     }
 
     async fn try_manifest(self: &Arc<Self>, source: &Source) -> Result<Manifest, Error> {
-        let place = Place::any(source);
+        let place = PullSource::any(source);
         let line = self.line(&place);
         // Never closed: this waits, and does not fail.
-        let _turn = line.turns.acquire().await;
+        let _permit = line.permits.acquire().await;
         let (connection, manifest) = match line.take(source) {
             // The image is opened anew: that is the request.
             Some(mut used) => {
@@ -126,11 +128,11 @@ impl Pool {
     /// Has a process send a blob; no retry.
     pub(super) async fn body(
         self: &Arc<Self>,
-        place: &Place,
+        place: &PullSource,
         digest: &Digest,
-    ) -> Result<(Arc<Process>, Body), Failed> {
+    ) -> Result<Body, Failed> {
         let line = self.line(place);
-        let _turn = line.turns.acquire().await;
+        let _permit = line.permits.acquire().await;
         if let Some(used) = line.take(&place.source) {
             match used.body(digest, &self.settings).await {
                 // The registry takes the token that came with the image no more. skopeo asks for
@@ -150,62 +152,61 @@ impl Pool {
         Ok(body?)
     }
 
-    async fn connect(&self, line: &Line, place: &Place) -> Result<Connection, Error> {
+    async fn connect(&self, line: &SourcePool, place: &PullSource) -> Result<Connection, Error> {
         let begin = Instant::now();
         let connection = Connection::start(&self.settings, place).await?;
         if begin.elapsed() > self.settings.slow_open {
             // All but that of this request, and those of requests that will come here as well.
-            line.turns.forget_permits(self.settings.max_processes);
+            line.permits.forget_permits(self.settings.max_processes);
         }
         Ok(connection)
     }
 
     /// Keeps a connection, and in mind where it leads to if a blob has been `found` there.
-    fn put(&self, line: &Line, place: &Place, connection: Connection, found: bool) {
-        if found && place.passed_over > 0 {
+    fn put(&self, line: &SourcePool, place: &PullSource, connection: Connection, found: bool) {
+        if found && place.skip > 0 {
             self.note(place, connection.configuration);
         }
         line.put(connection);
     }
 
     /// The place to ask first: that of the last blob that had to be looked for.
-    pub(super) fn first_place(&self, source: &Source) -> Place {
+    pub(super) fn first_pull_source(&self, source: &Source) -> PullSource {
         let mut found = self.found();
         match found.get(source) {
-            None => Place::any(source),
+            None => PullSource::any(source),
             Some(Found { place, configuration })
-                if *configuration == Configuration::now(&source.access) =>
+                if *configuration == Fingerprint::now(&source.access) =>
             {
                 place.clone()
             }
             Some(_) => {
                 found.remove(source);
-                Place::any(source)
+                PullSource::any(source)
             }
         }
     }
 
     /// Has what comes next begin at this place, if it does not at one after it.
-    pub(super) fn note(&self, place: &Place, configuration: Configuration) {
+    pub(super) fn note(&self, place: &PullSource, configuration: Fingerprint) {
         let mut found = self.found();
-        let further = |known: &Found| {
-            known.configuration == configuration && known.place.passed_over > place.passed_over
-        };
+        let further =
+            |known: &Found| known.configuration == configuration && known.place.skip > place.skip;
         if !found.get(&place.source).is_some_and(further) {
             found.insert(place.source.clone(), Found { place: place.clone(), configuration });
         }
     }
 
-    fn line(self: &Arc<Self>, place: &Place) -> Arc<Line> {
+    fn line(self: &Arc<Self>, place: &PullSource) -> Arc<SourcePool> {
         let mut lines = self.lines();
         if lines.is_empty() {
             tokio::spawn(end_idle(Arc::downgrade(self), self.settings.idle));
         }
-        let line = lines.entry(place.clone()).or_insert_with(|| Line::new(&self.settings));
+        let line = lines.entry(place.clone()).or_insert_with(|| SourcePool::new(&self.settings));
         Arc::clone(line)
     }
 
-    fn lines(&self) -> MutexGuard<'_, HashMap<Place, Arc<Line>>> {
+    fn lines(&self) -> MutexGuard<'_, HashMap<PullSource, Arc<SourcePool>>> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -234,16 +235,16 @@ async fn end_idle(pool: Weak<Pool>, idle: Duration) {
     }
 }
 
-impl Line {
+impl SourcePool {
     fn new(settings: &Settings) -> Arc<Self> {
-        let turns = Semaphore::new(settings.max_processes.max(1));
-        Arc::new(Self { turns, free: Mutex::default() })
+        let permits = Semaphore::new(settings.max_processes.max(1));
+        Arc::new(Self { permits, free: Mutex::default() })
     }
 
     /// A connection to use again.
     fn take(&self, source: &Source) -> Option<Connection> {
         let mut free = self.free();
-        while let Some(Free { connection, .. }) = free.pop() {
+        while let Some(IdleWorker { connection, .. }) = free.pop() {
             if connection.is_usable(source) {
                 return Some(connection);
             }
@@ -254,7 +255,7 @@ impl Line {
     /// Keeps a connection for the next request.
     fn put(&self, connection: Connection) {
         if connection.process.is_alive() {
-            self.free().push(Free { connection, since: Instant::now() });
+            self.free().push(IdleWorker { connection, since: Instant::now() });
         }
     }
 
@@ -268,25 +269,25 @@ impl Line {
         });
     }
 
-    fn free(&self) -> MutexGuard<'_, Vec<Free>> {
+    fn free(&self) -> MutexGuard<'_, Vec<IdleWorker>> {
         self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Connection {
     /// Starts a process and opens the image.
-    async fn start(settings: &Settings, place: &Place) -> Result<Self, Error> {
+    async fn start(settings: &Settings, place: &PullSource) -> Result<Self, Error> {
         let (settings, place) = (settings.clone(), place.clone());
         // On a worker of the runtime, whatever thread asks: skopeo ends with the thread that
         // started it.
         let started = tokio::spawn(async move {
             let source = &place.source;
             // Noted first: what changes while it starts counts as changed.
-            let configuration = Configuration::now(&source.access);
+            let configuration = Fingerprint::now(&source.access);
             // Removed when the image is open.
             let file = place.registries_conf()?;
             let file = file.as_ref().map(NamedTempFile::path);
-            let process = Process::start(&settings, source, file).await?;
+            let process = Worker::start(&settings, source, file).await?;
             let image = process.open(&source.reference.to_skopeo(), settings.open).await?;
             Ok(Self { process: Arc::new(process), image: Arc::new(image), configuration })
         });
@@ -304,16 +305,12 @@ impl Connection {
     }
 
     /// Has the process send a blob of the image.
-    async fn body(
-        &self,
-        digest: &Digest,
-        settings: &Settings,
-    ) -> Result<(Arc<Process>, Body), Error> {
-        let body = self.process.blob(&self.image, digest, settings.stall).await?;
-        Ok((Arc::clone(&self.process), body))
+    async fn body(&self, digest: &Digest, settings: &Settings) -> Result<Body, Error> {
+        let (process, image) = (Arc::clone(&self.process), Arc::clone(&self.image));
+        Body::request(process, image, digest.clone(), settings.stall).await
     }
 
     fn is_usable(&self, source: &Source) -> bool {
-        self.process.is_alive() && self.configuration == Configuration::now(&source.access)
+        self.process.is_alive() && self.configuration == Fingerprint::now(&source.access)
     }
 }

@@ -1,14 +1,14 @@
 //! With a stand-in for skopeo that stalls, dies, and sends what it should not.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use containers_image_proxy::oci_spec::image::Descriptor;
-use dnf5_oci::backend::{self, Backend};
-use dnf5_oci::failure::{Failure, Kind};
-use dnf5_oci::registry::{Access, Blob, Error, Registry, Settings, Source};
-use dnf5_oci::store::Store;
+use dnf5_oci::engine::{self, Engine};
+use dnf5_oci::error_kind::{Failure, Kind};
+use dnf5_oci::registry::{Blob, Error, Registry, Settings};
+use dnf5_oci::source::{Access, Source};
 use serde_json::{Value, json};
+use tokio::io::AsyncReadExt;
 
 use super::layout::descriptor;
 use super::read_all;
@@ -134,9 +134,43 @@ async fn wrong_bytes_are_never_at_their_end() {
     let mut blob = open(&stand_in.registry()).await.expect("begun");
     let error = read_all(&mut blob).await.expect_err("wrong");
     assert!(matches!(error, Error::DigestMismatch { .. }), "{error}");
-    let again = blob.read(&mut [0; 8]).await.expect_err("no end that looks right");
+    let again = blob.read(&mut [0; 8]).await.expect_err("no end that looks right").into();
     assert!(matches!(again, Error::DigestMismatch { .. }), "{again}");
     assert_eq!(stand_in.count("GetRawBlob"), 1);
+}
+
+#[tokio::test]
+async fn the_last_bytes_come_only_if_all_are_right() {
+    let wrong = CONTENT.replace('0', "X");
+    let stand_in = StandIn::sending(json!([[["send", wrong]]]));
+    let mut blob = open(&stand_in.registry()).await.expect("begun");
+    let mut all = [0; CONTENT.len()];
+    let error = blob.read_exact(&mut all).await.expect_err("not a byte less than all");
+    assert!(matches!(error.into(), Error::DigestMismatch { .. }));
+}
+
+#[tokio::test]
+async fn a_stall_after_the_last_byte_is_not_waited_for() {
+    let stand_in = StandIn::sending(json!([[["send", CONTENT], ["stall"]]]));
+    let mut blob = open(&stand_in.registry()).await.expect("begun");
+    assert_eq!(read_all(&mut blob).await.expect("all there"), CONTENT.as_bytes());
+    assert_eq!(blob.read(&mut [0; 8]).await.expect("still at its end"), 0);
+}
+
+#[tokio::test]
+async fn a_reader_that_gives_up_loses_no_bytes() {
+    let stand_in = StandIn::sending(json!([[["send", "01234"]], [["send", CONTENT]]]));
+    let mut blob = open(&stand_in.registry()).await.expect("begun");
+    let mut content = Vec::new();
+    while content.len() < CONTENT.len() {
+        let mut buffer = [0; 4];
+        // Ready or not, it is dropped after one poll: also in the middle of the second request.
+        if let Some(read) = futures_util::FutureExt::now_or_never(blob.read(&mut buffer)) {
+            content.extend_from_slice(&buffer[..read.expect("right")]);
+        }
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(content, CONTENT.as_bytes());
 }
 
 #[tokio::test]
@@ -349,13 +383,11 @@ async fn a_place_that_opens_slowly_makes_do_with_one_process() {
 #[tokio::test]
 async fn an_image_that_opens_slowly_is_opened_once_for_all_who_ask_and_give_up() {
     let stand_in = StandIn::new(json!({"open": ["go"], "bodies": []}));
-    let backend = Backend::new(
+    let engine = Engine::new(
         Registry::new(Settings { attempts: 1, ..stand_in.settings() }),
-        backend::Settings::default(),
+        engine::Settings::default(),
     );
-    let directory = tempfile::tempdir().expect("a temporary directory");
-    let store = Arc::new(Store::open(directory.path(), 0).expect("opened"));
-    let view = backend.view("tools".to_owned(), &source(), store);
+    let view = engine.view("tools", &source());
     for _ in 0..2 {
         let asked = async {
             tokio::select! {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use containers_image_proxy::oci_spec::image::{Descriptor, Digest, MediaType};
 use dnf5_oci::checksum::{Algorithm, Hasher};
-use dnf5_oci::registry::{Access, Source};
+use dnf5_oci::source::{Access, Source};
 use serde_json::json;
 use tempfile::TempDir;
 

@@ -1,7 +1,9 @@
 //! With the real skopeo, from a local layout.
 
-use dnf5_oci::failure::{Failure, Kind};
-use dnf5_oci::registry::{Access, Error, Registry, Settings};
+use dnf5_oci::error_kind::{Failure, Kind};
+use dnf5_oci::registry::{Error, Registry, Settings};
+use dnf5_oci::source::Access;
+use tokio::io::AsyncReadExt;
 
 use super::layout::{Layout, descriptor};
 use super::read_all;

@@ -5,7 +5,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use dnf5_oci::service::{NAME, PATH};
+use dnf5_oci::dbus::{NAME, PATH};
 use rustix::process::{Signal, geteuid};
 use zbus::connection::Builder;
 use zbus::fdo::DBusProxy;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use dnf5_oci::service::PATH;
+use dnf5_oci::dbus::PATH;
 use zbus::message::Message;
 use zbus::names::BusName;
 use zbus::{Connection, OwnedVariant, Variant};
