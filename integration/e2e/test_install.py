@@ -1,4 +1,4 @@
-"""dnf5 installs from a registry, and asks it no more than it must."""
+"""dnf5 installs from a registry, with as few requests as possible."""
 
 from pathlib import Path
 
@@ -40,7 +40,7 @@ def test_install(dnf, registry, pushed, installed, backend, fetch):
 def test_root_uses_the_system_service_by_itself(dnf, pushed):
     stop_services()
     dnf("repoquery").has("one-0:1-1.noarch")
-    assert processes(*SERVE), "the bus has started it"
+    assert processes(*SERVE), "the bus starts it"
 
 
 def test_without_a_bus_there_is_a_private_instance(dnf, pushed):
