@@ -20,10 +20,12 @@
 //! | [`source`] | a repository and how it is reached |
 //! | [`reference`] | `oci://` references |
 //! | [`checksum`] | checksums and digests |
+//! | [`blocking`] | blocking work, away from async tasks |
 //! | [`redact`] | secrets, which no output shows |
 //! | [`error_kind`] | the kinds of failure, for every layer's error type |
 
 pub mod artifact;
+pub mod blocking;
 pub mod checksum;
 pub mod cli;
 pub mod containers_config;

@@ -80,7 +80,7 @@ def test_a_failure_ends_the_bars_of_the_others(dnf, pushed, registry):
     lines = result.output.splitlines()
     line = next(number for number, text in enumerate(lines) if text.startswith("repository tools "))
     assert lines[line - 1] == ">>> given up", result
-    assert result.output.count("was sent as") == 1, result
+    assert result.output.count("checksum mismatch: expected") == 1, result
 
 
 def test_the_line_says_that_the_cache_is_used(dnf, pushed):

@@ -22,7 +22,7 @@ use crate::source::Access;
 const DEPTH: u32 = 3;
 
 /// The state of all configuration that skopeo reads: equal as long as nothing changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Fingerprint(u64);
 
 impl Fingerprint {
