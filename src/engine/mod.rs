@@ -61,7 +61,7 @@ use reading::run;
 pub struct Repository {
     /// Its id in dnf's configuration, for messages.
     pub id: String,
-    /// Origin it is and how it is reached.
+    /// Where it is and how it is reached.
     pub source: Source,
     /// DNF's own cache directory for it.
     pub cache_dir: PathBuf,

@@ -20,7 +20,7 @@ use crate::dnf_cache::{CacheDir, Verification};
 /// One package, as the repository's primary metadata describe it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Package {
-    /// Origin it is, relative to the repository.
+    /// Where it is, relative to the repository.
     pub location: String,
     /// What its bytes hash to.
     pub checksum: Checksum,
