@@ -9,7 +9,6 @@ from conftest import insecure
 from harness.registry import Registry
 from harness.repository import Repository, build
 
-
 pytestmark = pytest.mark.usefixtures("fetch")
 
 
