@@ -135,6 +135,14 @@ def test_the_next_address_has_what_the_first_has_not(dnf, registry, web, install
     ]
 
 
+def test_the_first_address_is_asked_first(dnf, registry, web, installed):
+    installed.append("web-one")
+    dnf.add("tools", f"{web.url}/web, {push(dnf, registry, 'web-one', 'both')}")
+    dnf("-y", "install", "web-one").has("Complete!")
+    assert_is_installed("web-one")
+    assert registry.requests() == []
+
+
 METALINK = """<?xml version="1.0" encoding="utf-8"?>
 <metalink version="3.0" xmlns="http://www.metalinker.org/"><files><file name="repomd.xml">
 <size>{size}</size><verification><hash type="sha256">{sha256}</hash></verification>
