@@ -13,23 +13,28 @@
 //! | [`engine`] | what a repository has at a path, and bringing it into DNF's cache |
 //! | [`dnf_cache`] | DNF's cache directory of one repository |
 //! | [`layer_store`] | unpacked tar layers |
+//! | `staging` | what is being written: names, locks, sweeps |
 //! | [`artifact`] | how an OCI artifact contains a repository, and its tar layers |
 //! | [`repomd`] | repomd.xml, primary.xml and their checksums |
+//! | `decompress` | streams that may be compressed, within bounds |
 //! | [`registry`] | manifests and blobs, through pools of skopeo processes |
 //! | [`containers_config`] | podman's configuration: which entry applies to a reference |
 //! | [`source`] | a repository, and how to reach it |
 //! | [`mod@reference`] | `oci://` references |
 //! | [`checksum`] | checksums and digests |
+//! | [`blocking`] | blocking work, away from async tasks |
 //! | [`redact`] | secrets, which no output shows |
 //! | [`error_kind`] | the kinds of failure, for every layer's error type |
 //! | [`config_file`] | configuration files and their drop-ins |
 
 pub mod artifact;
+pub mod blocking;
 pub mod checksum;
 pub mod cli;
 pub mod config_file;
 pub mod containers_config;
 pub mod dbus;
+mod decompress;
 pub mod dnf_cache;
 pub mod doctor;
 pub mod engine;
@@ -42,3 +47,4 @@ pub mod registry;
 pub mod repomd;
 pub mod settings;
 pub mod source;
+mod staging;

@@ -1,4 +1,4 @@
-"""`dnf5-oci doctor` says what dnf5 would meet, step by step."""
+"""`dnf5-oci doctor` reports step by step what dnf5 would encounter."""
 
 import json
 import os
@@ -22,7 +22,7 @@ AUTH = Path("/run/containers/0/auth.json")
 
 
 class Diagnosis:
-    """What the doctor has printed."""
+    """The output of the doctor."""
 
     def __init__(self, result):
         self.result = result
@@ -34,8 +34,8 @@ class Diagnosis:
         assert list(self.verdicts) == STEPS, str(result)
 
     def only(self, **verdicts):
-        """These verdicts; all others are ok."""
-        wanted = {step: "ok" for step in STEPS}
+        """Asserts these verdicts, and that all others are ok."""
+        wanted = dict.fromkeys(STEPS, "ok")
         wanted |= {step.replace("_", "."): verdict for step, verdict in verdicts.items()}
         assert self.verdicts == wanted, str(self.result)
         return self
@@ -48,7 +48,7 @@ class Diagnosis:
 
 @pytest.fixture(params=["system", "private"])
 def doctor(request):
-    """Asks the system's service or, for there is no bus, a private instance."""
+    """Asks the service on the system bus or, without a bus, a private instance."""
     environment = os.environ.copy()
     if request.param == "private":
         environment["DBUS_SYSTEM_BUS_ADDRESS"] = "unix:path=/nonexistent"
@@ -56,7 +56,7 @@ def doctor(request):
     def examine(reference, *options, code=0):
         before = files()
         result = run("dnf5-oci", "doctor", *options, reference, code=code, env=environment)
-        assert files() == before, "nothing is kept"
+        assert files() == before, "it leaves nothing behind"
         diagnosis = Diagnosis(result)
         who = {"system": "The system service", "private": "A private instance"}[request.param]
         can = "can" if code == 0 else "cannot"
@@ -67,7 +67,7 @@ def doctor(request):
 
 
 def files():
-    """All in DNF's cache, and the temporary directories."""
+    """The files in DNF's cache and in the temporary directories."""
     temporary = [path for path in Path("/tmp").iterdir() if path.name.startswith(".tmp")]
     return sorted(CACHE.rglob("*")), temporary
 
@@ -75,7 +75,7 @@ def files():
 @pytest.fixture
 def pushed(dnf, registry):
     """The baseurl of a repository with two packages."""
-    repository = dnf.repository().add(build("one")).add(build("two", size=100_000)).describe()
+    repository = dnf.repository().add(build("one")).add(build("two", size=100_000)).createrepo()
     repository.digest = repository.push(dnf.reference(registry))
     repository.baseurl = f"oci://{dnf.reference(registry)}"
     return repository
@@ -159,7 +159,7 @@ def test_a_skopeo_that_is_too_old(doctor, pushed):
         aside.rename(skopeo)
 
 
-# Greets as skopeo 1.9 does.
+# Answers like skopeo 1.9.
 OLD_SKOPEO = """#!/usr/bin/python3
 import json, socket, sys
 if "--version" in sys.argv:
@@ -209,18 +209,18 @@ def test_an_unknown_authority(doctor, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def guarded(tmp_path_factory):
+def private_registry(tmp_path_factory):
     """A registry with a user."""
-    running = Registry(tmp_path_factory.mktemp("guarded"), 5002, None, {"user": "the-password"})
+    running = Registry(tmp_path_factory.mktemp("private"), 5002, None, {"user": "the-password"})
     insecure(running.start().address)
     yield running
     running.stop()
 
 
-def test_credentials(doctor, dnf, guarded):
+def test_credentials(doctor, dnf, private_registry):
     login = ["--username", "user", "--password", "the-password"]
-    dnf.repository().add(build("one")).describe().push(dnf.reference(guarded), options=login)
-    baseurl = f"oci://{dnf.reference(guarded)}"
+    dnf.repository().add(build("one")).createrepo().push(dnf.reference(private_registry), options=login)
+    baseurl = f"oci://{dnf.reference(private_registry)}"
     found = doctor(baseurl, code=1).only(
         credentials="failed", manifest="skipped", policy="skipped", layout="skipped",
         repodata="skipped", download="skipped")
@@ -315,7 +315,7 @@ def test_nothing_there(doctor, registry):
 
 
 def test_no_repodata(doctor, dnf, registry):
-    repository = dnf.repository().add(build("one")).describe()
+    repository = dnf.repository().add(build("one")).createrepo()
     repository.push(dnf.reference(registry), "one-1-1.noarch.rpm")
     found = doctor(f"oci://{dnf.reference(registry)}", code=1).only(
         layout="failed", repodata="skipped", download="skipped")
@@ -339,7 +339,7 @@ def test_a_missing_blob(doctor, dnf, registry, pushed, title, step):
 def test_another_architecture(doctor, dnf, registry):
     config = dnf.tmp_path / "config.json"
     config.write_text(json.dumps({"architecture": "s390x", "os": "linux"}))
-    dnf.repository().add(build("one")).describe().push(dnf.reference(registry, "s390x"), options=[
+    dnf.repository().add(build("one")).createrepo().push(dnf.reference(registry, "s390x"), options=[
         "--config", f"../{config.name}:application/vnd.oci.image.config.v1+json",
         "--disable-path-validation"])
     run("oras", "manifest", "index", "create", "--plain-http", dnf.reference(registry), "s390x")
@@ -364,20 +364,21 @@ def test_a_cachedir_without_room(doctor, pushed):
 
 
 def test_another_cachedir(pushed):
-    """For it dnf5 has a private instance, also where there is the system's service, which could not
+    """dnf5 uses a private instance for it even if the service is on the system bus, which could not
     write there."""
     result = run("dnf5-oci", "doctor", "--cachedir=/srv/cache", pushed.baseurl)
     result.has("/srv/cache/REPOSITORY-").has("A private instance can serve")
 
 
 def test_damaged_repodata(doctor, dnf, registry):
-    repository = dnf.repository().add(build("one")).describe()
+    repository = dnf.repository().add(build("one")).createrepo()
     primary = next((repository.directory / "repodata").glob("*primary.xml*"))
     primary.write_bytes(primary.read_bytes() + b"more")
     repository.push_files(dnf.reference(registry))
     found = doctor(f"oci://{dnf.reference(registry)}", code=1).only(repodata="failed")
     found.says("layout", "metadata in a layer for each file, 1 package with")
-    found.says("repodata", primary.name, "where repomd.xml says", "have its owner run createrepo_c")
+    found.says("repodata", f'size mismatch for "repodata/{primary.name}": expected ',
+               "have its owner run createrepo_c")
 
 
 def test_a_local_layout(doctor, dnf, registry, pushed, tmp_path):

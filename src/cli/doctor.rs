@@ -3,19 +3,14 @@
 use std::collections::HashMap;
 use std::error::Error;
 use std::io::Write;
-use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
-use zbus::connection::Builder;
-use zbus::fdo::DBusProxy;
-use zbus::names::WellKnownName;
-use zbus::{Connection, Variant};
+use zbus::Variant;
 
+use super::instance::{self, Instance};
 use crate::dbus;
-use crate::dnf_cache::usual_cachedir;
 use crate::doctor::Verdict;
 use crate::reference::{InvalidReference, Reference};
 use crate::settings::Settings;
@@ -50,16 +45,10 @@ pub struct Arguments {
 /// Step, verdict and text, as in the D-Bus interface.
 type Step = (String, String, String);
 
-/// A connection to an instance, and its name for people.
-struct Instance {
-    connection: Connection,
-    name: &'static str,
-}
-
 pub(super) fn run(arguments: &Arguments, settings: &Settings) -> Result<ExitCode, Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let (name, steps) = runtime.block_on(async {
-        let instance = connect(settings, arguments).await?;
+        let instance = instance::connect(settings, arguments.cachedir.as_ref()).await?;
         let steps = tokio::time::timeout(TIMEOUT, ask(&instance, arguments))
             .await
             .map_err(|_| format!("the check timed out after {} s", TIMEOUT.as_secs()))??;
@@ -68,30 +57,6 @@ pub(super) fn run(arguments: &Arguments, settings: &Settings) -> Result<ExitCode
     let works = steps.iter().all(|(_, verdict, _)| verdict != Verdict::Failed.name());
     print(name, &arguments.reference, &steps, works)?;
     Ok(if works { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// Connects to the instance that the plugin would use: for root and the default cachedir the system
-/// service, if it is available, else a private one with this process's rights and credentials.
-async fn connect(settings: &Settings, arguments: &Arguments) -> zbus::Result<Instance> {
-    let is_default = |cachedir: &PathBuf| cachedir.starts_with(usual_cachedir());
-    if rustix::process::geteuid().is_root()
-        && arguments.cachedir.as_ref().is_none_or(is_default)
-        && let Ok(connection) = system_service().await
-    {
-        return Ok(Instance { connection, name: "The system service" });
-    }
-    let (ours, theirs) = UnixStream::pair()?;
-    let instance = super::instance(settings);
-    tokio::spawn(dbus::serve_socket(instance, theirs, CancellationToken::new()));
-    let connection = Builder::unix_stream(ours).p2p().build().await?;
-    Ok(Instance { connection, name: "A private instance" })
-}
-
-async fn system_service() -> zbus::Result<Connection> {
-    let connection = Connection::system().await?;
-    let name = WellKnownName::from_static_str(dbus::NAME)?;
-    DBusProxy::new(&connection).await?.start_service_by_name(name, 0).await?;
-    Ok(connection)
 }
 
 async fn ask(instance: &Instance, arguments: &Arguments) -> Result<Vec<Step>, Box<dyn Error>> {

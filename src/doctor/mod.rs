@@ -96,7 +96,7 @@ pub async fn examine(engine: &Engine, question: &Question) -> Vec<Step> {
     let artifact = manifest.ok().map(|manifest| Artifact::new(&manifest.image));
     steps.extend(content::steps(&view, source, artifact.as_ref()).await);
     let needed = artifact.and_then(Result::ok).map_or(0, |artifact| artifact.repodata().size());
-    let cachedir = question.cachedir.clone().unwrap_or_else(dnf_cache::usual_cachedir);
+    let cachedir = question.cachedir.clone().unwrap_or_else(dnf_cache::default_cachedir);
     // On demand, and as the .repo file has it.
     let baseurls = [gateway::baseurl(source), question.baseurl.clone()];
     steps.push(cached::examine(&cachedir, &baseurls, needed));

@@ -11,7 +11,7 @@ use crate::error_kind::{Failure, Kind, one_line};
 use crate::reference::Reference;
 use crate::registry;
 use crate::source::Source;
-use crate::{dnf_cache, repomd};
+use crate::{dnf_cache, layer_store, repomd};
 
 /// Why an operation failed.
 ///
@@ -34,9 +34,11 @@ pub(crate) enum Cause {
     #[error(transparent)]
     Archive(archive::Error),
     #[error(transparent)]
-    Repodata(#[from] repomd::Error),
+    Repodata(repomd::Error),
     #[error(transparent)]
     Cache(#[from] dnf_cache::Error),
+    #[error(transparent)]
+    Store(#[from] layer_store::Error),
     #[error("reading an unpacked layer failed: {0}")]
     UnpackedLayer(io::Error),
     /// What happened to the same layer a moment ago.
@@ -68,7 +70,25 @@ impl From<archive::Error> for Cause {
     }
 }
 
+impl From<repomd::Error> for Cause {
+    /// A failure of the stream below a document is the registry's, not the document's.
+    fn from(error: repomd::Error) -> Self {
+        match error {
+            repomd::Error::Read(error) => Self::reading(error),
+            error => Self::Repodata(error),
+        }
+    }
+}
+
 impl Cause {
+    /// What an error of writing to a staged file means: of the layer store or of DNF's cache.
+    pub(super) fn writing(error: io::Error) -> Self {
+        match error.downcast() {
+            Ok(error) => Self::Store(error),
+            Err(error) => Self::Cache(error.into()),
+        }
+    }
+
     /// What an error of reading [`super::Content`] means. That of a blob has the registry's error in it; any
     /// other is about a file of an unpacked layer.
     pub(super) fn reading(error: io::Error) -> Self {
@@ -104,6 +124,7 @@ impl Failure for Cause {
             Self::Archive(error) => error.kind(),
             Self::Repodata(error) => error.kind(),
             Self::Cache(error) => error.kind(),
+            Self::Store(error) => error.kind(),
             Self::Again(cause) => cause.kind(),
             Self::NoSuchFile(_) => Kind::NotFound,
             Self::UnpackedLayer(_) => Kind::CacheDirectory,

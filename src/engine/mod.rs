@@ -48,8 +48,7 @@ pub use view::View;
 
 use crate::artifact::archive;
 use crate::containers_config::auth;
-use crate::dnf_cache;
-use crate::layer_store::Store;
+use crate::layer_store::{self, Store};
 use crate::registry::Registry;
 use crate::source::Source;
 use blocking::run;
@@ -208,7 +207,13 @@ fn warn_of_exposed_files(source: &Source, warned: &Mutex<HashSet<PathBuf>>) {
 fn open_store(settings: &Settings) -> Result<OpenStore, Cause> {
     if let Some(directory) = &settings.layer_store {
         match Store::open(directory, settings.layer_store_size) {
-            Ok(store) => return Ok(OpenStore { store: Arc::new(store), _temporary: None }),
+            Ok(store) => {
+                let store = Arc::new(store);
+                // What was unpacked before the machine started may take long to delete.
+                let swept = Arc::clone(&store);
+                tokio::task::spawn_blocking(move || swept.sweep());
+                return Ok(OpenStore { store, _temporary: None });
+            }
             Err(error) => tracing::info!(%error, "layers are kept in a temporary directory"),
         }
     }
@@ -217,7 +222,7 @@ fn open_store(settings: &Settings) -> Result<OpenStore, Cause> {
         .prefix("dnf5-oci-layers-")
         .permissions(Permissions::from_mode(0o700))
         .tempdir_in(&parent)
-        .map_err(|error| dnf_cache::Error::at(&parent, error))?;
+        .map_err(|error| layer_store::Error::at(&parent, error))?;
     let store = Arc::new(Store::open(temporary.path(), settings.layer_store_size)?);
     Ok(OpenStore { store, _temporary: Some(temporary) })
 }

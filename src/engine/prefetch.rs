@@ -100,7 +100,7 @@ async fn bring_up_to_date(
     let (cache, freshness, marker) = run(move || {
         let cache = CacheDir::open(&cache_dir)?;
         cache.sweep()?;
-        let freshness = cache.freshness(options.max_age, options.repo_file.as_deref())?;
+        let freshness = cache.freshness(options.max_age, options.repo_file.as_deref());
         let marker = cache.marker();
         Ok((Arc::new(cache), freshness, marker))
     })

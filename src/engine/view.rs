@@ -1,7 +1,7 @@
 //! One repository as one session sees it: what it has at a path.
 
 use std::collections::HashMap;
-use std::io::{self, BufReader, Read, SeekFrom};
+use std::io::{self, Read, SeekFrom};
 use std::sync::Arc;
 
 use containers_image_proxy::oci_spec::image::Descriptor;
@@ -16,7 +16,7 @@ use super::layers::Layers;
 use super::manifests::Snapshot;
 use super::packages::Package;
 use super::{Engine, packages};
-use crate::artifact::archive::{Limits, decompress};
+use crate::artifact::archive::Limits;
 use crate::artifact::{PackageLocation, Repodata};
 use crate::repomd::{Listed, MAX_REPOMD, Repomd, read_primary};
 use crate::source::Source;
@@ -268,10 +268,8 @@ fn by_digest(package: Package) -> Result<Entry, Cause> {
 /// All packages that primary.xml, compressed or not, lists.
 fn packages_of(stream: &mut dyn Read) -> Result<HashMap<String, Package>, Cause> {
     let mut packages = HashMap::new();
-    let xml = decompress(stream).map_err(Cause::reading)?;
-    read_primary(BufReader::new(xml), |Listed { location, checksum, size }| {
+    read_primary(stream, |Listed { location, checksum, size }| {
         packages.insert(as_asked_for(&location), Package { location, checksum, size });
-        true
     })?;
     Ok(packages)
 }

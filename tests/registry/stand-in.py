@@ -1,10 +1,10 @@
 #!/usr/bin/python3
-"""Stands in for skopeo: speaks its proxy protocol and fails as its script says.
+"""Stands in for skopeo: speaks its proxy protocol and fails as scripted.
 
-The script is script.json beside this file: "bodies" has one entry for each GetRawBlob request, of
-all processes together, in turn; the last one holds for all further requests. An entry is a list of
-steps (see Body). "open" does the same for OpenImage: null, an error, or the name of a file beside this
-one to wait for. "initialize" says what happens to Initialize. log has one line for each start and request.
+The script is script.json in the directory of this file. "bodies" has one entry for each GetRawBlob request
+of all processes, in order; the last one is for all further requests. An entry is a list of steps (see
+body). "open" does the same for OpenImage: null, an error, or the name of a file to wait for. "initialize"
+is what happens to Initialize. log gets one line for each start and request.
 """
 
 import array
@@ -18,7 +18,8 @@ import threading
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-SCRIPT = json.load(open(os.path.join(HERE, "script.json")))
+with open(os.path.join(HERE, "script.json")) as script:
+    SCRIPT = json.load(script)
 
 
 def log(*words):
