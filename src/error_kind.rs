@@ -1,58 +1,57 @@
-//! The kinds of failure a caller can tell apart.
+//! The kinds of failure that callers can tell apart.
 //!
-//! Every layer has an error type of its own that states one fact; the kind says which of the
-//! interface's error names it goes by, so that no front end ever reads an error's text.
+//! Every layer has its own error type, whose text states one fact. The kind selects the D-Bus error
+//! name, so that no front end parses an error's text.
 
-/// What went wrong, in the terms of the D-Bus interface: each variant is one error name below
-/// `io.github.dnf5_oci.Error`.
+/// The kind of a failure. Each variant is a D-Bus error name below `io.github.dnf5_oci.Error`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// The reference is not one: no registry host, an unknown scheme, a bad tag.
+    /// The reference is invalid: no registry host, an unknown scheme, a bad tag.
     InvalidReference,
     /// The registry has no such repository, tag or digest.
     NotFound,
-    /// The registry wants credentials, or others than it was given.
+    /// The registry requires credentials, or rejects the given ones.
     Unauthorized,
-    /// The signature policy (containers-policy.json(5)) refuses the image.
+    /// The signature policy (containers-policy.json(5)) rejects the image.
     PolicyRejected,
-    /// The registry could not be reached, or answered that it is out of order.
+    /// The registry cannot be reached, or reports a server error.
     Unreachable,
-    /// The artifact is not laid out as an RPM repository.
+    /// The artifact does not have the layout of an RPM repository.
     BadRepository,
-    /// The repodata is damaged or hostile.
+    /// The repository's metadata is damaged or hostile.
     BadMetadata,
-    /// Bytes are not those that their size or checksum promised.
+    /// The size or checksum of a download is not the expected one.
     DigestMismatch,
     /// The repository has no such package.
     PackageNotInRepository,
     /// DNF's cache directory cannot be used.
     CacheDirectory,
-    /// No space is left where the cache is.
+    /// No space is left on the cache's file system.
     NoSpace,
-    /// The registry stopped sending and did not go on.
+    /// The registry stopped sending in the middle of a download.
     Stalled,
-    /// There is no skopeo to run.
+    /// skopeo is not installed.
     SkopeoMissing,
-    /// The skopeo there is cannot do what is needed.
+    /// The installed skopeo lacks a feature that is needed.
     SkopeoTooOld,
     /// The caller went away or the service is stopping.
     Cancelled,
     /// The caller may not do this.
     AccessDenied,
-    /// The service's own settings cannot be read.
+    /// The settings of the service are invalid or cannot be read.
     InvalidSettings,
 }
 
 /// An error that knows its [`Kind`].
 pub trait Failure: std::error::Error {
-    /// Which of the interface's errors this is.
+    /// Returns the kind of the failure.
     fn kind(&self) -> Kind;
 }
 
-/// The error and all its causes on one line, as D-Bus and dnf5 show it.
+/// Formats an error and all its causes on one line, joined by `: `, as D-Bus and dnf5 show it.
 ///
-/// Control characters, which a hostile registry could use to write over a terminal, are shown
-/// escaped; a line break becomes a space.
+/// A line break becomes a space. Other control characters are escaped, because a hostile registry
+/// could use them to overwrite parts of a terminal.
 pub fn one_line(error: &dyn std::error::Error) -> String {
     let mut line = String::new();
     let mut next = Some(error);

@@ -1,33 +1,38 @@
 //! RPM repositories from container registries, for dnf5.
 //!
-//! The layers, from the front ends down to the parts that know nothing of the rest. A module uses only
-//! those below it in this list:
+//! The modules, from the command line down to those that know nothing of the others. A module uses only
+//! modules below it in this list; `tests/modules.rs` checks that.
 //!
 //! | module | job |
 //! |---|---|
-//! | [`cli`] | the command line; the only part that prints |
+//! | [`cli`] | the command line; the only module that prints |
 //! | [`settings`] | what an administrator can set |
 //! | [`dbus`] | the D-Bus front end |
-//! | [`doctor`] | why dnf5 does or does not get packages from a reference |
-//! | [`gateway`] | the HTTP front end, for what dnf5 asks for by itself |
+//! | [`doctor`] | a check, step by step, whether dnf5 can get packages from a reference |
+//! | [`gateway`] | the HTTP front end, for dnf5's own requests |
 //! | [`engine`] | what a repository has at a path, and bringing it into DNF's cache |
 //! | [`dnf_cache`] | DNF's cache directory of one repository |
-//! | [`layer_store`] | tar layers, unpacked once |
-//! | [`artifact`] | how a repository is laid out in an OCI artifact, and its tar layers |
+//! | [`layer_store`] | unpacked tar layers |
+//! | `staging` | what is being written: names, locks, sweeps |
+//! | [`artifact`] | how an OCI artifact contains a repository, and its tar layers |
 //! | [`repomd`] | repomd.xml, primary.xml and their checksums |
+//! | `decompress` | streams that may be compressed, within bounds |
 //! | [`registry`] | manifests and blobs, through pools of skopeo processes |
-//! | [`containers_config`] | podman's files: which entry applies to a reference |
-//! | [`source`] | a repository and how it is reached |
-//! | [`reference`] | `oci://` references |
+//! | [`containers_config`] | podman's configuration: which entry applies to a reference |
+//! | [`source`] | a repository, and how to reach it |
+//! | [`mod@reference`] | `oci://` references |
 //! | [`checksum`] | checksums and digests |
 //! | [`redact`] | secrets, which no output shows |
 //! | [`error_kind`] | the kinds of failure, for every layer's error type |
+//! | [`config_file`] | configuration files and their drop-ins |
 
 pub mod artifact;
 pub mod checksum;
 pub mod cli;
+pub mod config_file;
 pub mod containers_config;
 pub mod dbus;
+mod decompress;
 pub mod dnf_cache;
 pub mod doctor;
 pub mod engine;
@@ -40,3 +45,4 @@ pub mod registry;
 pub mod repomd;
 pub mod settings;
 pub mod source;
+mod staging;

@@ -1,16 +1,17 @@
-//! Texts that must not be shown.
+//! Secrets, which no output shows.
 
 use std::fmt;
 
-/// What stands where a secret was.
+/// Replaces a secret in output.
 const HIDDEN: &str = "***";
 
-/// A password, or a URL that may carry one: never part of what is logged or printed.
+/// A password, or a URL that may contain one. `Debug` prints `***` and there is no `Display`, so it does
+/// not get into a log or a message by accident.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Secret(String);
 
 impl Secret {
-    /// The text itself, for the one whom it is meant for.
+    /// Returns the text, to pass it on to the program that needs it.
     pub fn reveal(&self) -> &str {
         &self.0
     }
@@ -28,27 +29,28 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Cuts out what could be a password: `//user:password@` and the query of URLs, which carries the
-/// signature of links to a registry's storage, and what follows an authorization scheme.
+/// Removes everything that could be a secret: the user information of URLs (`//user:password@`), their
+/// queries, which contain the signature of links to a registry's storage, and the word after an
+/// authorization scheme.
 pub fn without_secrets(message: &str) -> String {
     let mut clean = String::with_capacity(message.len());
-    let mut scheme = false;
+    let mut follows_scheme = false;
     for word in message.split_inclusive(char::is_whitespace) {
         let text = word.trim_end();
-        if scheme && !text.is_empty() {
+        if follows_scheme && !text.is_empty() {
             clean.push_str(HIDDEN);
         } else {
             without_secrets_of_urls(text, &mut clean);
         }
         clean.push_str(&word[text.len()..]);
         if !text.is_empty() {
-            scheme = text.ends_with("Basic") || text.ends_with("Bearer");
+            follows_scheme = text.ends_with("Basic") || text.ends_with("Bearer");
         }
     }
     clean
 }
 
-/// Does so for the URLs of one word.
+/// Appends a word without the secrets in its URLs.
 fn without_secrets_of_urls(word: &str, clean: &mut String) {
     let mut rest = word;
     while let Some((before, after)) = rest.split_once("://") {

@@ -1,62 +1,60 @@
-//! Which repository, and how it is reached.
+//! A repository, and how to reach it.
 
 use std::path::PathBuf;
 
 use crate::redact::Secret;
 use crate::reference::Reference;
 
-/// A repository and how it is reached: requests with the same source share processes.
+/// A repository, and how to reach it. Requests with the same source share skopeo processes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Source {
-    /// Where it is.
+    /// Where the repository is.
     pub reference: Reference,
-    /// How it is reached, apart from what /etc/containers says.
+    /// How to reach it.
     pub access: Access,
 }
 
-/// What a caller says about reaching a repository; the rest is in /etc/containers.
+/// What a caller sets about reaching a repository; the rest comes from podman's configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Access {
-    /// Credentials are read from this file alone (containers-auth.json(5)).
+    /// The only file to read credentials from (containers-auth.json(5)).
     pub auth_file: Option<PathBuf>,
-    /// Credentials are looked for in this file before podman's; the usual one if not given.
+    /// The file to search for credentials before podman's; `None` is the default one.
     pub system_auth_file: Option<PathBuf>,
-    /// These credentials are used for the reference's own registry, and no file is read.
+    /// The credentials for the reference's own registry. No auth file is read then.
     pub login: Option<Login>,
-    /// `false`: any certificate is good, and so is plain HTTP.
+    /// `false` accepts any certificate, and plain HTTP.
     pub tls_verify: Option<bool>,
-    /// The certificates to use; those of containers-certs.d(5) if there are none.
+    /// The certificates to use; if empty, those of containers-certs.d(5).
     pub certificates: Certificates,
-    /// The URL of the proxy to go through, with its credentials; what the environment says if not
-    /// given.
+    /// The URL of the proxy, with its credentials; `None` is the proxy of the environment.
     pub proxy: Option<Secret>,
-    /// Which instance of an image index to take, in Go's names of architectures; the machine's
-    /// own if not given.
+    /// The architecture to select from an image index, as Go names it; `None` is the machine's.
     pub arch: Option<String>,
 }
 
-/// A user of a registry.
+/// Credentials for a registry.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Login {
-    /// Its name.
+    /// The name of the user.
     pub username: String,
-    /// What proves it.
+    /// The password or token.
     pub password: Secret,
 }
 
-/// Certificate files, in PEM form.
+/// Certificate files, in PEM format.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Certificates {
-    /// Of an authority that the registry's certificate may be of, beside those of the system.
+    /// A certificate authority to trust besides those of the system.
     pub authority: Option<PathBuf>,
-    /// Of the client.
+    /// The client certificate.
     pub client: Option<PathBuf>,
-    /// The key of the client's.
+    /// The key of the client certificate.
     pub key: Option<PathBuf>,
 }
 
 impl Certificates {
-    /// The files that there are, under the names that skopeo looks for: containers-certs.d(5).
+    /// Returns the files that are set, under the names that skopeo looks for: containers-certs.d(5).
     pub fn named(&self) -> impl Iterator<Item = (&'static str, &PathBuf)> {
         [("ca.crt", &self.authority), ("client.cert", &self.client), ("client.key", &self.key)]
             .into_iter()

@@ -140,7 +140,7 @@ def test_inspect_by_busctl(dnf, registry):
             "io.github.dnf5_oci.Backend1", "Inspect", "sa{sv}")
     result = run(*call, f"oci://{dnf.reference(registry)}", "0")
     result.has(digest).has('"one-1-1.noarch.rpm"').has('"layout" s "archive"')
-    run(*call, "oci://acme", "0", code=1).has("needs a registry host and a path")
+    run(*call, "oci://acme", "0", code=1).has("a registry host and a path are required")
     run("setpriv", "--reuid=nobody", "--clear-groups", *call, "oci://localhost/x", "0", code=1)
     run("setpriv", "--reuid=nobody", "--clear-groups", "busctl", "introspect", *call[2:4]).has(
         ".PrefetchRepodata"

@@ -65,7 +65,7 @@ def test_what_is_in_force_and_where_it_comes_from():
 
 def test_an_unknown_key_is_told_with_file_and_line(dnf, tools):
     settings("processes = 2\nproceses = 3\n")
-    line = "/etc/dnf5-oci/config.toml: line 2: unknown field `proceses`"
+    line = '/etc/dnf5-oci/config.toml: line 2: unknown key "proceses", expected one of "auth-file"'
     run("dnf5-oci", "config", code=1).has(line)
     run("dnf5-oci", "doctor", tools, code=1).has(line)
     result = dnf("repoquery", code=1).has(line)

@@ -16,7 +16,7 @@ from harness.signing import (
     ANY_TAG, ANYTHING, NOTHING, POLICY, REGISTRIES_D, Keys, policy, registries_d, scope,
 )
 
-README = Path(__file__).resolve().parents[2] / "README.md"
+GUIDE = Path(__file__).resolve().parents[2] / "docs/signatures.md"
 STORE = Path("/var/cache/dnf5-oci")
 LOOKASIDE = Path("/srv/lookaside")
 REFUSED = re.compile(r"Source image rejected: (.*)\"$", re.MULTILINE)
@@ -115,7 +115,7 @@ def test_a_scope_for_one_repository_beside_a_default(dnf, registry, pushed, acme
     dnf.add("sibling", f"oci://{sibling}", skip_if_unavailable=1)
     policy({scope(sibling): acme.demand_gpg()})
     result = dnf("repoquery", "--queryformat=%{repoid} %{name}\n").has("tools one")
-    result.has_not("sibling one").has(f'{POLICY}, scope "{scope(sibling)}": demands a GPG signature')
+    result.has_not("sibling one").has(f'{POLICY}, scope "{scope(sibling)}": requires a GPG signature')
 
 
 # What is signed, what is demanded, and whether it is served.
@@ -223,7 +223,7 @@ def test_the_same_as_skopeo(dnf, registry, repository, acme, other, tmp_path, ca
         doctor = run("dnf5-oci", "doctor", f"oci://{reference}", code=1)
         doctor.has(f"policy           failed   {reason}; {POLICY}, scope ")
         kind = "sigstore" if demand["type"] == "sigstoreSigned" else "GPG"
-        result.has(f"demands a {kind} signature by {key}; have it signed so")
+        result.has(f"requires a {kind} signature by {key}; sign it and ")
 
 
 def test_a_lookaside_over_http(dnf, registry, pushed, acme, tmp_path):
@@ -307,7 +307,7 @@ def test_a_local_layout(dnf, pushed, acme, tmp_path):
     link.symlink_to("/srv/layouts/one")
     for layout in ("/srv/layouts/one", link):
         dnf.add("tools", f"oci://{layout}:stable")
-        for demand, says in ((NOTHING, "rejects everything"), (acme.demand_gpg(), "demands a GPG")):
+        for demand, says in ((NOTHING, "rejects everything"), (acme.demand_gpg(), "requires a GPG")):
             policy({"/srv/layouts": demand}, transport="oci")
             reason = asked(f"oci:{layout}:stable", tmp_path)
             refused(dnf, reason, 'scope "/srv/layouts"').has(says).has("accept its directory" if
@@ -408,7 +408,7 @@ def test_what_was_accepted_is_not_fetched_once_the_key_is_another(pushed, acme, 
     prefetch(pushed).has("fetched")
     shutil.copy(other.gpg, key)
     result = fetch(pushed, build("one"), code=1)
-    result.has("Invalid GPG signature: made with the key ").has(f"demands a GPG signature by {key}")
+    result.has("Invalid GPG signature: made with the key ").has(f"requires a GPG signature by {key}")
     assert not list((CACHE / "prefetched").rglob("*.rpm"))
     shutil.copy(acme.gpg, key)
     fetch(pushed, build("one")).has("/packages/one-1-1.noarch.rpm")
@@ -434,10 +434,9 @@ def test_a_pinned_digest_costs_no_request_until_the_policy_has_changed(
 
 
 def recipe():
-    """The blocks of commands in the README's section, and its files by their names."""
-    section = README.read_text().split("## Signatures\n")[1].split("\n## ")[0]
+    """The guide's blocks of commands, and its files by their names."""
     commands, files, before = [], {}, ""
-    for paragraph in section.split("\n\n"):
+    for paragraph in GUIDE.read_text().split("\n\n"):
         if paragraph.startswith("    "):
             text = textwrap.dedent(paragraph)
             name = re.match(r"`(/etc/\S+)` ", before)
@@ -450,7 +449,7 @@ def recipe():
 
 
 @pytest.mark.parametrize("program", ["skopeo", "cosign", "gpg"])
-def test_the_readmes_recipe(dnf, registry, repository, acme, tmp_path, monkeypatch, program):
+def test_the_guides_recipe(dnf, registry, repository, acme, tmp_path, monkeypatch, program):
     def here(text):
         text = text.replace("quay.io/acme/", f"{registry.address}/acme/{dnf.name}-")
         text = text.replace("quay.io/", f"{registry.address}/")

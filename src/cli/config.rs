@@ -1,5 +1,4 @@
-//! `dnf5-oci config`: prints the settings in force and where they come from, as a file could have
-//! them.
+//! `dnf5-oci config`: prints the effective settings in the syntax of the file, and where each comes from.
 
 use std::error::Error;
 use std::io::Write;

@@ -2,6 +2,7 @@
 
 mod config;
 mod doctor;
+mod instance;
 pub mod logging;
 mod serve;
 
@@ -19,8 +20,8 @@ use crate::gateway::Gateway;
 use crate::registry::Registry;
 use crate::settings::{self, Loaded, Settings};
 
-/// What [`run`] and the parser of arguments return.
-const EXIT_STATUS: &str = "Exit status: 0 success, 1 failure, 2 wrong arguments.";
+/// The exit codes of [`run`] and of the argument parser.
+const EXIT_STATUS: &str = "Exit status: 0 success, 1 failure, 2 invalid arguments.";
 
 /// RPM repositories from container registries, for dnf5.
 #[derive(Debug, Parser)]
@@ -34,13 +35,13 @@ pub struct Arguments {
 enum Command {
     /// Serve the libdnf5 plugin, on the system bus or on a socket
     Serve(serve::Arguments),
-    /// Say step by step why dnf5 does or does not get packages from a repository
+    /// Check step by step whether dnf5 can get packages from a repository
     Doctor(doctor::Arguments),
-    /// Print the settings of the service, and which file they come from
+    /// Print the settings of the service and the files they come from
     Config,
 }
 
-/// Sessions what was asked for. A failure has been reported when this returns.
+/// Runs a command and reports its failure.
 pub fn run(arguments: Arguments) -> ExitCode {
     match dispatch(arguments.command) {
         Ok(code) => code,
@@ -65,9 +66,9 @@ fn dispatch(command: Command) -> Result<ExitCode, Box<dyn Error>> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The instance that these settings make.
+/// Creates an instance with these settings.
 fn instance(settings: &Settings) -> Instance {
     let engine = Engine::new(Registry::new(settings.registry()), settings.engine());
-    let gateway = Arc::new(Gateway::new(engine.clone(), settings.places()));
+    let gateway = Arc::new(Gateway::new(engine.clone()));
     Instance { engine, gateway, refusal: None }
 }

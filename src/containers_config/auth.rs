@@ -1,57 +1,57 @@
-//! Which auth file holds for a registry.
+//! Which auth file applies to a registry: containers-auth.json(5).
 //!
-//! skopeo finds credentials by itself. This module knows only where it looks (containers-auth.json(5))
-//! for two reasons: to put the system's own auth file before those of podman, and to say in an
-//! error where was looked. No secret is ever taken out of a file here.
+//! skopeo finds credentials by itself. Its search is repeated here to put the system's own auth file
+//! before podman's, and to name the files in messages. Secrets are skipped, never kept.
 //!
-//! The order: an explicit setting (alone, if given), [`SYSTEM_AUTH_FILE`], then what podman reads
-//! for this user: in a login session, if this process has no part in one, and in its environment.
+//! The order: an explicit setting, and then nothing else; [`SYSTEM_AUTH_FILE`]; the auth file of the
+//! user's login session, if this process is outside of it; the files that podman reads.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::env;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer};
 
-use crate::containers_config::paths::home;
-use crate::containers_config::registries::Registries;
+use super::paths::{self, auth_files, session_auth_file};
+use super::registries::Registries;
 use crate::reference::Reference;
 use crate::source::Access;
 
-/// The auth file of the whole system. It is read where it has an entry for the repository; podman's
-/// files are otherwise.
+/// The system's own auth file. It applies to the repositories that it has an entry for, podman's
+/// files to all others.
 pub const SYSTEM_AUTH_FILE: &str = "/etc/dnf5-oci/auth.json";
 
-/// The bits that let group and others read a file.
-const OTHERS: u32 = 0o044;
+/// The permissions that let group and others read a file.
+const READABLE_BY_OTHERS: u32 = 0o044;
 
 /// What an auth file has for a repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Entry {
-    /// Credentials, or a helper that is asked for them.
+pub enum AuthEntry {
+    /// Credentials, or the name of a helper that has them.
     Credentials,
-    /// Whatever it has, it is not valid from this line on, and skopeo looks no further. The message
-    /// of the parser could quote the file: only the place is told.
+    /// A syntax error, at which skopeo ends its search. The parser's message could quote a secret,
+    /// so only the position is kept.
     Malformed {
         /// Counted from 1.
         line: usize,
     },
 }
 
-/// The keys of an auth file; the secrets behind them are passed over.
-#[derive(Deserialize)]
+/// The keys of an auth file, without the secrets.
+#[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct AuthFile {
+pub struct AuthFile {
     auths: Option<HashMap<String, Auth>>,
     cred_helpers: Option<HashMap<String, String>>,
+    #[serde(skip)]
+    has_hosts_only: bool,
 }
 
-/// An entry. docker leaves empty ones behind where a helper has the credentials.
-#[derive(Deserialize)]
+/// An entry. docker leaves an empty one behind where a helper has the credentials.
+#[derive(Debug, Deserialize)]
 struct Auth {
     #[serde(default, rename = "auth", deserialize_with = "has_content")]
     is_given: bool,
@@ -62,113 +62,94 @@ fn has_content<'de, D: Deserializer<'de>>(text: D) -> Result<bool, D::Error> {
     Ok(text.is_some_and(|text| !text.is_empty()))
 }
 
-/// The repositories, as host and path, for which credentials are looked for: those of the places
-/// that registries.conf makes of a reference.
+/// Returns the repositories, as host and path, that skopeo may need credentials for: the pull sources
+/// of the reference. The last is the registry itself, after its mirrors.
 pub fn repositories(reference: &Reference) -> Vec<String> {
     match reference {
         Reference::Registry(registry) => Registries::read()
-            .map_or_else(|_| vec![registry.name()], |registries| registries.places(registry)),
+            .map_or_else(|_| vec![registry.name()], |registries| registries.pull_sources(registry)),
         Reference::Layout(_) => Vec::new(),
     }
 }
 
-/// The host of a repository, as credentials are filed under.
+/// Returns the host of a repository, under which its credentials are filed.
 pub fn host(name: &str) -> &str {
     name.split('/').next().unwrap_or(name)
 }
 
-/// The file that is to be read instead of those that skopeo finds by itself: the first of `system`
-/// and that of the user's session with anything for one of the repositories that `reference` leads
-/// to.
-pub fn chosen(system: &Path, reference: &Reference) -> Option<PathBuf> {
-    let files = std::iter::once(system.to_owned()).chain(session_file(|name| env::var_os(name)));
-    let mut there = files.filter(|file| file.exists()).peekable();
-    there.peek()?;
+/// Selects the auth file for skopeo to read instead of those that it finds by itself: `system` or that
+/// of the user's session, the first with an entry for a pull source of `reference`.
+pub fn selected(system: &Path, reference: &Reference) -> Option<PathBuf> {
+    let files = std::iter::once(system.to_owned()).chain(session_auth_file(paths::variable));
+    let mut existing = files.filter(|file| file.exists()).peekable();
+    existing.peek()?;
     let repositories = repositories(reference);
-    there.find(|file| repositories.iter().any(|name| entry(file, name).is_some()))
+    existing.find(|file| repositories.iter().any(|name| entry(file, name).is_some()))
 }
 
-/// What `file` has for a repository, if it can be read and has anything.
-fn entry(file: &Path, name: &str) -> Option<Entry> {
-    let content = fs::read(file).ok()?;
-    let covers = if file.file_name() == Some(OsStr::new(".dockercfg")) {
-        serde_json::from_slice(&content).map(|auths| covers_host(&auths, host(name)))
-    } else {
-        serde_json::from_slice(&content).map(|file: AuthFile| file.covers(name))
+/// Returns what `file` has for a repository; `None` also if it cannot be read.
+fn entry(file: &Path, name: &str) -> Option<AuthEntry> {
+    let text = fs::read(file).ok()?;
+    let parsed = match file.file_name() == Some(OsStr::new(".dockercfg")) {
+        true => AuthFile::parse_dockercfg(&text),
+        false => AuthFile::parse(&text),
     };
-    match covers {
-        Ok(covers) => covers.then_some(Entry::Credentials),
-        Err(error) => Some(Entry::Malformed { line: error.line() }),
+    match parsed {
+        Ok(auth_file) => auth_file.covers(name).then_some(AuthEntry::Credentials),
+        Err(error) => Some(AuthEntry::Malformed { line: error.line() }),
     }
 }
 
-/// The files that are searched for credentials, in order; none if they are given.
+/// Returns the files that are searched for credentials, in order; none if the caller gave a login.
 pub fn search_order(access: &Access) -> Vec<PathBuf> {
     match &access.auth_file {
         _ if access.login.is_some() => Vec::new(),
         Some(file) => vec![file.clone()],
         None => {
-            let variable = |name: &str| env::var_os(name);
             let system = access.system_auth_file.clone();
             let system = system.unwrap_or_else(|| PathBuf::from(SYSTEM_AUTH_FILE));
             std::iter::once(system)
-                .chain(session_file(variable))
-                .chain(podman_files(variable))
+                .chain(session_auth_file(paths::variable))
+                .chain(auth_files(paths::variable))
                 .collect()
         }
     }
 }
 
-/// The file that ends the search for a repository, if any does, and what it has.
-pub fn effective(access: &Access, name: &str) -> Option<(PathBuf, Entry)> {
+/// Returns the file that ends the search for a repository, and what it has; `None` if no file has an
+/// entry.
+pub fn effective(access: &Access, name: &str) -> Option<(PathBuf, AuthEntry)> {
     let found = |file: PathBuf| entry(&file, name).map(|entry| (file, entry));
     search_order(access).into_iter().find_map(found)
 }
 
-/// What to say of a file, if others than its owner can read it.
+/// Returns a warning if others than its owner can read the file.
 pub fn exposure(file: &Path) -> Option<String> {
     let metadata = fs::metadata(file).ok()?;
-    let is_open = metadata.is_file() && metadata.permissions().mode() & OTHERS != 0;
-    is_open.then(|| format!("others can read {0}: run \"chmod 600 {0}\"", file.display()))
-}
-
-/// What podman reads and writes in a login session of the user this process runs as. There it goes
-/// by a variable that a service does not have.
-fn session_file(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
-    let is_told = ["REGISTRY_AUTH_FILE", "XDG_RUNTIME_DIR"]
-        .iter()
-        .any(|name| variable(name).is_some_and(|value| !value.is_empty()));
-    let uid = rustix::process::getuid().as_raw();
-    (!is_told).then(|| PathBuf::from(format!("/run/user/{uid}/containers/auth.json")))
-}
-
-/// What podman reads for the user this process runs as, given its environment.
-fn podman_files(variable: impl Fn(&str) -> Option<OsString>) -> Vec<PathBuf> {
-    let set = |name| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    if let Some(file) = set("REGISTRY_AUTH_FILE") {
-        return vec![file];
-    }
-    let uid = rustix::process::getuid().as_raw();
-    let runtime =
-        set("XDG_RUNTIME_DIR").unwrap_or_else(|| PathBuf::from(format!("/run/containers/{uid}")));
-    let runtime_file = match set("XDG_RUNTIME_DIR") {
-        Some(_) => runtime.join("containers/auth.json"),
-        None => runtime.join("auth.json"),
-    };
-    let home = set("HOME").unwrap_or_else(home);
-    let config = set("XDG_CONFIG_HOME").unwrap_or_else(|| home.join(".config"));
-    let docker = set("DOCKER_CONFIG").unwrap_or_else(|| home.join(".docker"));
-    vec![
-        runtime_file,
-        config.join("containers/auth.json"),
-        docker.join("config.json"),
-        home.join(".dockercfg"),
-    ]
+    let is_exposed = metadata.is_file() && metadata.permissions().mode() & READABLE_BY_OTHERS != 0;
+    is_exposed.then(|| format!("others can read {0}; run \"chmod 600 {0}\"", file.display()))
 }
 
 impl AuthFile {
-    /// Whether podman would find credentials here. Helpers are filed under the host alone, and come
-    /// first; of the entries the closest counts, be it empty.
+    /// Parses the text of an auth.json or of docker's config.json.
+    ///
+    /// # Errors
+    /// If the text is not JSON, or does not have the form of such a file.
+    pub fn parse(text: &[u8]) -> serde_json::Result<Self> {
+        serde_json::from_slice(text)
+    }
+
+    /// Parses the text of a .dockercfg, which has hosts at its top level.
+    ///
+    /// # Errors
+    /// If the text is not JSON, or does not have the form of such a file.
+    pub fn parse_dockercfg(text: &[u8]) -> serde_json::Result<Self> {
+        let auths = serde_json::from_slice(text)?;
+        Ok(Self { auths: Some(auths), cred_helpers: None, has_hosts_only: true })
+    }
+
+    /// Whether podman would find credentials for a repository. Helpers are filed under the host alone
+    /// and come first. The closest entry counts, even if it is empty.
     fn covers(&self, name: &str) -> bool {
         let host = host(name);
         if self.cred_helpers.as_ref().is_some_and(|helpers| helpers.contains_key(host)) {
@@ -177,28 +158,24 @@ impl AuthFile {
         let Some(auths) = &self.auths else {
             return false;
         };
-        let mut above =
-            std::iter::successors(Some(name), |name| name.rsplit_once('/').map(|(above, _)| above));
-        match above.find_map(|name| auths.get(name)) {
+        let mut names =
+            std::iter::successors((!self.has_hosts_only).then_some(name), |name: &&str| {
+                name.rsplit_once('/').map(|(parent, _)| parent)
+            });
+        match names.find_map(|name| auths.get(name)) {
             Some(closest) => closest.is_given,
-            None => covers_host(auths, host),
+            None => auths.iter().any(|(key, auth)| auth.is_given && is_host(key, host)),
         }
     }
 }
 
-/// Whether there is an entry for the host, in any of the ways to write it.
-fn covers_host(auths: &HashMap<String, Auth>, host: &str) -> bool {
-    auths.iter().any(|(key, auth)| auth.is_given && usual(host_of(key)) == usual(host))
-}
-
-/// Old docker wrote URLs as keys.
-fn host_of(key: &str) -> &str {
+/// Whether a key stands for a host. Old versions of docker wrote URLs as keys.
+fn is_host(key: &str, host: &str) -> bool {
     let url = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://"));
-    url.map_or(key, |rest| rest.split('/').next().unwrap_or(rest))
+    canonical_host(url.map_or(key, self::host)) == canonical_host(host)
 }
 
-/// The names of one host are one.
-fn usual(host: &str) -> &str {
+fn canonical_host(host: &str) -> &str {
     match host {
         "docker.io" | "registry-1.docker.io" => "index.docker.io",
         host => host,
@@ -209,7 +186,7 @@ fn usual(host: &str) -> &str {
 mod tests {
     use super::*;
 
-    fn found(name: &str, content: &str, repository: &str) -> Option<Entry> {
+    fn found(name: &str, content: &str, repository: &str) -> Option<AuthEntry> {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let file = directory.path().join(name);
         fs::write(&file, content).expect("written");
@@ -217,7 +194,7 @@ mod tests {
     }
 
     fn covered(content: &str, repository: &str) -> bool {
-        found("auth.json", content, repository) == Some(Entry::Credentials)
+        found("auth.json", content, repository) == Some(AuthEntry::Credentials)
     }
 
     #[test]
@@ -254,7 +231,7 @@ mod tests {
     fn the_oldest_form_has_hosts_alone() {
         let old = |key: &str, repository: &str| {
             let content = format!(r#"{{"{key}": {{"auth": "c2VjcmV0"}}}}"#);
-            found(".dockercfg", &content, repository) == Some(Entry::Credentials)
+            found(".dockercfg", &content, repository) == Some(AuthEntry::Credentials)
         };
         assert!(old("quay.io", "quay.io/acme/rpms"));
         assert!(old("https://quay.io/v1/", "quay.io/acme/rpms"));
@@ -264,59 +241,10 @@ mod tests {
     #[test]
     fn what_cannot_be_understood_ends_the_search() {
         let malformed = found("auth.json", "{\n\"auths\": []}", "quay.io/acme/rpms");
-        assert_eq!(malformed, Some(Entry::Malformed { line: 2 }));
+        assert_eq!(malformed, Some(AuthEntry::Malformed { line: 2 }));
         assert_eq!(found("auth.json", "{}", "quay.io/acme/rpms"), None);
         let missing = entry(Path::new("/nonexistent"), "quay.io/a");
         assert_eq!(missing, None);
-    }
-
-    #[test]
-    fn podman_is_followed() {
-        let environment = |pairs: &'static [(&str, &str)]| {
-            podman_files(move |name| {
-                pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value))
-            })
-        };
-        let uid = rustix::process::getuid().as_raw();
-        assert_eq!(
-            environment(&[("HOME", "/root")]),
-            [
-                &format!("/run/containers/{uid}/auth.json"),
-                "/root/.config/containers/auth.json",
-                "/root/.docker/config.json",
-                "/root/.dockercfg",
-            ]
-            .map(PathBuf::from)
-        );
-        assert_eq!(
-            environment(&[
-                ("HOME", "/home/u"),
-                ("XDG_RUNTIME_DIR", "/run/user/1"),
-                ("XDG_CONFIG_HOME", "/c"),
-                ("DOCKER_CONFIG", "/d"),
-            ]),
-            [
-                "/run/user/1/containers/auth.json",
-                "/c/containers/auth.json",
-                "/d/config.json",
-                "/home/u/.dockercfg",
-            ]
-            .map(PathBuf::from)
-        );
-        assert_eq!(
-            environment(&[("REGISTRY_AUTH_FILE", "/only"), ("HOME", "/root")]),
-            [PathBuf::from("/only")]
-        );
-    }
-
-    #[test]
-    fn the_session_is_looked_for_by_who_has_no_part_in_one() {
-        let uid = rustix::process::getuid().as_raw();
-        let file = PathBuf::from(format!("/run/user/{uid}/containers/auth.json"));
-        assert_eq!(session_file(|_| None), Some(file));
-        let set = |wanted| session_file(move |name| (name == wanted).then(|| "/x".into()));
-        assert_eq!(set("XDG_RUNTIME_DIR"), None);
-        assert_eq!(set("REGISTRY_AUTH_FILE"), None);
     }
 
     #[test]

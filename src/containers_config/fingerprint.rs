@@ -1,85 +1,66 @@
-//! Whether the files that skopeo read have changed since.
+//! Whether the files that skopeo reads have changed.
 //!
-//! skopeo reads registries.conf and policy.json once for each process, and credentials, registries.d
-//! and the keys that the policy names when it opens an image. A process that started before one of
-//! these files changed must not be used any more, so that a change holds from the next request on;
-//! nor must what was accepted before be taken for accepted.
+//! skopeo reads registries.conf and policy.json once for each process; credentials, registries.d and
+//! the keys that the policy names, when it opens an image. A process that started before a change must
+//! not be used after it, and what was accepted before a change must be checked again.
 
 use std::collections::hash_map::DefaultHasher;
-use std::env;
-use std::ffi::OsString;
 use std::fs::{self, Metadata};
 use std::hash::{Hash, Hasher};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::{auth, policy};
-use crate::containers_config::paths::home;
+use super::{auth, paths, policy};
 use crate::source::Access;
 
-/// How far below a directory files are looked at: certs.d/HOST/ca.crt is the deepest.
+/// How deep directories are searched: certs.d/HOST/ca.crt is the deepest file.
 const DEPTH: u32 = 3;
 
-/// The state of all configuration that skopeo reads: equal as long as nothing changed.
+/// A hash of the state of all files that skopeo reads: equal as long as none has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fingerprint(u64);
 
 impl Fingerprint {
-    /// As it is now.
+    /// Takes the fingerprint of the files as they are now. Walks directories, so it blocks.
     pub fn now(access: &Access) -> Self {
         let mut state = DefaultHasher::new();
-        look(access, &mut |path, metadata| {
+        visit_files(access, &mut |path, metadata| {
             path.hash(&mut state);
             (metadata.ino(), metadata.size(), metadata.mtime(), metadata.mtime_nsec())
                 .hash(&mut state);
-            // Of a file that was written over, even with its old time set again, this changes.
+            // A file that is overwritten and given its old time again still gets a new ctime.
             (metadata.ctime(), metadata.ctime_nsec()).hash(&mut state);
         });
         Self(state.finish())
     }
 
-    /// Whether anything has changed at that time or later.
+    /// Whether any file has changed at that time or later. Walks directories, so it blocks.
     pub fn has_changed_since(access: &Access, time: SystemTime) -> bool {
         let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
         let since = (since.as_secs().cast_signed(), i64::from(since.subsec_nanos()));
         let mut changed = false;
-        look(access, &mut |_, metadata| {
+        visit_files(access, &mut |_, metadata| {
             changed |= (metadata.ctime(), metadata.ctime_nsec()) >= since;
         });
         changed
     }
 }
 
-/// Shows all files that count, and the directories that they are in, to `see`.
-fn look(access: &Access, see: &mut dyn FnMut(&Path, &Metadata)) {
+/// Calls `visit` with every file that skopeo may read, and with the directories above it.
+fn visit_files(access: &Access, visit: &mut dyn FnMut(&Path, &Metadata)) {
     let certificates = access.certificates.named().map(|(_, file)| file.clone());
     let files = auth::search_order(access).into_iter().chain(certificates);
-    for path in directories().into_iter().chain(files).chain(policy::key_files()) {
-        look_into(&path, DEPTH, see);
+    for path in paths::directories().into_iter().chain(files).chain(policy::key_files()) {
+        walk(&path, DEPTH, visit);
     }
 }
 
-/// Where skopeo's configuration is: containers-registries.conf(5), containers-policy.json(5),
-/// containers-certs.d(5), containers-registries.d(5).
-fn directories() -> Vec<PathBuf> {
-    let set =
-        |name| env::var_os(name).filter(|value: &OsString| !value.is_empty()).map(PathBuf::from);
-    // What is not credentials is looked for in the first, whatever the variable says.
-    let users = [Some(home().join(".config")), set("XDG_CONFIG_HOME")];
-    let users = users.into_iter().flatten();
-    ["/etc/containers", "/usr/share/containers", "/etc/docker/certs.d"]
-        .into_iter()
-        .map(PathBuf::from)
-        .chain(users.map(|config| config.join("containers")))
-        .collect()
-}
-
-fn look_into(path: &Path, depth: u32, see: &mut dyn FnMut(&Path, &Metadata)) {
+fn walk(path: &Path, depth: u32, visit: &mut dyn FnMut(&Path, &Metadata)) {
     let Ok(metadata) = fs::metadata(path) else {
         return;
     };
-    see(path, &metadata);
+    visit(path, &metadata);
     if !metadata.is_dir() || depth == 0 {
         return;
     }
@@ -88,7 +69,7 @@ fn look_into(path: &Path, depth: u32, see: &mut dyn FnMut(&Path, &Metadata)) {
         .unwrap_or_default();
     entries.sort();
     for entry in entries {
-        look_into(&entry, depth - 1, see);
+        walk(&entry, depth - 1, visit);
     }
 }
 

@@ -1,108 +1,106 @@
-//! Which scope of policy.json holds for a reference: containers-policy.json(5).
+//! Which scope of policy.json applies to a reference: containers-policy.json(5).
 //!
-//! skopeo reads the same file, and decides by itself. This module knows where it looks for two
-//! reasons: to say in an error which scope has demanded what, and to notice that a key has changed.
+//! skopeo reads the same file and decides. The scope is found here to name it in messages, and the
+//! keys that it names are watched for changes.
 
 use std::collections::HashMap;
-use std::fmt;
-use std::iter;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::{fmt, fs, iter};
 
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::containers_config::paths::home;
+use super::paths;
+use crate::config_file::Error;
 use crate::reference::Reference;
 
-/// The file of the whole system.
-const SYSTEM: &str = "/etc/containers/policy.json";
+const ACCEPT_ANYTHING: &str = "insecureAcceptAnything";
 
-/// The same below a user's home directory; it stands in for the system's. `$XDG_CONFIG_HOME` plays
-/// no part in it.
-const USERS: &str = ".config/containers/policy.json";
-
-/// The requirement that is none.
-const ACCEPT: &str = "insecureAcceptAnything";
-
-/// What holds for a reference, and where it is written.
-#[derive(Debug, PartialEq, Eq)]
+/// What applies to a reference, and where it is written.
+#[derive(Debug)]
 pub struct Rule {
     file: PathBuf,
-    /// Nothing for the file's default.
+    /// `None` is the file's default.
     scope: Option<String>,
     requirements: Vec<Requirement>,
-    of_layout: bool,
+    is_layout: bool,
 }
 
-/// One of the requirements of a rule; all of them must be met.
-#[derive(Debug, PartialEq, Eq)]
-struct Requirement {
-    kind: String,
-    keys: Vec<PathBuf>,
-}
-
-/// A file that cannot be read; skopeo says so too.
-#[derive(Debug, thiserror::Error)]
-#[error("{path}: {reason}", path = .file.display())]
-pub struct Unreadable {
-    file: PathBuf,
-    reason: String,
-}
-
-#[derive(Deserialize)]
-struct Document {
-    default: Vec<Value>,
+/// A signature policy.
+#[derive(Debug, Deserialize)]
+pub struct Policy {
+    default: Vec<Requirement>,
     #[serde(default)]
-    transports: HashMap<String, HashMap<String, Vec<Value>>>,
+    transports: HashMap<String, HashMap<String, Vec<Requirement>>>,
+}
+
+/// One of the requirements of a scope; an image must meet all of them.
+#[derive(Debug, Deserialize)]
+struct Requirement {
+    #[serde(rename = "type")]
+    kind: String,
+    #[serde(flatten)]
+    members: Value,
 }
 
 /// Finds the rule for a reference.
 ///
 /// # Errors
 /// If the file cannot be read.
-pub fn rule(reference: &Reference) -> Result<Rule, Unreadable> {
-    read(&file(), reference)
+pub fn rule(reference: &Reference) -> Result<Rule, Error> {
+    rule_in(file(), reference)
 }
 
-/// The files with keys and certificates that the policy names. skopeo reads them when it has a
-/// signature to check.
+fn rule_in(file: PathBuf, reference: &Reference) -> Result<Rule, Error> {
+    let text = fs::read(&file).map_err(|error| Error::new(&file, error))?;
+    let policy = Policy::parse(&text).map_err(|error| Error::new(&file, error))?;
+    let (scope, requirements) = policy.into_scope(reference);
+    Ok(Rule { file, scope, requirements, is_layout: matches!(reference, Reference::Layout(_)) })
+}
+
+/// Returns the files with keys and certificates that the policy names. skopeo reads them whenever it
+/// checks a signature.
 pub fn key_files() -> Vec<PathBuf> {
-    let document = std::fs::read(file()).ok().and_then(|text| serde_json::from_slice(&text).ok());
-    document.as_ref().map(paths).unwrap_or_default()
+    let policy = fs::read(file()).ok().and_then(|text| Policy::parse(&text).ok());
+    policy.map(|policy| policy.key_files()).unwrap_or_default()
 }
 
-/// The file that skopeo reads for the user this process runs as.
+/// Returns the file that skopeo reads: the user's replaces the system's.
 fn file() -> PathBuf {
-    let users = home().join(USERS);
-    if users.exists() { users } else { PathBuf::from(SYSTEM) }
+    const NAME: &str = "policy.json";
+    let user = paths::user(NAME);
+    if user.exists() { user } else { paths::system(NAME) }
 }
 
-fn read(file: &Path, reference: &Reference) -> Result<Rule, Unreadable> {
-    let unreadable = |reason| Unreadable { file: file.to_owned(), reason };
-    let text = std::fs::read(file).map_err(|error| unreadable(error.to_string()))?;
-    let mut document: Document =
-        serde_json::from_slice(&text).map_err(|error| unreadable(error.to_string()))?;
-    let scopes = document.transports.get_mut(transport(reference));
-    let of_scope = scopes.and_then(|all| {
-        scopes_of(reference).into_iter().find_map(|scope| Some((all.remove(&scope)?, scope)))
-    });
-    let (requirements, scope) = match of_scope {
-        Some((requirements, scope)) => (requirements, Some(scope)),
-        None => (document.default, None),
-    };
-    let requirements = requirements.iter().map(Requirement::new).collect();
-    let of_layout = matches!(reference, Reference::Layout(_));
-    Ok(Rule { file: file.to_owned(), scope, requirements, of_layout })
-}
+impl Policy {
+    /// Parses the text of a policy.json.
+    ///
+    /// # Errors
+    /// If the text is not JSON, or does not have the form of a policy.
+    pub fn parse(text: &[u8]) -> serde_json::Result<Self> {
+        serde_json::from_slice(text)
+    }
 
-fn transport(reference: &Reference) -> &'static str {
-    match reference {
-        Reference::Registry(_) => "docker",
-        Reference::Layout(_) => "oci",
+    /// Returns the narrowest scope of a reference, `None` for the default, and its requirements.
+    fn into_scope(mut self, reference: &Reference) -> (Option<String>, Vec<Requirement>) {
+        let transport = match reference {
+            Reference::Registry(_) => "docker",
+            Reference::Layout(_) => "oci",
+        };
+        let mut scopes = self.transports.remove(transport).unwrap_or_default();
+        scopes_of(reference)
+            .into_iter()
+            .find_map(|scope| scopes.remove(&scope).map(|requirements| (Some(scope), requirements)))
+            .unwrap_or((None, self.default))
+    }
+
+    fn key_files(&self) -> Vec<PathBuf> {
+        let scopes = self.transports.values().flat_map(HashMap::values).flatten();
+        self.default.iter().chain(scopes).flat_map(|one| key_files_in(&one.members)).collect()
     }
 }
 
-/// The scopes that a reference is in, the narrowest first; the last is its transport's own.
+/// Returns the scopes that a reference is in, the narrowest first; the last is its whole transport.
 fn scopes_of(reference: &Reference) -> Vec<String> {
     let mut scopes = match reference {
         Reference::Registry(registry) => {
@@ -112,7 +110,7 @@ fn scopes_of(reference: &Reference) -> Vec<String> {
             let domains = host.match_indices('.').map(|(dot, _)| format!("*{}", &host[dot..]));
             iter::once(whole).chain(parents(&registry.name())).chain(domains).collect()
         }
-        // A tag is no part of it, and links are followed.
+        // The scope of a layout has no tag, and links in its path are resolved.
         Reference::Layout(layout) => {
             let directory = layout.directory();
             let resolved = directory.canonicalize().unwrap_or_else(|_| directory.to_owned());
@@ -123,56 +121,47 @@ fn scopes_of(reference: &Reference) -> Vec<String> {
     scopes
 }
 
-/// A path and all above it.
+/// Returns a path and all its parents.
 fn parents(name: &str) -> Vec<String> {
     let above = name.rmatch_indices('/').map(|(slash, _)| &name[..slash]);
     iter::once(name).chain(above).filter(|path| !path.is_empty()).map(str::to_owned).collect()
 }
 
-/// All that is called `…Path` or `…Paths`, which in a policy means a file with a key or certificate.
-fn paths(value: &Value) -> Vec<PathBuf> {
-    let named = |key: &str, value: &Value| match value {
+/// Collects the members called `…Path` or `…Paths`: in a policy, files with a key or certificate.
+fn key_files_in(value: &Value) -> Vec<PathBuf> {
+    let named = |(key, value): (&String, &Value)| match value {
         Value::String(path) if key.ends_with("Path") => vec![PathBuf::from(path)],
         Value::Array(all) if key.ends_with("Paths") => {
             all.iter().filter_map(Value::as_str).map(PathBuf::from).collect()
         }
-        value => paths(value),
+        value => key_files_in(value),
     };
     match value {
-        Value::Object(members) => {
-            members.iter().flat_map(|(key, value)| named(key, value)).collect()
-        }
-        Value::Array(all) => all.iter().flat_map(paths).collect(),
+        Value::Object(members) => members.iter().flat_map(named).collect(),
+        Value::Array(all) => all.iter().flat_map(key_files_in).collect(),
         _ => Vec::new(),
     }
 }
 
 impl Rule {
-    /// What to do about an artifact that it does not let pass.
+    /// What to do about an image that it rejects.
     pub fn remedy(&self) -> &'static str {
-        let mut strict = self.requirements.iter().filter(|demand| demand.kind != ACCEPT);
-        match (strict.next().map(|demand| demand.kind.as_str()), self.of_layout) {
+        let mut kinds = self.requirements.iter().map(|one| one.kind.as_str());
+        match (kinds.find(|kind| *kind != ACCEPT_ANYTHING), self.is_layout) {
             (Some("signedBy" | "sigstoreSigned"), true) => {
-                "a local layout cannot carry signatures, so accept its directory there; skopeo copy \
-                 checks them when it makes the layout"
+                "accept its directory in the policy, because a local layout cannot carry signatures; \
+                 skopeo copy checks them when it writes the layout"
             }
             (Some("signedBy"), false) => {
-                "have it signed so, with the signature in the lookaside that registries.d names, or \
-                 change the policy; see containers-policy.json(5), containers-registries.d(5)"
-            }
-            (Some("sigstoreSigned"), false) => {
-                "have it signed so, with use-sigstore-attachments: true in registries.d, or change \
+                "sign it and put the signature into the lookaside that registries.d names, or change \
                  the policy; see containers-policy.json(5), containers-registries.d(5)"
             }
-            _ => "change the policy for this scope, see containers-policy.json(5)",
+            (Some("sigstoreSigned"), false) => {
+                "sign it and set use-sigstore-attachments: true in registries.d, or change the \
+                 policy; see containers-policy.json(5), containers-registries.d(5)"
+            }
+            _ => "change the policy for this scope; see containers-policy.json(5)",
         }
-    }
-}
-
-impl Requirement {
-    fn new(requirement: &Value) -> Self {
-        let kind = requirement.get("type").and_then(Value::as_str).unwrap_or("nothing known");
-        Self { kind: kind.to_owned(), keys: paths(requirement) }
     }
 }
 
@@ -190,14 +179,15 @@ impl fmt::Display for Rule {
 
 impl fmt::Display for Requirement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.kind.as_str() {
-            ACCEPT => "accepts anything",
-            "reject" => "rejects everything",
-            "signedBy" => "demands a GPG signature",
-            "sigstoreSigned" => "demands a sigstore signature",
-            other => other,
-        })?;
-        let keys: Vec<_> = self.keys.iter().map(|key| key.display().to_string()).collect();
+        match self.kind.as_str() {
+            ACCEPT_ANYTHING => write!(f, "accepts anything")?,
+            "reject" => write!(f, "rejects everything")?,
+            "signedBy" => write!(f, "requires a GPG signature")?,
+            "sigstoreSigned" => write!(f, "requires a sigstore signature")?,
+            other => write!(f, "requires {other:?}")?,
+        }
+        let keys: Vec<_> =
+            key_files_in(&self.members).iter().map(|key| key.display().to_string()).collect();
         if keys.is_empty() { Ok(()) } else { write!(f, " by {}", keys.join(" or ")) }
     }
 }
@@ -206,11 +196,12 @@ impl fmt::Display for Requirement {
 mod tests {
     use super::*;
 
+    /// Returns the rule for a reference, or the error, without the directory of the file.
     fn found(policy: &str, reference: &str) -> String {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let file = directory.path().join("policy.json");
-        std::fs::write(&file, policy).expect("written");
-        let line = match read(&file, &reference.parse().expect("valid")) {
+        fs::write(&file, policy).expect("written");
+        let line = match rule_in(file, &reference.parse().expect("valid")) {
             Ok(rule) => rule.to_string(),
             Err(error) => error.to_string(),
         };
@@ -236,17 +227,17 @@ mod tests {
         for (reference, expected) in [
             (
                 "oci://quay.io:443/acme/rpms:stable",
-                r#"scope "quay.io:443/acme/rpms:stable": demands a GPG signature by /k"#,
+                r#"scope "quay.io:443/acme/rpms:stable": requires a GPG signature by /k"#,
             ),
             (
                 "oci://quay.io:443/acme/rpms",
-                r#"scope "quay.io:443/acme": demands a sigstore signature"#,
+                r#"scope "quay.io:443/acme": requires a sigstore signature"#,
             ),
             ("oci://quay.io:443/acme-two/rpms", r#"scope "": accepts anything"#),
             ("oci://a.b.example.com:5000/x", r#"scope "*.example.com": rejects everything"#),
             (
                 "oci:///srv/mirror:1",
-                r#"scope "/srv": demands a GPG signature and demands a sigstore signature"#,
+                r#"scope "/srv": requires a GPG signature and requires a sigstore signature"#,
             ),
             ("oci:///mnt/mirror", "default: rejects everything"),
         ] {
@@ -267,8 +258,17 @@ mod tests {
 
     #[test]
     fn a_file_that_cannot_be_read_is_named() {
-        let line = found("{", "oci://quay.io/a");
-        assert!(line.starts_with("policy.json: EOF while parsing"), "{line}");
+        for (policy, expected) in [
+            ("{", "policy.json: EOF while parsing"),
+            (r#"{"default": [{"keyPath": "/k"}]}"#, "policy.json: missing field `type`"),
+        ] {
+            let line = found(policy, "oci://quay.io/a");
+            assert!(line.starts_with(expected), "{line}");
+        }
+        let missing =
+            rule_in("/nonexistent/policy.json".into(), &"oci:///a".parse().expect("valid"));
+        let line = missing.expect_err("no file").to_string();
+        assert!(line.starts_with("/nonexistent/policy.json: No such file"), "{line}");
     }
 
     #[test]
@@ -280,17 +280,16 @@ mod tests {
                 "fulcio": {"caPath": "/e"},
                 "signedIdentity": {"type": "remapIdentity", "prefix": "p", "signedPrefix": "s"}
             }]}}}"#;
-        let mut found = paths(&serde_json::from_str(policy).expect("valid"));
+        let mut found = Policy::parse(policy.as_bytes()).expect("valid").key_files();
         found.sort();
         assert_eq!(found, ["/a", "/b", "/c", "/d", "/e"].map(PathBuf::from));
     }
 
     #[test]
-    fn what_to_do_depends_on_what_is_demanded() {
-        let remedy = |requirements: &str, of_layout: bool| {
-            let requirements: Vec<Value> = serde_json::from_str(requirements).expect("valid");
-            let requirements = requirements.iter().map(Requirement::new).collect();
-            Rule { file: PathBuf::new(), scope: None, requirements, of_layout }.remedy()
+    fn the_remedy_depends_on_the_requirement() {
+        let remedy = |requirements: &str, is_layout: bool| {
+            let requirements = serde_json::from_str(requirements).expect("valid");
+            Rule { file: PathBuf::new(), scope: None, requirements, is_layout }.remedy()
         };
         assert!(remedy(r#"[{"type": "reject"}]"#, false).starts_with("change the policy"));
         assert!(remedy(r#"[{"type": "reject"}]"#, true).starts_with("change the policy"));

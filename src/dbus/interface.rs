@@ -279,7 +279,7 @@ fn repository(
     let cache_dir = match cache_dir.as_str() {
         "" => {
             let baseurl = gateway::baseurl(&source);
-            dnf_cache::usual_cachedir().join(dnf_cache::directory_name(&id, &baseurl))
+            dnf_cache::default_cachedir().join(dnf_cache::directory_name(&id, &baseurl))
         }
         given => PathBuf::from(given),
     };

@@ -1,63 +1,73 @@
-//! How the cache directory can fail.
-
 use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::error_kind::{Failure, Kind};
-use crate::repomd;
+use crate::{repomd, staging};
 
-/// Why something could not be put into the cache.
+/// Why the cache directory cannot be used, or something cannot be put into it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The path is not a plain absolute one.
+    /// The path of the directory is relative, or has `..` in it.
     #[error("the cache directory {0:?} is not an absolute path without \"..\"")]
     NotAbsolute(PathBuf),
-    /// The system refused.
+    /// A file cannot be read or written.
     #[error("{path}: {error}", path = .path.display())]
     Io {
-        /// What it was about.
+        /// The file.
         path: PathBuf,
-        /// What the system said; part of the text, and no source of its own.
+        /// Part of the text, and therefore not the source.
         error: io::Error,
     },
-    /// The location of a package ends in no usable name.
-    #[error("{0:?} is no name for a package")]
+    /// The location of a package does not end in a file name.
+    #[error("invalid package location {0:?}")]
     PackageName(String),
-    /// A package's bytes are not those that the metadata promise.
-    #[error("{location:?} is {found} where its metadata say {wanted}")]
-    WrongPackage {
-        /// Its location.
-        location: String,
-        /// What came.
-        found: String,
-        /// What should have come.
-        wanted: String,
-    },
-    /// repomd.xml cannot be relied upon.
+    /// A package is not the one that the metadata lists.
+    #[error(transparent)]
+    WrongPackage(Mismatch),
+    /// repomd.xml is invalid.
     #[error(transparent)]
     Repomd(#[from] repomd::Error),
     /// There is no repomd.xml.
     #[error("the repository has no repodata/repomd.xml")]
     NoRepomd,
-    /// There is nothing that dnf5 could load.
+    /// repomd.xml does not list the file that dnf5 needs most.
     #[error("repomd.xml lists no primary metadata")]
     NoPrimary,
-    /// A metadata file that repomd.xml lists is not there.
+    /// A metadata file that repomd.xml lists is missing.
     #[error("repomd.xml lists {0:?}, which the repository does not have")]
     MissingFile(String),
-    /// A metadata file is not what repomd.xml says.
-    #[error("repodata/{name} is {found} where repomd.xml says {wanted}")]
-    WrongFile {
-        /// Its name.
-        name: String,
-        /// What came.
-        found: String,
-        /// What should have come.
-        wanted: String,
-    },
-    /// A name that is not a plain one, or is ours.
-    #[error("repodata/{0:?} is no name for a metadata file")]
+    /// A metadata file is not the one that repomd.xml lists.
+    #[error(transparent)]
+    WrongFile(Mismatch),
+    /// The name of a metadata file has a slash or control characters, or is reserved.
+    #[error("invalid metadata file name {0:?}")]
     FileName(String),
+}
+
+/// A file that differs from what the metadata says about it.
+#[derive(Debug, thiserror::Error)]
+#[error("{property} mismatch for {file:?}: expected {expected}, got {found}")]
+pub struct Mismatch {
+    property: &'static str,
+    file: String,
+    expected: String,
+    found: String,
+}
+
+impl Mismatch {
+    pub(super) fn checksum(file: &str, expected: impl ToString, found: impl ToString) -> Self {
+        Self::new("checksum", file, expected.to_string(), found.to_string())
+    }
+
+    /// `found` is `None` for a stream that goes on after the expected size.
+    pub(super) fn size(file: &str, expected: u64, found: Option<u64>) -> Self {
+        let found = found.map_or_else(|| "more".to_owned(), |found| format!("{found} bytes"));
+        Self::new("size", file, format!("{expected} bytes"), found)
+    }
+
+    fn new(property: &'static str, file: &str, expected: String, found: String) -> Self {
+        Self { property, file: file.to_owned(), expected, found }
+    }
 }
 
 impl Error {
@@ -65,7 +75,7 @@ impl Error {
         Self::Io { path: path.to_owned(), error }
     }
 
-    /// Whether nothing can be written there, whoever owns it.
+    /// Whether the file system is mounted read-only, as it is for a service in a sandbox.
     pub(crate) fn is_read_only(&self) -> bool {
         matches!(self, Self::Io { error, .. } if error.kind() == io::ErrorKind::ReadOnlyFilesystem)
     }
@@ -75,24 +85,21 @@ impl Failure for Error {
     fn kind(&self) -> Kind {
         match self {
             Self::NotAbsolute(_) => Kind::CacheDirectory,
-            Self::Io { error, .. } => match error.kind() {
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Kind::NoSpace,
-                _ => Kind::CacheDirectory,
-            },
-            Self::WrongPackage { .. } => Kind::DigestMismatch,
+            Self::Io { error, .. } => staging::kind(error),
+            Self::WrongPackage(_) => Kind::DigestMismatch,
             Self::PackageName(_)
             | Self::Repomd(_)
             | Self::NoRepomd
             | Self::NoPrimary
             | Self::MissingFile(_)
-            | Self::WrongFile { .. }
+            | Self::WrongFile(_)
             | Self::FileName(_) => Kind::BadMetadata,
         }
     }
 }
 
 impl From<Error> for io::Error {
-    /// The system's kind is kept: an interrupted write is tried again by it.
+    /// Keeps the system's kind, so that `Write` retries what was interrupted.
     fn from(error: Error) -> Self {
         let kind = match &error {
             Error::Io { error, .. } => error.kind(),
@@ -103,7 +110,7 @@ impl From<Error> for io::Error {
 }
 
 impl From<io::Error> for Error {
-    /// Takes the error of a staged file's `Write` out of its wrapping.
+    /// Unwraps the error of a staged file's `Write`.
     fn from(error: io::Error) -> Self {
         match error.downcast::<Self>() {
             Ok(inner) => inner,

@@ -1,7 +1,6 @@
-//! Whether cached metadata are good enough, decided as dnf5 decides it.
+//! Whether cached metadata is good enough, by dnf5's own rules.
 
 use std::fs;
-use std::io::Read;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::SystemTime;
@@ -9,15 +8,15 @@ use std::time::SystemTime;
 use cap_std::fs::MetadataExt as _;
 use rustix::fs::{AtFlags, Timespec, Timestamps, UTIME_NOW, utimensat};
 
-use super::{CacheDir, EXPIRED, Error, REPODATA, REPOMD};
-use crate::repomd::{MAX_REPOMD, Repomd};
+use super::{CacheDir, EXPIRED, Error, REPODATA, read_repomd};
+use crate::repomd::Repomd;
 
-/// How old cached metadata may be.
+/// The maximum age of cached metadata.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MaxAge {
-    /// Younger than so many seconds.
+    /// In seconds; metadata of exactly this age is expired.
     Seconds(u64),
-    /// However old (`metadata_expire=never`).
+    /// Any age (`metadata_expire=never`).
     Forever,
 }
 
@@ -27,29 +26,26 @@ impl Default for MaxAge {
     }
 }
 
-/// What cached metadata are worth.
+/// The state of cached metadata.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Freshness {
-    /// Good enough as they are.
+    /// Good enough as it is.
     Fresh,
-    /// To be checked against the registry.
+    /// It must be checked against the registry.
     Expired,
-    /// There are none.
+    /// There is no metadata that dnf5 could use.
     Missing,
 }
 
 impl CacheDir {
-    /// Whether the cached metadata are good enough.
+    /// Whether the cached metadata is good enough.
     ///
-    /// dnf5's rules (`Repo::recompute_expired`): the mark `attrs/expired` counts first; with
-    /// [`MaxAge::Forever`] nothing else does; a `.repo` file that is newer than the primary
-    /// metadata, or their age, expires them. Times are whole seconds; what is of the future is young.
-    ///
-    /// # Errors
-    /// If the directory cannot be read.
-    pub fn freshness(&self, max_age: MaxAge, repo_file: Option<&Path>) -> Result<Freshness, Error> {
-        let Some(modified) = self.primary_modified()? else {
-            return Ok(Freshness::Missing);
+    /// dnf5's rules (`Repo::recompute_expired`): metadata with the mark `attrs/expired` is expired. With
+    /// [`MaxAge::Forever`] nothing else matters; otherwise the age of the primary metadata does, and a
+    /// `.repo` file that is newer. Times are in whole seconds; metadata from the future is fresh.
+    pub fn freshness(&self, max_age: MaxAge, repo_file: Option<&Path>) -> Freshness {
+        let Some(modified) = self.primary_modified() else {
+            return Freshness::Missing;
         };
         let expired = self.dir.exists(EXPIRED)
             || match max_age {
@@ -59,13 +55,13 @@ impl CacheDir {
                         || repo_file.is_some_and(|file| is_newer(file, modified))
                 }
             };
-        Ok(if expired { Freshness::Expired } else { Freshness::Fresh })
+        if expired { Freshness::Expired } else { Freshness::Fresh }
     }
 
-    /// The cached metadata are still what the registry has: their age starts anew.
+    /// Records that the registry still has the cached metadata: its age starts again at zero.
     ///
     /// # Errors
-    /// If that cannot be written down.
+    /// If the directory cannot be written.
     pub fn confirm(&self) -> Result<(), Error> {
         let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
         let times = Timestamps { last_access: now, last_modification: now };
@@ -79,31 +75,19 @@ impl CacheDir {
         self.clear_expired()
     }
 
-    /// Removes the mark with which dnf5 asks for a check.
+    /// Removes the mark by which dnf5 requests a check.
     pub(super) fn clear_expired(&self) -> Result<(), Error> {
         self.remove(EXPIRED)
     }
 
-    /// When the primary metadata were put there; nothing if there are none that can be used.
+    /// The mtime of the primary metadata, in seconds since the epoch; `None` without usable metadata.
     ///
-    /// dnf5 may prefer `primary_zck`, which was put there together with them.
-    fn primary_modified(&self) -> Result<Option<i64>, Error> {
-        let Ok(repodata) = self.dir.open_dir(REPODATA) else {
-            return Ok(None);
-        };
-        let Ok(file) = repodata.open("repomd.xml") else {
-            return Ok(None);
-        };
-        let mut repomd = Vec::new();
-        file.take(MAX_REPOMD)
-            .read_to_end(&mut repomd)
-            .map_err(|error| self.error(REPOMD, error))?;
-        let Ok(repomd) = Repomd::parse(&repomd) else {
-            return Ok(None);
-        };
-        let primary = repomd.records.iter().find(|record| record.kind == "primary");
-        let metadata = primary.and_then(|record| repodata.metadata(&record.name).ok());
-        Ok(metadata.map(|metadata| metadata.mtime()))
+    /// dnf5 may prefer `primary_zck`, which is always of the same age.
+    fn primary_modified(&self) -> Option<i64> {
+        let repodata = self.dir.open_dir(REPODATA).ok()?;
+        let repomd = Repomd::parse(&read_repomd(&repodata).ok()?).ok()?;
+        let primary = repomd.records.iter().find(|record| record.kind == "primary")?;
+        repodata.metadata(&primary.name).ok().map(|metadata| metadata.mtime())
     }
 }
 
@@ -120,6 +104,7 @@ fn is_newer(file: &Path, than: i64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dnf_cache::REPOMD;
     use crate::dnf_cache::testing::Cache;
     use std::fs::{File, FileTimes};
     use std::time::Duration;
@@ -136,10 +121,10 @@ mod tests {
     }
 
     fn worth(cache: &Cache, max_age: MaxAge) -> Freshness {
-        cache.dir.freshness(max_age, Some(&cache.path(REPO_FILE))).expect("decided")
+        cache.dir.freshness(max_age, Some(&cache.path(REPO_FILE)))
     }
 
-    /// Negative ages are of the future; the nanoseconds are those of the modification.
+    /// Sets the mtime, with these nanoseconds. A negative age is in the future.
     fn set_age(path: &Path, age: i64, nanoseconds: u32) {
         let seconds = u64::try_from(now() - age).expect("after the epoch");
         let time = SystemTime::UNIX_EPOCH + Duration::new(seconds, nanoseconds);

@@ -1,4 +1,4 @@
-//! Where DNF has the directories of its caches.
+//! The paths of DNF's caches.
 
 use std::env;
 use std::path::PathBuf;
@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use crate::checksum::{Algorithm, Hasher};
 use crate::containers_config::paths::home;
 
-/// How much of the hash of its baseurl a repository's directory is named by.
+/// Number of hexadecimal digits of the baseurl's hash in the name of a directory.
 const HASH: usize = 16;
 
-/// DNF's cachedir for the user this process runs as, as long as dnf.conf names no other.
-pub fn usual_cachedir() -> PathBuf {
+/// DNF's default cachedir for the user of this process.
+pub fn default_cachedir() -> PathBuf {
     if rustix::process::geteuid().is_root() {
         return PathBuf::from("/var/cache/libdnf5");
     }
@@ -18,7 +18,7 @@ pub fn usual_cachedir() -> PathBuf {
     set("XDG_CACHE_HOME").unwrap_or_else(|| home().join(".cache")).join("libdnf5")
 }
 
-/// The name of a repository's directory in there, by its id and its first baseurl.
+/// The name of a repository's directory in the cachedir, from its id and first baseurl.
 pub fn directory_name(id: &str, baseurl: &str) -> String {
     let mut hasher = Hasher::new(Algorithm::Sha256);
     hasher.update(baseurl.as_bytes());

@@ -1,4 +1,4 @@
-//! What a fetch notes beside the metadata it has put there.
+//! The marker beside cached metadata, which records where it came from.
 
 use cap_std::fs::Dir;
 use serde::{Deserialize, Serialize};
@@ -6,17 +6,17 @@ use serde::{Deserialize, Serialize};
 /// The marker's name in `repodata/`.
 pub(super) const NAME: &str = ".dnf5-oci.json";
 
-/// The form of the marker; one of another version is as good as none.
+/// The version of the format; a marker of another version is ignored.
 const VERSION: u32 = 1;
 
-/// Which artifact cached metadata came from.
+/// The artifact that cached metadata came from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Marker {
-    /// The reference they were fetched by, with the architecture if one was chosen.
+    /// The reference it was fetched by, with the architecture if one was selected.
     pub reference: String,
     /// The digest of the manifest.
     pub manifest_digest: String,
-    /// The digests of the layers that the metadata were in.
+    /// The digests of the layers with the metadata.
     pub repodata_layers: Vec<String>,
 }
 
@@ -28,7 +28,7 @@ struct Versioned<T> {
 }
 
 impl Marker {
-    /// The marker in a directory of metadata, if there is one that can be read.
+    /// The marker in a metadata directory, if it has a valid one.
     pub(super) fn read(repodata: &Dir) -> Option<Self> {
         let content = repodata.read(NAME).ok()?;
         let versioned: Versioned<Self> = serde_json::from_slice(&content).ok()?;

@@ -2,41 +2,38 @@
 //!
 //! ```text
 //! <cachedir>/<repo id>-<hash of the baseurl>/      DNF's own
-//! ├── repodata/                                    what dnf5 reads; replaced as a whole
+//! ├── repodata/                                    the metadata; replaced as a whole
 //! │   ├── repomd.xml, …-primary.xml.zst, …
 //! │   └── .dnf5-oci.json                           the marker: which artifact this came from
 //! ├── packages/<basename of the location>          what dnf5 installs from
-//! ├── attrs/expired                                dnf5 wants the metadata checked
+//! ├── attrs/expired                                dnf5 requests a check of the metadata
 //! ├── solv/                                        dnf5's; keyed by repomd.xml's checksum
-//! ├── .dnf5-oci-repodata-<random>/                 being staged
-//! ├── .dnf5-oci-package-<random>                   being staged
-//! └── .dnf5-oci-next/                              in the middle of a swap in steps
+//! ├── .dnf5-oci-repodata-<random>/                 staged metadata
+//! ├── .dnf5-oci-package-<random>                   a staged package
+//! └── .dnf5-oci-next/                              the new metadata during a swap in steps
 //! ```
 //!
-//! **Never half of anything.** What is fetched is written beside its place, checked and then
-//! renamed; metadata are made durable before, and exchanged with the old ones in one system call. A
-//! kill at any instant leaves the old state or the new one. The marker is part of the directory that
-//! is exchanged, so it always speaks of the metadata beside it; where dnf5 itself has put metadata
-//! there, there is none.
+//! **Atomic.** New content is written beside its place, checked and then renamed. Metadata is also synced
+//! to the disk, and exchanged with the old metadata in one system call. A kill at any instant leaves the
+//! old state or the new one. The marker is part of the exchanged directory, so it always describes the
+//! metadata beside it; metadata that dnf5 itself has downloaded has no marker.
 //!
-//! Where the file system cannot exchange directories, the swap has steps: the new metadata become
-//! `.dnf5-oci-next`, the old ones are removed, repomd.xml first, and the new ones get their name.
-//! From the first step on the new metadata count: [`CacheDir::open`] takes the steps that a killed
-//! run has left. Until then dnf5 finds no metadata, and never half of them.
+//! Where the file system cannot exchange directories, the swap has steps: the new metadata is renamed to
+//! `.dnf5-oci-next`, the old metadata is removed, repomd.xml first, and the new metadata is renamed to
+//! `repodata`. After the first step the new metadata counts: [`CacheDir::open`] completes a swap that a
+//! killed process has left. Until then dnf5 finds no metadata, and never half of it.
 //!
-//! **Several at once.** Every run stages under names of its own and the last one to commit wins,
-//! with content that is as right as the other's. There are two locks, both flock(2), which the
-//! kernel takes from a killed run: what is staged is locked for as long as somebody works on it, so
-//! that [`CacheDir::sweep`] can tell a killed run's leftovers; and the directory itself is while
-//! its metadata are swapped or confirmed.
+//! **Concurrent.** Every process stages under random names. The last one to commit wins; its content is
+//! as valid as the others'. There are two kinds of flock(2): one on each staged file or directory, by
+//! which [`CacheDir::sweep`] recognizes what killed processes have left; and one on the cache directory
+//! while metadata is swapped or confirmed.
 //!
-//! **Nothing leaves the directory.** Every name is resolved below the directory's descriptor.
+//! **Confined.** Every name is resolved below the directory's descriptor.
 //!
 //! **Modes** are dnf5's, 0755 and 0644 less the umask, but never wider.
 
 mod error;
 mod freshness;
-mod leftovers;
 mod location;
 mod marker;
 mod package;
@@ -48,7 +45,7 @@ mod process_tests;
 #[cfg(test)]
 mod testing;
 
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Read as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Component, Path, PathBuf};
 use std::time::SystemTime;
@@ -56,9 +53,11 @@ use std::time::SystemTime;
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, DirBuilder, DirBuilderExt as _, File, OpenOptions, OpenOptionsExt as _};
 
-pub use error::Error;
+use crate::repomd::MAX_REPOMD;
+use crate::staging;
+pub use error::{Error, Mismatch};
 pub use freshness::{Freshness, MaxAge};
-pub use location::{directory_name, usual_cachedir};
+pub use location::{default_cachedir, directory_name};
 pub use marker::Marker;
 pub use package::{StagedPackage, Verification};
 pub use repodata::{StagedFile, StagedRepodata};
@@ -68,7 +67,7 @@ const REPOMD: &str = "repodata/repomd.xml";
 const PACKAGES: &str = "packages";
 const EXPIRED: &str = "attrs/expired";
 
-/// What all names begin with that are ours.
+/// The prefix of all our names.
 const OURS: &str = ".dnf5-oci";
 const STAGED_REPODATA: &str = ".dnf5-oci-repodata-";
 const STAGED_PACKAGE: &str = ".dnf5-oci-package-";
@@ -77,7 +76,7 @@ const NEXT: &str = ".dnf5-oci-next";
 const DIRECTORY_MODE: u32 = 0o755;
 const FILE_MODE: u32 = 0o644;
 
-/// The longest name of a file.
+/// The longest file name, in bytes: NAME_MAX of Linux.
 const MAX_NAME: usize = 255;
 
 /// DNF's cache directory of one repository.
@@ -88,11 +87,11 @@ pub struct CacheDir {
 }
 
 impl CacheDir {
-    /// Opens the directory, and makes it, as dnf5 would, if it is not there. A swap of metadata that
-    /// a killed run has begun is finished.
+    /// Opens the directory, and creates it, as dnf5 would, if it does not exist. Completes a swap of
+    /// metadata that a killed process has left.
     ///
     /// # Errors
-    /// If the path is not absolute, has `..` in it, or cannot be made or opened.
+    /// If the path is not absolute, has `..` in it, or cannot be created or opened.
     pub fn open(path: &Path) -> Result<Self, Error> {
         if !path.is_absolute() || path.components().any(|part| part == Component::ParentDir) {
             return Err(Error::NotAbsolute(path.to_owned()));
@@ -106,43 +105,56 @@ impl CacheDir {
         Ok(cache)
     }
 
-    /// What the last fetch noted; nothing if dnf5 itself has put the metadata there.
+    /// The marker of the cached metadata; `None` if dnf5 itself has downloaded the metadata.
     pub fn marker(&self) -> Option<Marker> {
         let repodata = self.dir.open_dir(REPODATA).ok()?;
         Marker::read(&repodata)
     }
 
-    /// When the metadata that a fetch has put there were last found to be right.
+    /// When the cached metadata, if it has a marker, was last found to be what the registry has.
     pub fn confirmed(&self) -> Option<SystemTime> {
         let repodata = self.dir.open_dir(REPODATA).ok()?;
         let marker = repodata.symlink_metadata(marker::NAME).ok()?;
         marker.modified().ok().map(cap_std::time::SystemTime::into_std)
     }
 
-    /// Puts up an error with the path it is about.
+    /// Removes what killed processes have left. What is in use stays.
+    ///
+    /// # Errors
+    /// If the directory cannot be read; what cannot be removed stays until the next sweep.
+    pub fn sweep(&self) -> Result<(), Error> {
+        let is_staged =
+            |name: &str| name.starts_with(STAGED_REPODATA) || name.starts_with(STAGED_PACKAGE);
+        staging::sweep(&self.dir, is_staged).map_err(|error| self.error("", error))
+    }
+
+    /// Adds the path to an error.
     fn error(&self, name: impl AsRef<Path>, error: io::Error) -> Error {
         Error::at(&self.path.join(name), error)
     }
 
-    /// Makes a directory in this one, if it is not there, and opens it.
+    /// Opens a directory in this one, and creates it if it does not exist.
     fn subdirectory(&self, name: &str) -> Result<Dir, Error> {
-        match create_directory(&self.dir, name) {
+        match self.dir.create_dir_with(name, DirBuilder::new().mode(DIRECTORY_MODE)) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(self.error(name, error)),
             _ => self.dir.open_dir(name).map_err(|error| self.error(name, error)),
         }
     }
 }
 
-fn create_directory(dir: &Dir, name: &str) -> io::Result<()> {
-    dir.create_dir_with(name, DirBuilder::new().mode(DIRECTORY_MODE))
+/// The content of repomd.xml in a metadata directory, or the beginning of one that is too large.
+fn read_repomd(repodata: &Dir) -> io::Result<Vec<u8>> {
+    let mut xml = Vec::new();
+    repodata.open("repomd.xml")?.take(MAX_REPOMD + 1).read_to_end(&mut xml)?;
+    Ok(xml)
 }
 
-/// Makes a file that is not there yet.
+/// Creates a file that does not exist.
 fn create(dir: &Dir, name: &str) -> io::Result<File> {
     dir.open_with(name, OpenOptions::new().write(true).create_new(true).mode(FILE_MODE))
 }
 
-/// Whether a name is that of one file, and fit to be shown.
+/// Whether a name is a plain file name that can be shown.
 fn is_plain(name: &str) -> bool {
     !matches!(name, "" | "." | "..")
         && name.len() <= MAX_NAME
@@ -151,7 +163,7 @@ fn is_plain(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::testing::Cache;
+    use super::testing::{Cache, sample};
     use super::*;
     use crate::error_kind::{Failure, Kind};
     use std::fs;
@@ -178,11 +190,24 @@ mod tests {
             std::os::unix::fs::symlink(outside.path(name), cache.path(name)).expect("linked");
         }
         assert_eq!(cache.dir.marker(), None);
-        assert_eq!(
-            cache.dir.freshness(MaxAge::Forever, None).expect("decided"),
-            Freshness::Missing
-        );
+        assert_eq!(cache.dir.freshness(MaxAge::Forever, None), Freshness::Missing);
         assert!(cache.dir.confirm().is_err());
         assert!(outside.path("attrs/expired").exists());
+    }
+
+    #[test]
+    fn a_sweep_takes_what_killed_processes_left() {
+        let cache = Cache::new();
+        cache.commit("one");
+        let package = cache.dir.stage_package("a.rpm", 1, Verification::Stream).expect("staged");
+        let repodata = cache.stage(&sample("two"));
+        let in_use = cache.names();
+        fs::write(cache.path(".dnf5-oci-package-1"), "left").expect("written");
+        fs::create_dir_all(cache.path(".dnf5-oci-repodata-1/x")).expect("made");
+        cache.dir.sweep().expect("swept");
+        assert_eq!(cache.names(), in_use);
+        assert_eq!(in_use.len(), 3);
+        drop((package, repodata));
+        cache.holds_only("one");
     }
 }

@@ -1,54 +1,51 @@
-//! Packages on their way into the cache.
+//! Packages that are being written into the cache.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use cap_std::fs::File;
-
-use super::leftovers::{lock, staged_name};
-use super::{CacheDir, Error, PACKAGES, STAGED_PACKAGE, create, is_plain};
+use super::{CacheDir, Error, FILE_MODE, Mismatch, PACKAGES, STAGED_PACKAGE, is_plain};
 use crate::checksum::{Checksum, Hasher};
+use crate::staging::Staged;
 
-/// What a package must be.
+/// How a package is verified.
 #[derive(Clone, Copy, Debug)]
 pub enum Verification<'a> {
-    /// Its bytes are hashed here and must have this checksum.
+    /// By this checksum of its bytes.
     Checksum(&'a Checksum),
-    /// The stream that it is written from fails at its end unless it had the package's checksum.
+    /// By the stream that it is read from, which fails at its end if the checksum is wrong.
     Stream,
 }
 
 /// A package that is being written beside its place. Dropping it removes it.
 pub struct StagedPackage<'a> {
     cache: &'a CacheDir,
-    staged: String,
+    staged: Staged,
     location: String,
     name: String,
-    file: File,
     size: u64,
     written: u64,
-    wanted: Option<(Checksum, Hasher)>,
+    expected: Option<(Checksum, Hasher)>,
 }
 
-/// The name that dnf5 gives a package in its cache: the last part of its location.
+/// The file name of a package in DNF's cache: the last part of its location.
 fn name(location: &str) -> Result<&str, Error> {
     let name = location.rsplit('/').next().unwrap_or(location);
     if is_plain(name) { Ok(name) } else { Err(Error::PackageName(location.to_owned())) }
 }
 
 impl CacheDir {
-    /// Where the package with this location is, or would be.
+    /// The path of the package with this location, which may not exist.
     ///
     /// # Errors
-    /// If the location ends in no usable name.
+    /// If the location does not end in a file name.
     pub fn package_path(&self, location: &str) -> Result<PathBuf, Error> {
         Ok(self.path.join(PACKAGES).join(name(location)?))
     }
 
-    /// Whether a package is there and right: size and checksum.
+    /// Whether the cache has a package with this size, in bytes, and checksum.
     ///
     /// # Errors
-    /// If the location ends in no usable name, or what is there cannot be read.
+    /// If the location does not end in a file name, or the file cannot be read.
     pub fn has_package(
         &self,
         location: &str,
@@ -72,10 +69,10 @@ impl CacheDir {
         Ok(hasher.finish() == *checksum)
     }
 
-    /// Begins to write a package.
+    /// Begins to write a package of this size, in bytes.
     ///
     /// # Errors
-    /// If the location ends in no usable name, or the file cannot be made.
+    /// If the location does not end in a file name, or the file cannot be created.
     pub fn stage_package(
         &self,
         location: &str,
@@ -83,74 +80,61 @@ impl CacheDir {
         verification: Verification<'_>,
     ) -> Result<StagedPackage<'_>, Error> {
         let name = name(location)?.to_owned();
-        let (staged, file) = self.staged_file()?;
-        let wanted = match verification {
+        let staged = Staged::new_file(&self.dir, STAGED_PACKAGE, FILE_MODE)
+            .map_err(|error| self.error(STAGED_PACKAGE, error))?;
+        let expected = match verification {
             Verification::Checksum(checksum) => Some((checksum.clone(), checksum.hasher())),
             Verification::Stream => None,
         };
         let location = location.to_owned();
-        Ok(StagedPackage { cache: self, staged, location, name, file, size, written: 0, wanted })
-    }
-
-    fn staged_file(&self) -> Result<(String, File), Error> {
-        loop {
-            let staged = staged_name(STAGED_PACKAGE);
-            let error = |error| self.error(&staged, error);
-            let file = create(&self.dir, &staged).map_err(error)?;
-            // A sweep may come between; it takes what is not locked.
-            if lock(&self.dir, &staged, &file).map_err(error)? {
-                return Ok((staged, file));
-            }
-        }
+        Ok(StagedPackage { cache: self, staged, location, name, size, written: 0, expected })
     }
 }
 
 impl StagedPackage<'_> {
-    /// Checks the package and puts it into its place.
+    /// Verifies the package and moves it to its place.
     ///
-    /// It is not flushed to the disk: should a power cut damage it, dnf5 sees that by its checksum
-    /// and it is fetched again.
+    /// It is not synced to the disk: should a power failure damage it, dnf5 finds a wrong checksum and it
+    /// is fetched again.
     ///
     /// # Errors
-    /// If it is not what its metadata say, or cannot be renamed.
+    /// If its size or checksum is wrong, or it cannot be renamed.
     pub fn commit(mut self) -> Result<PathBuf, Error> {
-        if self.written != self.size {
-            return Err(self.wrong_size(self.written));
-        }
-        if let Some((wanted, hasher)) = self.wanted.take() {
-            let found = hasher.finish();
-            if found != wanted {
-                return Err(self.wrong(found.to_string(), wanted.to_string()));
-            }
-        }
+        self.verify().map_err(Error::WrongPackage)?;
         let packages = self.cache.subdirectory(PACKAGES)?;
-        self.cache
-            .dir
-            .rename(&self.staged, &packages, &self.name)
+        self.staged
+            .rename(&packages, &self.name)
             .map_err(|error| self.cache.error(format!("{PACKAGES}/{}", self.name), error))?;
         Ok(self.cache.path.join(PACKAGES).join(&self.name))
     }
 
-    fn wrong(&self, found: String, wanted: String) -> Error {
-        Error::WrongPackage { location: self.location.clone(), found, wanted }
-    }
-
-    fn wrong_size(&self, found: u64) -> Error {
-        self.wrong(format!("{found} bytes"), format!("{} bytes", self.size))
+    fn verify(&mut self) -> Result<(), Mismatch> {
+        if self.written != self.size {
+            return Err(Mismatch::size(&self.location, self.size, Some(self.written)));
+        }
+        let Some((expected, hasher)) = self.expected.take() else {
+            return Ok(());
+        };
+        let found = hasher.finish();
+        if found == expected {
+            return Ok(());
+        }
+        Err(Mismatch::checksum(&self.location, expected, found))
     }
 }
 
 impl Write for StagedPackage<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let left = self.size - self.written;
-        if bytes.len() as u64 > left {
-            return Err(self
-                .wrong(format!("more than {} bytes", self.size), format!("{} bytes", self.size))
-                .into());
+        if bytes.len() as u64 > self.size - self.written {
+            let mismatch = Mismatch::size(&self.location, self.size, None);
+            return Err(Error::WrongPackage(mismatch).into());
         }
-        let written =
-            self.file.write(bytes).map_err(|error| self.cache.error(&self.staged, error))?;
-        if let Some((_, hasher)) = &mut self.wanted {
+        let written = self
+            .staged
+            .file()
+            .write(bytes)
+            .map_err(|error| self.cache.error(self.staged.name(), error))?;
+        if let Some((_, hasher)) = &mut self.expected {
             hasher.update(&bytes[..written]);
         }
         self.written += written as u64;
@@ -159,13 +143,6 @@ impl Write for StagedPackage<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-impl Drop for StagedPackage<'_> {
-    fn drop(&mut self) {
-        // Once it is committed there is nothing by that name.
-        let _ = self.cache.dir.remove_file(&self.staged);
     }
 }
 
@@ -219,10 +196,15 @@ mod tests {
     fn a_wrong_package_leaves_nothing_and_replaces_nothing() {
         let cache = Cache::new();
         put(&cache, "a.rpm", b"old", b"old").expect("put");
-        for content in [&b"wrong"[..], b"shor", b"longer"] {
+        let checksums = format!("{}, got {}", sha256(b"right"), sha256(b"wrong"));
+        for (content, mismatch) in [
+            (&b"wrong"[..], format!("checksum mismatch for \"a.rpm\": expected {checksums}")),
+            (b"shor", "size mismatch for \"a.rpm\": expected 5 bytes, got 4 bytes".to_owned()),
+            (b"longer", "size mismatch for \"a.rpm\": expected 5 bytes, got more".to_owned()),
+        ] {
             let error = put(&cache, "a.rpm", content, b"right").expect_err("refused");
             assert_eq!(error.kind(), Kind::DigestMismatch);
-            assert!(error.to_string().contains("\"a.rpm\""), "{error}");
+            assert_eq!(error.to_string(), mismatch);
         }
         assert_eq!(cache.names(), [PACKAGES]);
         assert_eq!(fs::read(cache.path("packages/a.rpm")).expect("read"), b"old");

@@ -195,7 +195,7 @@ fn a_swap_in_steps_that_fails_hides_the_old_metadata_and_is_finished_later() {
     let staged = cache.stage(&sample("two"));
     staged.seal(&Cache::marker("two")).expect("sealed");
     let locked = cache.dir.lock().expect("locked");
-    cache.dir.swap_in_steps(&staged.name, &locked).expect_err("it is mounted");
+    cache.dir.swap_in_steps(staged.staged.name(), &locked).expect_err("it is mounted");
     drop((staged, locked));
     assert!(!cache.path(REPOMD).exists());
     let mounted = cache.path("repodata/mounted");

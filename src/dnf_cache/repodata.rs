@@ -1,24 +1,22 @@
-//! Metadata on their way into the cache.
+//! Metadata that is being written into the cache.
 
 use std::collections::HashSet;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use cap_std::fs::{Dir, File};
 
-use super::leftovers::{lock, staged_name};
-use super::{CacheDir, Error, Marker, OURS, STAGED_REPODATA, create, create_directory};
-use super::{is_plain, marker};
-use crate::repomd::{MAX_REPOMD, Record, Repomd};
+use super::{CacheDir, DIRECTORY_MODE, Error, Marker, Mismatch, OURS, STAGED_REPODATA};
+use super::{create, is_plain, marker, read_repomd};
+use crate::repomd::{Record, Repomd};
+use crate::staging::Staged;
 
-/// Metadata that are being put together beside their place. Dropping it removes them.
+/// Metadata that is being written beside its place. Dropping it removes it.
 pub struct StagedRepodata {
     cache: Arc<CacheDir>,
-    pub(super) name: String,
+    pub(super) staged: Staged,
     dir: Dir,
-    /// The directory itself, open for as long as it is locked.
-    locked: File,
 }
 
 /// A file of staged metadata.
@@ -28,33 +26,23 @@ pub struct StagedFile {
 }
 
 impl CacheDir {
-    /// Begins to put metadata together.
+    /// Begins to write metadata.
     ///
     /// # Errors
-    /// If the directory for them cannot be made.
+    /// If its directory cannot be created.
     pub fn stage_repodata(self: &Arc<Self>) -> Result<StagedRepodata, Error> {
-        loop {
-            let name = staged_name(STAGED_REPODATA);
-            let error = |error| self.error(&name, error);
-            create_directory(&self.dir, &name).map_err(error)?;
-            // A sweep may come between; it takes what is not locked.
-            let locked = match self.dir.open(&name) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                opened => opened.map_err(error)?,
-            };
-            if lock(&self.dir, &name, &locked).map_err(error)? {
-                let dir = self.dir.open_dir(&name).map_err(error)?;
-                return Ok(StagedRepodata { cache: Arc::clone(self), name, dir, locked });
-            }
-        }
+        let error = |error| self.error(STAGED_REPODATA, error);
+        let staged = Staged::new_dir(&self.dir, STAGED_REPODATA, DIRECTORY_MODE).map_err(error)?;
+        let dir = staged.dir().map_err(error)?;
+        Ok(StagedRepodata { cache: Arc::clone(self), staged, dir })
     }
 }
 
 impl StagedRepodata {
-    /// Makes a file.
+    /// Creates a file.
     ///
     /// # Errors
-    /// If the name is not a plain one, is taken, or the file cannot be made.
+    /// If the name is not a plain one, is reserved, or the file exists or cannot be created.
     pub fn file(&self, name: &str) -> Result<StagedFile, Error> {
         if !is_plain(name) || name.starts_with(OURS) {
             return Err(Error::FileName(name.to_owned()));
@@ -64,13 +52,17 @@ impl StagedRepodata {
         Ok(StagedFile { path, file })
     }
 
-    /// Checks that there are metadata which dnf5 can load: repomd.xml lists the primary ones, and
-    /// every file that it lists is there and right.
+    /// Verifies that dnf5 can load the metadata: repomd.xml lists a primary file, and every file that it
+    /// lists has the right size and checksum.
     ///
     /// # Errors
-    /// If repomd.xml or a file that it lists is missing or not as it should be.
+    /// If repomd.xml or a file that it lists is missing or wrong.
     pub fn verify(&self) -> Result<(), Error> {
-        let records = self.repomd()?.records;
+        let xml = read_repomd(&self.dir).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => Error::NoRepomd,
+            _ => Error::at(&self.path("repomd.xml"), error),
+        })?;
+        let records = Repomd::parse(&xml)?.records;
         if !records.iter().any(|record| record.kind == "primary") {
             return Err(Error::NoPrimary);
         }
@@ -83,46 +75,28 @@ impl StagedRepodata {
         Ok(())
     }
 
-    /// Puts the metadata into their place, and clears the mark that they are expired.
+    /// Moves the metadata to its place, and clears the mark that it is expired.
     ///
     /// # Errors
-    /// If they cannot be made durable or renamed. The metadata in the cache are then the old ones or
-    /// these, and whole.
+    /// If it cannot be synced or renamed. The cache then has the old metadata or this, and all of it.
     pub fn commit(self, marker: &Marker) -> Result<(), Error> {
         self.seal(marker)?;
-        self.cache.swap(&self.name)?;
+        self.cache.swap(self.staged.name())?;
         self.cache.clear_expired()
-        // Dropping removes what is now under the staged name: the old metadata.
+        // Dropping removes what has the staged name now: the old metadata.
     }
 
-    /// Adds the marker and makes all durable.
+    /// Adds the marker and syncs everything to the disk.
     ///
-    /// dnf5 does not check metadata in its cache, so they must not be lost to a power cut after the
-    /// rename that makes them count.
+    /// dnf5 does not verify metadata in its cache, so a power failure after the rename must not damage it.
     pub(super) fn seal(&self, marker: &Marker) -> Result<(), Error> {
         let error = |error| Error::at(&self.path(marker::NAME), error);
         let mut file = create(&self.dir, marker::NAME).map_err(error)?;
         file.write_all(marker.to_json().as_bytes()).map_err(error)?;
-        self.make_durable().map_err(|error| Error::at(&self.path(""), error))
-    }
-
-    fn repomd(&self) -> Result<Repomd, Error> {
-        let error = |error| Error::at(&self.path("repomd.xml"), error);
-        let file = match self.dir.open("repomd.xml") {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Error::NoRepomd),
-            opened => opened.map_err(error)?,
-        };
-        let mut xml = Vec::new();
-        file.take(MAX_REPOMD).read_to_end(&mut xml).map_err(error)?;
-        Ok(Repomd::parse(&xml)?)
+        self.sync().map_err(|error| Error::at(&self.path(""), error))
     }
 
     fn check(&self, record: &Record) -> Result<(), Error> {
-        let wrong = |found: String, wanted: String| Error::WrongFile {
-            name: record.name.clone(),
-            found,
-            wanted,
-        };
         let error = |error| Error::at(&self.path(&record.name), error);
         let mut file = match self.dir.open(&record.name) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -132,33 +106,26 @@ impl StagedRepodata {
         };
         let mut hasher = record.checksum.hasher();
         let size = io::copy(&mut file, &mut hasher).map_err(error)?;
-        if let Some(wanted) = record.size.filter(|wanted| *wanted != size) {
-            return Err(wrong(format!("{size} bytes"), format!("{wanted} bytes")));
+        let name = format!("repodata/{}", record.name);
+        if let Some(expected) = record.size.filter(|expected| *expected != size) {
+            return Err(Error::WrongFile(Mismatch::size(&name, expected, Some(size))));
         }
         let found = hasher.finish();
         if found != record.checksum {
-            return Err(wrong(found.to_string(), record.checksum.to_string()));
+            return Err(Error::WrongFile(Mismatch::checksum(&name, &record.checksum, found)));
         }
         Ok(())
     }
 
-    fn make_durable(&self) -> io::Result<()> {
+    fn sync(&self) -> io::Result<()> {
         for entry in self.dir.entries()? {
             entry?.open()?.sync_all()?;
         }
-        self.locked.sync_all()
+        self.staged.file().sync_all()
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.cache.path.join(&self.name).join(name)
-    }
-}
-
-impl Drop for StagedRepodata {
-    fn drop(&mut self) {
-        if let Err(error) = self.cache.remove(&self.name) {
-            tracing::debug!(%error, "left for the next sweep");
-        }
+        self.cache.path.join(self.staged.name()).join(name)
     }
 }
 
@@ -222,16 +189,18 @@ mod tests {
             assert_eq!(error.kind(), Kind::BadMetadata);
             error.to_string()
         };
-        assert!(
-            wrong(&|files| files[1].1 = "tow".into()).contains("repodata/primary.xml is sha256:")
-        );
-        assert!(
-            wrong(&|files| files[1].1 = "three".into())
-                .contains("is 5 bytes where repomd.xml says 3")
+        let tow = wrong(&|files| files[1].1 = "tow".into());
+        let expected = "checksum mismatch for \"repodata/primary.xml\": expected sha256:3fc4cc";
+        assert!(tow.starts_with(expected) && tow.contains(", got sha256:"), "{tow}");
+        assert_eq!(
+            wrong(&|files| files[1].1 = "three".into()),
+            "size mismatch for \"repodata/primary.xml\": expected 3 bytes, got 5 bytes"
         );
         assert!(wrong(&|files| drop(files.remove(1))).contains("lists \"primary.xml\""));
         assert!(wrong(&|files| drop(files.remove(0))).contains("no repodata/repomd.xml"));
-        assert!(wrong(&|files| files[0].1 = "<repomd>".into()).contains("cannot be read"));
+        assert!(
+            wrong(&|files| files[0].1 = "<repomd>".into()).contains("cannot parse repomd.xml: ")
+        );
         let other = |files: &mut Files| files[0].1 = files[0].1.replace("\"primary\"", "\"other\"");
         assert!(wrong(&other).contains("lists no primary metadata"));
         cache.holds_only("one");

@@ -1,16 +1,15 @@
-//! How staged metadata take the place of the old.
-
-use std::io::ErrorKind;
+//! How staged metadata replaces the old metadata.
 
 use cap_std::fs::File;
 use rustix::fs::{FlockOperation, RenameFlags, flock, renameat_with};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::{CacheDir, Error, NEXT, REPODATA, REPOMD};
+use crate::staging;
 
 impl CacheDir {
-    /// Puts a staged directory in the place of the metadata; what was there is now under the staged
-    /// name, or gone.
+    /// Replaces the metadata with a staged directory. The old metadata then has the staged name, or is
+    /// removed.
     pub(super) fn swap(&self, staged: &str) -> Result<(), Error> {
         let locked = self.lock()?;
         self.finish_swap()?;
@@ -26,17 +25,17 @@ impl CacheDir {
     }
 
     /// The same where the file system cannot exchange directories: some network file systems, and
-    /// overlayfs, where those of a lower layer cannot even be renamed.
+    /// overlayfs, which cannot even rename those of a lower layer.
     ///
-    /// With the first rename the new metadata count, because whoever opens the cache directory next
-    /// takes the other steps if this run does not.
+    /// After the first rename the new metadata counts: the next process to open the cache directory
+    /// completes the swap if this one does not.
     pub(super) fn swap_in_steps(&self, staged: &str, locked: &File) -> Result<(), Error> {
         self.rename(staged, NEXT)?;
         self.sync(locked)?;
         self.finish_swap()
     }
 
-    /// Takes the steps that are left of a swap, if a run was killed in one.
+    /// Completes a swap that a killed process has left.
     pub(super) fn resume_swap(&self) -> Result<(), Error> {
         if !self.dir.exists(NEXT) {
             return Ok(());
@@ -50,15 +49,14 @@ impl CacheDir {
             return Ok(());
         }
         if self.dir.symlink_metadata(REPODATA).is_ok_and(|found| found.is_dir()) {
-            // Without repomd.xml there are no metadata for dnf5; it must not find half of them.
+            // Without repomd.xml dnf5 ignores the rest; it must not load half of the metadata.
             self.remove(REPOMD)?;
         }
         self.remove(REPODATA)?;
         self.rename(NEXT, REPODATA)
     }
 
-    /// Waits until no other run changes what counts as the metadata; then none does for as long as
-    /// the file is open.
+    /// Waits for the lock on the metadata, which is held as long as the file is open.
     pub(super) fn lock(&self) -> Result<File, Error> {
         let error = |error| self.error("", error);
         let top = self.dir.open(".").map_err(error)?;
@@ -75,15 +73,9 @@ impl CacheDir {
         self.dir.rename(from, &self.dir, to).map_err(|error| self.error(to, error))
     }
 
-    /// Removes a file, a link or a directory with all that is in it, if it is there.
+    /// Removes a file, a link or a directory with its content, if it exists.
     pub(super) fn remove(&self, name: &str) -> Result<(), Error> {
-        let removed = self.dir.symlink_metadata(name).and_then(|found| {
-            if found.is_dir() { self.dir.remove_dir_all(name) } else { self.dir.remove_file(name) }
-        });
-        match removed {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(self.error(name, error)),
-            _ => Ok(()),
-        }
+        staging::remove(&self.dir, name).map_err(|error| self.error(name, error))
     }
 }
 
@@ -99,7 +91,7 @@ mod tests {
         cache.commit("one");
         let staged = cache.stage(&sample("two"));
         staged.seal(&Cache::marker("two")).expect("sealed");
-        fs::rename(cache.path(&staged.name), cache.path(NEXT)).expect("renamed");
+        fs::rename(cache.path(staged.staged.name()), cache.path(NEXT)).expect("renamed");
         cache
     }
 

@@ -101,7 +101,7 @@ impl Cache {
         staged.verify().expect("verified");
         staged.seal(&Self::marker(content)).expect("sealed");
         let locked = self.dir.lock().expect("locked");
-        self.dir.swap_in_steps(&staged.name, &locked).expect("swapped");
+        self.dir.swap_in_steps(staged.staged.name(), &locked).expect("swapped");
     }
 
     /// Whether the metadata are all there and go with each other.

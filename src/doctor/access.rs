@@ -4,9 +4,10 @@
 use std::env;
 
 use super::{Check, Step, Verdict, auth};
+use crate::config_file;
 use crate::containers_config::certs;
 use crate::containers_config::policy;
-use crate::containers_config::registries::{Entry, Registries, Unreadable};
+use crate::containers_config::registries::{Registries, RegistryEntry};
 use crate::engine::Error;
 use crate::error_kind::{Failure, Kind};
 use crate::redact::without_secrets;
@@ -55,7 +56,7 @@ pub(super) fn steps(
 fn registries_step(
     request: &Request,
     source: &Source,
-    entry: Result<Option<Entry>, Unreadable>,
+    entry: Result<Option<RegistryEntry>, config_file::Error>,
 ) -> Step {
     match (entry, &source.reference) {
         (Ok(Some(entry)), _) => request.step(Check::Registries, &entry.to_string()),

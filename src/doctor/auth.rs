@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::containers_config::auth::{self, Entry};
+use crate::containers_config::auth::{self, AuthEntry};
 use crate::containers_config::registries::credential_helpers;
 use crate::source::Source;
 
@@ -43,10 +43,12 @@ fn helpers() -> Option<String> {
     (!helpers.is_empty()).then(|| format!("registries.conf has {} asked too", helpers.join(", ")))
 }
 
-fn fact(found: Option<(PathBuf, Entry)>, host: &str) -> String {
+fn fact(found: Option<(PathBuf, AuthEntry)>, host: &str) -> String {
     match found {
-        Some((file, Entry::Credentials)) => format!("{} has an entry for {host}", file.display()),
-        Some((file, Entry::Malformed { line })) => {
+        Some((file, AuthEntry::Credentials)) => {
+            format!("{} has an entry for {host}", file.display())
+        }
+        Some((file, AuthEntry::Malformed { line })) => {
             format!("{} is not valid JSON from line {line} on", file.display())
         }
         None => format!("no auth file has an entry for {host}, so it is asked without"),

@@ -72,13 +72,13 @@ fn not_writable(path: &Path) -> Option<&Path> {
 
 fn describe(path: &Path) -> String {
     // It is there, so nothing is made.
-    let metadata =
-        match CacheDir::open(path).and_then(|cache| cache.freshness(MaxAge::Forever, None)) {
-            Ok(Freshness::Fresh) => "metadata",
-            Ok(Freshness::Expired) => "expired metadata",
-            Ok(Freshness::Missing) => "no metadata",
-            Err(_) => "metadata that cannot be read",
-        };
+    let opened = CacheDir::open(path);
+    let metadata = match opened.map(|cache| cache.freshness(MaxAge::Forever, None)) {
+        Ok(Freshness::Fresh) => "metadata",
+        Ok(Freshness::Expired) => "expired metadata",
+        Ok(Freshness::Missing) => "no metadata",
+        Err(_) => "metadata that cannot be read",
+    };
     let packages = fs::read_dir(path.join("packages")).map_or(0, Iterator::count);
     format!("{} with {metadata}, {}", path.display(), counted(packages, "package"))
 }

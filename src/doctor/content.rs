@@ -10,11 +10,10 @@ use tokio::io::AsyncReadExt;
 
 use super::{Check, Step, Verdict, counted};
 use crate::artifact::{self, Artifact, Repodata};
-use crate::engine::{Engine, Error, PrefetchOptions, Repository};
-use crate::registry;
+use crate::engine::{Error, PrefetchOptions, View};
 use crate::source::Source;
 
-/// How much of a layer is read at most, in bytes: enough to know how fast they come.
+/// How much of a package is read at most, in bytes: enough to know how fast they come.
 const ENOUGH: u64 = 64 << 20;
 
 /// Beside the files that it lists, a directory of metadata has repomd.xml and our marker.
@@ -22,7 +21,7 @@ const UNLISTED: usize = 2;
 
 /// The steps, given what the manifest describes if it could be had.
 pub(super) async fn steps(
-    engine: &Engine,
+    view: &View,
     source: &Source,
     artifact: Option<&Result<Artifact, artifact::Error>>,
 ) -> Vec<Step> {
@@ -32,8 +31,8 @@ pub(super) async fn steps(
     match artifact {
         Ok(artifact) => vec![
             Step::new(Check::Layout, Verdict::Ok, layout(artifact)),
-            repodata(engine, source).await,
-            download(engine, source, artifact).await,
+            repodata(view).await,
+            download(view).await,
         ],
         Err(error) => {
             let advice = Error::new(None, source, error.clone().into()).advice();
@@ -64,7 +63,7 @@ fn packages(artifact: &Artifact) -> Vec<(&str, &Descriptor)> {
 }
 
 /// Fetches the metadata as dnf5 would, into a directory that is removed.
-async fn repodata(engine: &Engine, source: &Source) -> Step {
+async fn repodata(view: &View) -> Step {
     let directory = match tempfile::tempdir() {
         Ok(directory) => directory,
         Err(error) => {
@@ -72,12 +71,8 @@ async fn repodata(engine: &Engine, source: &Source) -> Step {
             return Step::new(Check::Repodata, Verdict::Failed, text);
         }
     };
-    let repository = Repository {
-        id: String::new(),
-        source: source.clone(),
-        cache_dir: directory.path().to_owned(),
-    };
-    match engine.prefetch(&repository, PrefetchOptions::default(), Arc::new(())).await {
+    let options = PrefetchOptions::default();
+    match view.prefetch(directory.path().to_owned(), options, Arc::new(())).await {
         Ok(fetched) => {
             let files = listed(directory.path());
             let text =
@@ -93,43 +88,28 @@ fn listed(cache_dir: &Path) -> usize {
     all.saturating_sub(UNLISTED)
 }
 
-/// Fetches the smallest package, or the smallest layer if no package has one.
-async fn download(engine: &Engine, source: &Source, artifact: &Artifact) -> Step {
-    let candidates = match packages(artifact) {
-        packages if packages.is_empty() => artifact.layers(),
-        packages => packages,
-    };
-    let smallest = candidates.into_iter().min_by_key(|(_, layer)| layer.size());
-    let Some((title, layer)) = smallest else {
-        return not_downloaded();
+/// Fetches the smallest package.
+async fn download(view: &View) -> Step {
+    let failed = |advice| Step::new(Check::Download, Verdict::Failed, advice);
+    let location = match view.smallest_package().await {
+        Ok(Some(package)) => package.location,
+        Ok(None) => return Step::new(Check::Download, Verdict::Ok, "there are no packages".into()),
+        Err(error) => return failed(error.advice()),
     };
     let begin = Instant::now();
-    match read(engine, source, layer).await {
+    match read(view, &location).await {
         Ok(bytes) => {
-            let text = format!("{title:?}: {bytes} bytes in {} ms", begin.elapsed().as_millis());
+            let text = format!("{location:?}: {bytes} bytes in {} ms", begin.elapsed().as_millis());
             Step::new(Check::Download, Verdict::Ok, text)
         }
-        Err(error) => {
-            let advice = Error::new(None, source, error.into()).advice();
-            Step::new(Check::Download, Verdict::Failed, format!("{title:?}: {advice}"))
-        }
+        Err(error) => failed(format!("{location:?}: {}", error.advice())),
     }
 }
 
-/// Reads a layer, to its end if it is not too large; then it has been checked.
-async fn read(
-    engine: &Engine,
-    source: &Source,
-    layer: &Descriptor,
-) -> Result<u64, registry::Error> {
-    let mut blob = engine.registry().blob(source, layer).await?;
-    let mut buffer = vec![0; 128 * 1024];
-    let mut received = 0;
-    while received < ENOUGH {
-        match blob.read(&mut buffer).await? {
-            0 => break,
-            read => received += read as u64,
-        }
-    }
-    Ok(received)
+/// Reads a package, to its end if it is not too large; then it has been checked.
+async fn read(view: &View, location: &str) -> Result<u64, Error> {
+    let entry = view.find(location).await?;
+    let mut content = view.read(entry, 0).await?.take(ENOUGH);
+    let read = tokio::io::copy(&mut content, &mut tokio::io::sink()).await;
+    read.map_err(|error| view.read_error(error))
 }

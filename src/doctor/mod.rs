@@ -85,19 +85,20 @@ pub enum Verdict {
 
 /// Examines a reference. Nothing is written but a temporary directory, which is removed.
 pub async fn examine(engine: &Engine, question: &Question) -> Vec<Step> {
-    let source = engine.with_credentials(&question.source);
+    let view = engine.view("", &question.source);
+    let source = view.source().await.unwrap_or(&question.source);
     let version = engine.skopeo_version().await;
     let manifest = match &version {
-        Ok(_) => engine.registry().manifest(&source).await,
+        Ok(_) => engine.registry().manifest(source).await,
         Err(error) => Err(error.clone()),
     };
-    let mut steps = access::steps(&source, version.ok(), &manifest);
+    let mut steps = access::steps(source, version.ok(), &manifest);
     let artifact = manifest.ok().map(|manifest| Artifact::new(&manifest.image));
-    steps.extend(content::steps(engine, &source, artifact.as_ref()).await);
+    steps.extend(content::steps(&view, source, artifact.as_ref()).await);
     let needed = artifact.and_then(Result::ok).map_or(0, |artifact| artifact.repodata().size());
-    let cachedir = question.cachedir.clone().unwrap_or_else(dnf_cache::usual_cachedir);
+    let cachedir = question.cachedir.clone().unwrap_or_else(dnf_cache::default_cachedir);
     // On demand, and as the .repo file has it.
-    let baseurls = [gateway::baseurl(&source), question.baseurl.clone()];
+    let baseurls = [gateway::baseurl(source), question.baseurl.clone()];
     steps.push(cached::examine(&cachedir, &baseurls, needed));
     steps
 }

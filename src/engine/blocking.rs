@@ -1,51 +1,65 @@
-//! Blobs for synchronous readers.
+//! Content for synchronous readers.
 //!
-//! Decompression, tar and files are synchronous work: it runs on a thread of its own, which reads
-//! the blob through a bridge. Such a thread cannot be dropped like a future, so the bridge ends
-//! the stream when the future that waits for it is dropped.
+//! Decompression, tar and files are synchronous work, which runs on threads that may block. Such a thread
+//! cannot be dropped like a future; its stream fails instead when the future that waits for it is dropped.
 
 use std::io::{self, Read};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
-use tokio::io::AsyncReadExt;
-use tokio::runtime::Handle;
-use tokio_util::sync::CancellationToken;
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio_util::io::SyncIoBridge;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
+use super::content::Content;
 use super::error::Cause;
 use crate::artifact::archive;
-use crate::registry::Blob;
 
-/// The error of a stream whose reader nobody waits for any more.
+/// The error of a stream whose reader is no longer waited for.
 #[derive(Debug, thiserror::Error)]
-#[error("given up")]
-pub(crate) struct GivenUp;
+#[error("cancelled")]
+pub(super) struct Cancelled;
 
-/// Runs `work` on a thread that may block, with `blob` to read from.
-pub(crate) async fn with_reader<T, W>(blob: Blob, work: W) -> Result<T, Cause>
+/// Runs `work` on a thread that may block, with `content` to read from.
+pub(super) async fn read_blocking<T, W>(content: Content, work: W) -> Result<T, Cause>
 where
     T: Send + 'static,
-    W: FnOnce(&mut Bridge) -> Result<T, Cause> + Send + 'static,
+    W: FnOnce(&mut dyn Read) -> Result<T, Cause> + Send + 'static,
 {
-    let given_up = CancellationToken::new();
-    let mut bridge = Bridge { blob, given_up: given_up.clone(), runtime: Handle::current() };
-    let _end_the_stream_when_dropped = given_up.drop_guard();
+    let blob = match content {
+        Content::Blob(blob) => blob,
+        Content::File(file, layer) => {
+            let mut file = file.into_std().await;
+            return run(move || {
+                let _in_use = layer;
+                work(&mut file)
+            })
+            .await;
+        }
+    };
+    let token = CancellationToken::new();
+    let cancelled = Box::pin(token.clone().cancelled_owned());
+    let mut reader = SyncIoBridge::new(Cancellable { inner: blob, cancelled });
+    let _cancel_when_dropped = token.drop_guard();
     run(move || {
-        let outcome = work(&mut bridge);
+        let outcome = work(&mut reader);
         if let Err(Cause::Archive(archive::Error::Damaged(_))) = outcome {
             // It may not be what the repository has: the digest tells, at the end.
-            io::copy(&mut bridge, &mut io::sink())?;
+            io::copy(&mut reader, &mut io::sink()).map_err(Cause::reading)?;
         }
         outcome
     })
     .await
 }
 
-/// Reads blobs; once more from the beginning when one was wrong and another place may have it.
-pub(crate) async fn retry_next_mirror<T, F>(mut read: impl FnMut() -> F) -> Result<T, Cause>
+/// Runs `work`; once more from the beginning when a mirror had wrong bytes and another may have the right
+/// ones.
+pub(super) async fn retry_next_mirror<T, F>(mut work: impl FnMut() -> F) -> Result<T, Cause>
 where
     F: Future<Output = Result<T, Cause>>,
 {
     loop {
-        match read().await {
+        match work().await {
             Err(cause) if cause.is_mirror_fault() => {}
             outcome => return outcome,
         }
@@ -58,29 +72,48 @@ where
     T: Send + 'static,
     W: FnOnce() -> Result<T, Cause> + Send + 'static,
 {
-    match tokio::task::spawn_blocking(work).await {
+    join(tokio::task::spawn_blocking(work)).await
+}
+
+/// Awaits a task. A panic goes on here; a task that was cancelled, as at the end of the runtime, is a
+/// failure of that kind.
+pub(super) async fn join<T>(
+    task: impl Future<Output = Result<Result<T, Cause>, tokio::task::JoinError>>,
+) -> Result<T, Cause> {
+    match task.await {
         Ok(result) => result,
         Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        // The runtime is shutting down.
         Err(_) => Err(Cause::Cancelled),
     }
 }
 
-/// A blob as a synchronous reader.
-pub(crate) struct Bridge {
-    blob: Blob,
-    given_up: CancellationToken,
-    runtime: Handle,
+/// A reader that fails from the moment it is cancelled.
+struct Cancellable<R> {
+    inner: R,
+    cancelled: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
-impl Read for Bridge {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.runtime.block_on(async {
-            tokio::select! {
-                biased;
-                () = self.given_up.cancelled() => Err(io::Error::other(GivenUp)),
-                read = self.blob.read(buffer) => read,
-            }
-        })
+impl<R: AsyncRead + Unpin> AsyncRead for Cancellable<R> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.cancelled.as_mut().poll(context) {
+            Poll::Ready(()) => Poll::Ready(Err(io::Error::other(Cancelled))),
+            Poll::Pending => Pin::new(&mut self.inner).poll_read(context, buffer),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_not_taken_for_a_cancelled_task() {
+        let outer = tokio::spawn(run(|| -> Result<(), Cause> { panic!("a bug") }));
+        let error = outer.await.expect_err("the panic goes on");
+        assert_eq!(error.into_panic().downcast_ref(), Some(&"a bug"));
     }
 }

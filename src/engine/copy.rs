@@ -3,7 +3,6 @@
 use std::io::{Read, Write};
 
 use super::error::Cause;
-use crate::dnf_cache;
 
 /// The one buffer that a stream's bytes pass through.
 const BUFFER: usize = 128 * 1024;
@@ -16,9 +15,9 @@ pub(crate) fn copy(
 ) -> Result<(), Cause> {
     let mut buffer = vec![0; BUFFER];
     loop {
-        match from.read(&mut buffer)? {
+        match from.read(&mut buffer).map_err(Cause::reading)? {
             0 => return Ok(()),
-            read => to.write_all(&buffer[..read]).map_err(dnf_cache::Error::from)?,
+            read => to.write_all(&buffer[..read]).map_err(Cause::writing)?,
         }
     }
 }

@@ -1,20 +1,17 @@
 //! The one clear line: which repository, which reference, what failed and what to do about it.
 
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 
+use super::advice::remedy;
+use super::blocking::Cancelled;
 use crate::artifact::{self, archive};
-use crate::containers_config::auth::{self, Entry};
-use crate::containers_config::registries::credential_helpers;
-use crate::containers_config::{certs, policy};
 use crate::error_kind::{Failure, Kind, one_line};
 use crate::reference::Reference;
-use crate::registry::{self, INCOMPLETE};
+use crate::registry;
 use crate::source::Source;
-use crate::{dnf_cache, repomd};
-
-/// What to do where a file system cannot be written: most likely only the service cannot.
-const SANDBOX: &str = "the system's service writes below /var/cache: for more, set ReadWritePaths= of dnf5-oci.service";
+use crate::{dnf_cache, layer_store, repomd};
 
 /// Why an operation failed.
 ///
@@ -37,11 +34,13 @@ pub(crate) enum Cause {
     #[error(transparent)]
     Archive(archive::Error),
     #[error(transparent)]
-    Repodata(#[from] repomd::Error),
+    Repodata(repomd::Error),
     #[error(transparent)]
     Cache(#[from] dnf_cache::Error),
-    #[error("the repodata layer has {0:?}, which is not a file directly below repodata/")]
-    StrayMember(String),
+    #[error(transparent)]
+    Store(#[from] layer_store::Error),
+    #[error("reading an unpacked layer failed: {0}")]
+    UnpackedLayer(io::Error),
     /// What happened to the same layer a moment ago.
     #[error(transparent)]
     Again(Arc<Cause>),
@@ -49,9 +48,9 @@ pub(crate) enum Cause {
     NoSuchFile(String),
     #[error("package {0:?} is not in the repository")]
     PackageNotInRepository(String),
-    #[error("package {location:?} is {found} in the repository where its metadata say {wanted}")]
-    PackageChanged { location: String, wanted: String, found: String },
-    #[error("given up")]
+    #[error("checksum mismatch for {location:?}: expected {expected}, got {found}")]
+    PackageChanged { location: String, expected: String, found: String },
+    #[error("cancelled")]
     Cancelled,
 }
 
@@ -65,23 +64,44 @@ impl From<archive::Error> for Cause {
     /// A failure of the stream below an archive is the registry's, not the archive's.
     fn from(error: archive::Error) -> Self {
         match error {
-            archive::Error::Read(error) => Self::from(error),
+            archive::Error::Read(error) => Self::reading(error),
             error => Self::Archive(error),
         }
     }
 }
 
-impl From<std::io::Error> for Cause {
-    /// For errors of reading a blob, whose inner error says what happened.
-    fn from(error: std::io::Error) -> Self {
-        if error.get_ref().is_some_and(|inner| inner.is::<super::blocking::GivenUp>()) {
-            return Self::Cancelled;
+impl From<repomd::Error> for Cause {
+    /// A failure of the stream below a document is the registry's, not the document's.
+    fn from(error: repomd::Error) -> Self {
+        match error {
+            repomd::Error::Read(error) => Self::reading(error),
+            error => Self::Repodata(error),
         }
-        Self::Registry(error.into())
     }
 }
 
 impl Cause {
+    /// What an error of writing to a staged file means: of the layer store or of DNF's cache.
+    pub(super) fn writing(error: io::Error) -> Self {
+        match error.downcast() {
+            Ok(error) => Self::Store(error),
+            Err(error) => Self::Cache(error.into()),
+        }
+    }
+
+    /// What an error of reading [`super::Content`] means. That of a blob has the registry's error in it; any
+    /// other is about a file of an unpacked layer.
+    pub(super) fn reading(error: io::Error) -> Self {
+        let inner = match error.downcast::<registry::Error>() {
+            Ok(error) => return Self::Registry(error),
+            Err(error) => error,
+        };
+        match inner.downcast::<Cancelled>() {
+            Ok(_) => Self::Cancelled,
+            Err(error) => Self::UnpackedLayer(error),
+        }
+    }
+
     /// The same for a package that is a blob at best: a registry without it has no such package.
     pub(crate) fn of_unlisted(self, location: String) -> Self {
         match self.kind() {
@@ -104,9 +124,10 @@ impl Failure for Cause {
             Self::Archive(error) => error.kind(),
             Self::Repodata(error) => error.kind(),
             Self::Cache(error) => error.kind(),
+            Self::Store(error) => error.kind(),
             Self::Again(cause) => cause.kind(),
             Self::NoSuchFile(_) => Kind::NotFound,
-            Self::StrayMember(_) => Kind::BadMetadata,
+            Self::UnpackedLayer(_) => Kind::CacheDirectory,
             Self::PackageNotInRepository(_) => Kind::PackageNotInRepository,
             Self::PackageChanged { .. } => Kind::DigestMismatch,
             Self::Cancelled => Kind::Cancelled,
@@ -156,100 +177,16 @@ impl Failure for Error {
     }
 }
 
-/// What to do about it, where there is something to be done that the fact itself does not say.
-fn remedy(cause: &Cause, source: &Source) -> Option<String> {
-    let special = match cause {
-        Cause::Again(cause) => return remedy(cause, source),
-        Cause::Registry(registry::Error::Certificate(_)) => return Some(certify(source)),
-        Cause::Registry(error) => error.remedy(),
-        Cause::NoSuchFile(_) => Some(INCOMPLETE),
-        Cause::Cache(error) if error.is_read_only() => Some(SANDBOX),
-        _ => None,
-    };
-    match (special, cause.kind()) {
-        (Some(special), _) => Some(special.to_owned()),
-        (None, Kind::Unauthorized) => Some(log_in(source)),
-        (None, Kind::PolicyRejected) => Some(satisfy_policy(&source.reference)),
-        (None, kind) => usual_remedy(kind).map(str::to_owned),
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// How to log in, and where credentials were looked for.
-fn log_in(source: &Source) -> String {
-    let Source { reference, access } = source;
-    if access.login.is_some() {
-        return "check the username and password in the repository's configuration".to_owned();
+    #[test]
+    fn a_failed_read_of_a_local_file_is_not_the_registrys() {
+        let local = Cause::reading(io::Error::from_raw_os_error(5));
+        assert_eq!(local.kind(), Kind::CacheDirectory);
+        let stalled = registry::Error::Stalled(std::time::Duration::from_secs(30));
+        assert_eq!(Cause::reading(stalled.into()).kind(), Kind::Stalled);
+        assert_eq!(Cause::reading(io::Error::other(Cancelled)).kind(), Kind::Cancelled);
     }
-    let repositories = auth::repositories(reference);
-    for repository in &repositories {
-        let found = auth::effective(access, repository);
-        if let Some((file, Entry::Malformed { line })) = found {
-            let file = file.display();
-            return format!("correct {file}, which is not valid JSON from line {line} on");
-        }
-    }
-    let host = asked_last(&repositories);
-    let searched = auth::search_order(access);
-    let helpers = credential_helpers().unwrap_or_default();
-    let helpers = helpers.iter().map(|helper| format!("docker-credential-{helper}"));
-    let files = searched.iter().map(|file| file.display().to_string());
-    let searched: Vec<_> = files.chain(helpers).collect();
-    format!(
-        "run \"podman login {host}\" or \"skopeo login {host}\" as the user that runs dnf5; looked \
-         for credentials in {}",
-        searched.join(", ")
-    )
-}
-
-/// The host of the registry itself, which is asked after its mirrors: what it says counts.
-fn asked_last(repositories: &[String]) -> &str {
-    repositories.last().map(|last| auth::host(last)).unwrap_or_default()
-}
-
-/// Origin certificates belong.
-fn certify(source: &Source) -> String {
-    if source.access.certificates.named().next().is_some() {
-        return "check the certificates in the repository's configuration".to_owned();
-    }
-    let repositories = auth::repositories(&source.reference);
-    let host = asked_last(&repositories);
-    let directory = certs::directory(host);
-    format!(
-        "certificates for {host} belong into {}: see containers-certs.d(5)",
-        directory.display()
-    )
-}
-
-/// Which scope of which file has refused the artifact.
-fn satisfy_policy(reference: &Reference) -> String {
-    match policy::rule(reference) {
-        Ok(rule) => format!("{rule}; {}", rule.remedy()),
-        Err(error) => error.to_string(),
-    }
-}
-
-fn usual_remedy(kind: Kind) -> Option<&'static str> {
-    Some(match kind {
-        Kind::NotFound => "check the reference's spelling and tag, and that it was pushed",
-        Kind::Unreachable => "check the network, the registry, and registries.conf for its mirrors",
-        Kind::BadRepository => "push it anew: createrepo_c . && oras push REFERENCE repodata *.rpm",
-        Kind::BadMetadata => "have its owner run createrepo_c and push it again",
-        Kind::DigestMismatch => {
-            "run dnf5 again with --refresh; if it stays, the repository's owner must push it anew"
-        }
-        Kind::PackageNotInRepository => {
-            "run dnf5 again with --refresh; if it stays, the package was never pushed"
-        }
-        Kind::NoSpace => "free space where the cache is, for example with \"dnf5 clean packages\"",
-        Kind::Stalled => "try again; the registry or a proxy in between stopped sending",
-        Kind::SkopeoMissing => "install skopeo",
-        Kind::SkopeoTooOld => "install skopeo 1.19 or newer",
-        Kind::CacheDirectory => "check that it exists, and its owner and permissions",
-        Kind::InvalidReference
-        | Kind::Unauthorized
-        | Kind::PolicyRejected
-        | Kind::Cancelled
-        | Kind::AccessDenied
-        | Kind::InvalidSettings => return None,
-    })
 }

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::Engine;
 use super::error::{Cause, Error};
+use super::{Engine, View};
 use crate::containers_config::auth;
 use crate::source::Source;
 
@@ -37,12 +37,12 @@ impl Engine {
     /// # Errors
     /// If it leads nowhere, or to something that is no repository.
     pub async fn inspect(&self, source: &Source) -> Result<Inspection, Error> {
-        let source = self.with_credentials(source);
-        self.look_into(&source).await.map_err(|cause| Error::new(None, &source, cause))
+        let view = self.view("", source);
+        self.look_into(&view).await.map_err(|cause| view.error(cause))
     }
 
-    async fn look_into(&self, source: &Source) -> Result<Inspection, Cause> {
-        let snapshot = self.look_up(source).await?;
+    async fn look_into(&self, view: &View) -> Result<Inspection, Cause> {
+        let (snapshot, source) = (view.snapshot().await?, view.source().await?);
         let files = snapshot
             .artifact
             .layers()

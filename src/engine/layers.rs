@@ -1,4 +1,4 @@
-//! Tar layers of a repository, unpacked into the store once for each digest.
+//! Tar layers of a repository, unpacked into the layer store once for each digest.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -9,51 +9,65 @@ use tokio::sync::OwnedMutexGuard;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::Engine;
-use super::blocking::{retry_next_mirror, with_reader};
+use super::blocking::{join, read_blocking, retry_next_mirror};
+use super::content::Content;
 use super::copy::copy;
 use super::error::Cause;
 use crate::artifact::archive::{Limits, read_archive};
 use crate::layer_store::{Layer, Store};
 use crate::source::Source;
 
-/// How long a failure holds for all that is in the layer: dnf5 wants many files of it, and asks for
-/// each several times.
+/// How long a failure holds for all files of a layer: dnf5 wants many of them, and requests each several
+/// times.
 const FAILURE_HOLDS: Duration = Duration::from_secs(10);
 
-/// The unpack_locks of those who want to unpack a layer, by its digest.
+/// One lock for each layer that is being unpacked, by its digest.
 #[derive(Clone, Default)]
 pub(super) struct UnpackLocks(Arc<Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>>);
 
 impl UnpackLocks {
-    /// Waits until nobody else unpacks this layer.
-    async fn take(&self, digest: &str) -> OwnedMutexGuard<()> {
-        let unpack_lock = {
+    async fn acquire(&self, digest: &str) -> OwnedMutexGuard<()> {
+        let layer = {
             let mut all = lock(&self.0);
-            all.retain(|_, unpack_lock| unpack_lock.strong_count() > 0);
-            let unpack_lock = all.get(digest).and_then(Weak::upgrade).unwrap_or_default();
-            all.insert(digest.to_owned(), Arc::downgrade(&unpack_lock));
-            unpack_lock
+            all.retain(|_, layer| layer.strong_count() > 0);
+            let layer = all.get(digest).and_then(Weak::upgrade).unwrap_or_default();
+            all.insert(digest.to_owned(), Arc::downgrade(&layer));
+            layer
         };
-        unpack_lock.lock_owned().await
+        layer.lock_owned().await
     }
 }
 
-/// The layers of one repository. Unpacking goes on when the request that began it is given up, since
-/// dnf5 asks again when it has waited for a while, and ends when this is dropped.
+/// The layers of one view. Unpacking goes on when the request that began it is cancelled, since dnf5
+/// asks again after a while, and ends when this is dropped.
 pub(super) struct Layers {
+    failures: Arc<Failures>,
+    cancelled: CancellationToken,
+    _cancel_when_dropped: DropGuard,
+}
+
+/// What failed a moment ago, by digest.
+#[derive(Default)]
+struct Failures(Mutex<HashMap<String, (Instant, Arc<Cause>)>>);
+
+/// A layer to be unpacked, and all that it takes.
+struct Unpacking {
+    engine: Engine,
+    source: Source,
+    layer: Descriptor,
+    limits: Limits,
     store: Arc<Store>,
-    failed: Mutex<HashMap<String, (Instant, Arc<Cause>)>>,
-    given_up: CancellationToken,
-    _give_up_when_dropped: DropGuard,
+}
+
+impl Default for Layers {
+    fn default() -> Self {
+        let cancelled = CancellationToken::new();
+        let _cancel_when_dropped = cancelled.clone().drop_guard();
+        Self { failures: Arc::default(), cancelled, _cancel_when_dropped }
+    }
 }
 
 impl Layers {
-    pub(super) fn new(store: Arc<Store>) -> Self {
-        let given_up = CancellationToken::new();
-        let _give_up_when_dropped = given_up.clone().drop_guard();
-        Self { store, failed: Mutex::default(), given_up, _give_up_when_dropped }
-    }
-
     /// A layer, unpacked now if it has not been yet.
     pub(super) async fn get(
         &self,
@@ -62,57 +76,69 @@ impl Layers {
         layer: &Descriptor,
         limits: &Limits,
     ) -> Result<Layer, Cause> {
-        let digest = layer.digest().to_string();
-        if let Some(unpacked) = self.store.layer(&digest) {
+        let store = engine.store().await?;
+        if let Some(unpacked) = store.layer(layer.digest().as_ref()) {
             return Ok(unpacked);
         }
-        let unpack_lock = engine.unpack_locks.take(&digest).await;
-        if let Some(unpacked) = self.store.layer(&digest) {
-            return Ok(unpacked);
-        }
-        if let Some(cause) = self.failure(&digest) {
-            return Err(Cause::Again(cause));
-        }
-        let (engine, store) = (engine.clone(), Arc::clone(&self.store));
-        let (source, layer, limits) = (source.clone(), layer.clone(), limits.clone());
-        let given_up = self.given_up.clone();
-        let task = tokio::spawn(async move {
-            let work = retry_next_mirror(|| unpack(&engine, &source, &layer, &limits, &store));
-            let result = given_up.run_until_cancelled(work).await;
-            (result.unwrap_or(Err(Cause::Cancelled)), unpack_lock)
-        });
-        let (result, _turn) = task.await.map_err(|_| Cause::Cancelled)?;
-        // A failure is noted before the next in unpack_lock can look for it.
-        result.map_err(|cause| {
-            let cause = Arc::new(cause);
-            lock(&self.failed).insert(digest, (Instant::now(), Arc::clone(&cause)));
-            Cause::Again(cause)
-        })
-    }
-
-    fn failure(&self, digest: &str) -> Option<Arc<Cause>> {
-        let mut failed = lock(&self.failed);
-        failed.retain(|_, (when, _)| when.elapsed() < FAILURE_HOLDS);
-        failed.get(digest).map(|(_, cause)| Arc::clone(cause))
+        let unpacking = Unpacking {
+            engine: engine.clone(),
+            source: source.clone(),
+            layer: layer.clone(),
+            limits: limits.clone(),
+            store,
+        };
+        let (failures, cancelled) = (Arc::clone(&self.failures), self.cancelled.clone());
+        join(tokio::spawn(async move {
+            let work = unpacking.unpack_once(&failures);
+            cancelled.run_until_cancelled(work).await.unwrap_or(Err(Cause::Cancelled))
+        }))
+        .await
     }
 }
 
-async fn unpack(
-    engine: &Engine,
-    source: &Source,
-    layer: &Descriptor,
-    limits: &Limits,
-    store: &Arc<Store>,
-) -> Result<Layer, Cause> {
-    let blob = engine.registry.blob(source, layer).await?;
-    let digest = layer.digest().to_string();
-    let (limits, store) = (limits.clone(), Arc::clone(store));
-    with_reader(blob, move |reader| {
-        let staged = store.stage()?;
-        read_archive(reader, &limits, |path, _size, member| copy(member, &mut staged.file(path)?))?;
-        Ok(staged.commit(&digest)?)
-    })
-    .await
+impl Failures {
+    fn recent(&self, digest: &str) -> Option<Cause> {
+        let mut all = lock(&self.0);
+        all.retain(|_, (when, _)| when.elapsed() < FAILURE_HOLDS);
+        all.get(digest).map(|(_, cause)| Cause::Again(Arc::clone(cause)))
+    }
+
+    fn record(&self, digest: &str, cause: Cause) -> Cause {
+        let cause = Arc::new(cause);
+        lock(&self.0).insert(digest.to_owned(), (Instant::now(), Arc::clone(&cause)));
+        Cause::Again(cause)
+    }
+}
+
+impl Unpacking {
+    /// Unpacks the layer unless another request has done so, or failed to, in the meantime. A failure is
+    /// recorded here: the request that began this may be gone by then.
+    async fn unpack_once(&self, failures: &Failures) -> Result<Layer, Cause> {
+        let digest = self.layer.digest().as_ref();
+        let _only_one = self.engine.unpack_locks.acquire(digest).await;
+        if let Some(unpacked) = self.store.layer(digest) {
+            return Ok(unpacked);
+        }
+        if let Some(cause) = failures.recent(digest) {
+            return Err(cause);
+        }
+        let unpacked = retry_next_mirror(|| self.unpack()).await;
+        unpacked.map_err(|cause| failures.record(digest, cause))
+    }
+
+    async fn unpack(&self) -> Result<Layer, Cause> {
+        let blob = self.engine.registry.blob(&self.source, &self.layer).await?;
+        let digest = self.layer.digest().to_string();
+        let (limits, store) = (self.limits.clone(), Arc::clone(&self.store));
+        read_blocking(Content::Blob(Box::new(blob)), move |reader| {
+            let staged = store.stage()?;
+            read_archive(reader, &limits, |path, _size, member| {
+                copy(member, &mut staged.file(path)?)
+            })?;
+            Ok(staged.commit(&digest)?)
+        })
+        .await
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

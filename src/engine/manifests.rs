@@ -1,20 +1,21 @@
 //! Manifests that were read a moment ago.
 //!
-//! dnf5 asks for metadata first and for packages later; both must come from one manifest, and the
-//! registry need not be asked for it twice.
+//! Metadata come first and packages later; both must be of one manifest, which the registry need not be
+//! asked for twice.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Engine;
+use super::blocking::run;
 use super::error::Cause;
 use crate::artifact::Artifact;
 use crate::containers_config::Fingerprint;
 use crate::source::Source;
 
-/// How many are kept. One with 17,000 layers, the most that fits in a manifest of 4 MiB, takes some
+/// How many are cached. One with 17,000 layers, the most that fits in a manifest of 4 MiB, takes some
 /// 5 MB of memory.
-const KEPT: usize = 4;
+const CACHED: usize = 4;
 
 /// A repository at one manifest.
 pub(crate) struct Snapshot {
@@ -22,51 +23,57 @@ pub(crate) struct Snapshot {
     pub(crate) artifact: Artifact,
 }
 
-/// What is remembered of one source, and the configuration it was read under: a manifest that a
-/// changed policy could refuse is asked for again.
-struct Kept {
+/// What one source led to, and the state of podman's files at that time: a manifest that a changed policy
+/// could refuse is requested again.
+struct Cached {
     source: Source,
-    configuration: Fingerprint,
+    fingerprint: Fingerprint,
     snapshot: Arc<Snapshot>,
 }
 
 #[derive(Clone, Default)]
-pub(crate) struct Manifests(Arc<Mutex<VecDeque<Kept>>>);
+pub(crate) struct Manifests(Arc<Mutex<VecDeque<Cached>>>);
 
 impl Manifests {
-    /// The snapshot of `source` with that digest, if it is remembered.
-    fn recall(&self, source: &Source, digest: &str) -> Option<Arc<Snapshot>> {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.iter()
-            .find(|kept| kept.source == *source && kept.snapshot.manifest_digest == digest)
-            .filter(|kept| kept.configuration == Fingerprint::now(&source.access))
-            .map(|kept| Arc::clone(&kept.snapshot))
+    /// The cached snapshot of `source` with that digest, if podman's files are as they were.
+    fn get(
+        &self,
+        source: &Source,
+        digest: &str,
+        fingerprint: Fingerprint,
+    ) -> Option<Arc<Snapshot>> {
+        let cached = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        cached
+            .iter()
+            .find(|cached| cached.source == *source && cached.snapshot.manifest_digest == digest)
+            .filter(|cached| cached.fingerprint == fingerprint)
+            .map(|cached| Arc::clone(&cached.snapshot))
     }
 
-    fn remember(&self, kept: Kept) {
+    fn insert(&self, cached: Cached) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|other| other.source != kept.source);
-        all.truncate(KEPT - 1);
-        all.push_front(kept);
+        all.retain(|other| other.source != cached.source);
+        all.truncate(CACHED - 1);
+        all.push_front(cached);
     }
 }
 
 impl Engine {
-    /// Asks the registry what the reference leads to now.
+    /// Asks the registry which manifest the reference leads to now.
     pub(crate) async fn look_up(&self, source: &Source) -> Result<Arc<Snapshot>, Cause> {
-        let configuration = Fingerprint::now(&source.access);
+        let fingerprint = fingerprint(source).await?;
         let manifest = self.registry.manifest(source).await?;
         let snapshot = Arc::new(Snapshot {
             manifest_digest: manifest.digest.to_string(),
             artifact: Artifact::new(&manifest.image)?,
         });
-        let (source, kept) = (source.clone(), Arc::clone(&snapshot));
-        self.manifests.remember(Kept { source, configuration, snapshot: kept });
+        let (source, cached) = (source.clone(), Arc::clone(&snapshot));
+        self.manifests.insert(Cached { source, fingerprint, snapshot: cached });
         Ok(snapshot)
     }
 
-    /// The snapshot that the metadata with `digest` came from, as far as it can still be had; what
-    /// the reference leads to now otherwise. Packages are checked against the metadata anyway.
+    /// The snapshot with that digest, which cached metadata came from, or what the reference leads to now
+    /// if it is gone. Packages are checked against the metadata in any case.
     pub(crate) async fn look_up_at(
         &self,
         source: &Source,
@@ -75,7 +82,7 @@ impl Engine {
         let Some(digest) = digest else {
             return self.look_up(source).await;
         };
-        if let Some(snapshot) = self.manifests.recall(source, digest) {
+        if let Some(snapshot) = self.manifests.get(source, digest, fingerprint(source).await?) {
             return Ok(snapshot);
         }
         // By the reference first: the signature policy may know the index or the tag alone.
@@ -92,4 +99,9 @@ impl Engine {
             }
         }
     }
+}
+
+async fn fingerprint(source: &Source) -> Result<Fingerprint, Cause> {
+    let access = source.access.clone();
+    run(move || Ok(Fingerprint::now(&access))).await
 }

@@ -143,7 +143,7 @@ fn body(
 ) -> Body {
     let frames = ReaderStream::with_capacity(content, BUFFER).map_ok(Frame::data);
     let frames = frames.map_err(move |error| {
-        let error = view.broken(error);
+        let error = view.read_error(error);
         // If a mirror is at fault, the next request is served from another one.
         if !error.is_mirror_fault() {
             route.record(&location, status(error.kind()), error.to_string());
@@ -196,7 +196,6 @@ mod tests {
 
     use super::*;
     use crate::engine::Engine;
-    use crate::layer_store::Store;
     use crate::registry::{self, Registry};
     use crate::source::Source;
 
@@ -222,12 +221,10 @@ mod tests {
 
     /// What the client receives of content that fails in the middle, and what the user is told.
     async fn broken(error: registry::Error) -> (Vec<u8>, Vec<String>) {
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        let store = Arc::new(Store::open(directory.path(), 0).expect("a store"));
         let engine = Engine::new(Registry::new(Default::default()), Default::default());
         let reference = "oci://quay.io/acme/rpms".parse().expect("a reference");
         let source = Source { reference, access: Default::default() };
-        let view = Arc::new(engine.view("tools".to_owned(), &source, store));
+        let view = Arc::new(engine.view("tools", &source));
         let route = Arc::new(Route::for_all(Ok(Arc::clone(&view))));
         let content = [Ok(&b"first "[..]), Ok(b"second"), Err(io::Error::from(error))];
         let content = StreamReader::new(stream::iter(content));

@@ -9,7 +9,6 @@ use super::route::{Route, RouteTable};
 use super::{lock, url};
 use crate::engine::Engine;
 use crate::error_kind::one_line;
-use crate::layer_store::Store;
 use crate::reference::Reference;
 use crate::source::{Access, Source};
 
@@ -28,7 +27,6 @@ pub struct Address {
 pub struct Session {
     pub(super) number: u64,
     pub(super) engine: Engine,
-    pub(super) store: Arc<Store>,
     pub(super) socket: PathBuf,
     pub(super) table: Arc<RouteTable>,
     /// The user names for the proxy, by repository id.
@@ -60,7 +58,7 @@ impl Session {
             view: match parsed {
                 Ok(reference) => {
                     let source = Source { reference, access };
-                    Ok(Arc::new(self.engine.view(id.to_owned(), &source, Arc::clone(&self.store))))
+                    Ok(Arc::new(self.engine.view(id, &source)))
                 }
                 Err(error) => Err(format!("repository {id}: {}", one_line(&error))),
             },

@@ -1,98 +1,141 @@
 //! Tar layers, unpacked once.
 //!
 //! ```text
-//! DIRECTORY/BOOT/
-//!   sha256-1f2e…/      one layer, by its digest; locked (shared) while it is read
-//!     size             how many bytes it takes; its mtime is when it was last used
+//! DIRECTORY/BOOT/        the layers of this boot of the machine; locked (shared) by each process
+//!   sha256-1f2e…/        one layer, by its digest; locked (shared) while it is read
+//!     size               its size in bytes; its mtime is the time of its last use
 //!     files/repodata/repomd.xml …
-//!   .staged-…/         a layer that is being unpacked; locked (exclusive) by who does it
+//!   .staged-<random>/    a layer that is being unpacked or removed; locked
 //! ```
 //!
-//! A layer gets its name by a rename when all of it is written, so that a kill at any instant leaves
-//! a whole layer or none. Nobody waits for the disk: what has not reached it before a power failure
-//! belongs to another boot of the machine than the next, which does not look at it.
+//! A layer gets its name by a rename when it is complete, so that a kill at any instant leaves a whole
+//! layer or none. Nothing waits for the disk: data that did not reach it before a power failure belongs
+//! to an earlier boot, whose layers are not used any more.
 //!
-//! When the layers take more than the limit, those go that were not used for longest; what is
-//! locked stays.
+//! When the layers take more than the limit, the least recently used ones are removed, but none that is
+//! locked. [`Store::sweep`] removes the rest: layers of earlier boots and what killed processes have left.
 
-mod reclaim;
+mod error;
 mod staged;
 
+use std::fs::DirBuilder;
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use cap_std::ambient_authority;
-use cap_std::fs::{Dir, DirBuilder, DirBuilderExt, File};
-use rustix::fs::{FlockOperation, flock};
+use cap_std::fs::{Dir, File};
 
-use crate::dnf_cache::Error;
-pub use staged::{Staged, StagedFile};
+use crate::staging;
+pub use error::Error;
+pub use staged::{StagedFile, StagedLayer};
 
 const FILES: &str = "files";
 const SIZE: &str = "size";
 const STAGED: &str = ".staged-";
 
+/// The mode of the directories.
+const MODE: u32 = 0o700;
+
 /// A directory of unpacked layers.
 #[derive(Debug)]
 pub struct Store {
     path: PathBuf,
+    /// The directories of all boots.
+    boots: Dir,
     dir: Dir,
+    _in_use: File,
     limit: u64,
 }
 
-/// An unpacked layer. It is not reclaimed as long as this is there.
+/// An unpacked layer, which is not removed while this exists.
 #[derive(Debug)]
 pub struct Layer {
     files: Dir,
     _in_use: File,
 }
 
+/// A layer that could be removed.
+struct Candidate {
+    name: String,
+    size: u64,
+    used: SystemTime,
+}
+
 impl Store {
-    /// Opens the directory, making it if need be, and removes what killed processes left in it.
+    /// Opens the directory, and creates it if needed. Nothing is removed: see [`Store::sweep`].
     ///
-    /// `limit` is in bytes; one layer that is larger is kept all the same, until the next.
+    /// `limit` is in bytes. A single layer that is larger is kept until the next one is unpacked.
     ///
     /// # Errors
     /// If the directory cannot be used.
     pub fn open(path: &Path, limit: u64) -> Result<Self, Error> {
-        let failed = |error| Error::at(path, error);
-        let mut builder = DirBuilder::new();
-        builder.recursive(true).mode(0o700);
-        let root = Dir::open_ambient_dir("/", ambient_authority()).map_err(failed)?;
-        let below = path.strip_prefix("/").map_err(|_| Error::NotAbsolute(path.to_owned()))?;
-        root.create_dir_with(below, &builder).map_err(failed)?;
-        let all = Dir::open_ambient_dir(path, ambient_authority()).map_err(failed)?;
         let boot = boot();
-        reclaim::remove_other_boots(&all, &boot);
-        all.create_dir_with(&boot, &builder).map_err(failed)?;
-        let dir = all.open_dir(&boot).map_err(failed)?;
-        let store = Self { path: path.join(&boot), dir, limit };
-        store.sweep();
-        Ok(store)
+        let open = || {
+            DirBuilder::new().recursive(true).mode(MODE).create(path.join(&boot))?;
+            let boots = Dir::open_ambient_dir(path, ambient_authority())?;
+            let in_use = staging::open_in_use(&boots, &boot)?.ok_or(io::ErrorKind::ResourceBusy)?;
+            let dir = boots.open_dir(&boot)?;
+            Ok(Self { path: path.join(&boot), boots, dir, _in_use: in_use, limit })
+        };
+        open().map_err(|error| Error::at(path, error))
+    }
+
+    /// Removes what earlier boots and killed processes have left. This can take long: run it on a thread
+    /// that may block, beside the work that needs the store.
+    pub fn sweep(&self) {
+        let boot = self.path.file_name();
+        let swept = staging::sweep(&self.dir, |name| name.starts_with(STAGED))
+            .and_then(|()| staging::sweep(&self.boots, |name| Some(name.as_ref()) != boot));
+        if let Err(error) = swept {
+            tracing::warn!(path = %self.path.display(), %error, "old layers cannot be removed");
+        }
     }
 
     /// The layer with this digest, if it has been unpacked.
     pub fn layer(&self, digest: &str) -> Option<Layer> {
-        let name = name(digest);
-        let in_use = self.dir.open(&name).ok()?;
-        flock(&in_use, FlockOperation::NonBlockingLockShared).ok()?;
-        let layer = self.dir.open_dir(&name).ok()?;
-        // Gone if it was reclaimed before it was locked.
+        let in_use = staging::open_in_use(&self.dir, &name(digest)).ok()??;
+        let layer = Dir::from_std_file(in_use.try_clone().ok()?.into_std());
         let used = layer.open(SIZE).ok()?.into_std();
         if let Err(error) = used.set_modified(SystemTime::now()) {
-            tracing::debug!(digest, %error, "the use of a layer is not noted");
+            tracing::debug!(digest, %error, "the use of a layer cannot be recorded");
         }
         Some(Layer { files: layer.open_dir(FILES).ok()?, _in_use: in_use })
     }
 
-    fn error(&self, name: &str, error: io::Error) -> Error {
-        Error::at(&self.path.join(name), error)
+    /// Removes layers until the rest is within the limit.
+    fn reclaim(&self) {
+        let names = staging::names(&self.dir).unwrap_or_default();
+        let mut candidates: Vec<_> =
+            names.into_iter().filter_map(|name| self.candidate(name)).collect();
+        candidates.sort_by_key(|candidate| candidate.used);
+        let mut total: u64 = candidates.iter().map(|candidate| candidate.size).sum();
+        for Candidate { name, size, .. } in candidates {
+            if total <= self.limit {
+                return;
+            }
+            match staging::remove_aside(&self.dir, &name, STAGED) {
+                Ok(true) => total -= size,
+                Ok(false) => {}
+                Err(error) => tracing::warn!(name, %error, "a layer cannot be removed"),
+            }
+        }
+    }
+
+    fn candidate(&self, name: String) -> Option<Candidate> {
+        if name.starts_with(STAGED) {
+            return None;
+        }
+        let layer = self.dir.open_dir(&name).ok()?;
+        let size = layer.read_to_string(SIZE).ok()?.parse().ok()?;
+        let used = layer.metadata(SIZE).ok()?.modified().ok()?.into_std();
+        Some(Candidate { name, size, used })
     }
 }
 
 impl Layer {
-    /// A file of the layer and its size, if it has one at that path.
+    /// A file of the layer and its size in bytes, if the layer has one at that path.
     pub fn file(&self, path: &str) -> Option<(std::fs::File, u64)> {
         let file = self.files.open(path).ok()?.into_std();
         let metadata = file.metadata().ok()?;
@@ -100,8 +143,8 @@ impl Layer {
     }
 }
 
-/// What tells this boot of the machine from others. Without a /proc nothing does: the layers are for
-/// this process alone then.
+/// An id of this boot of the machine. Without a /proc it is one of this process, which then shares no
+/// layers.
 fn boot() -> String {
     match std::fs::read_to_string("/proc/sys/kernel/random/boot_id") {
         Ok(id) => id.trim().to_owned(),
@@ -109,7 +152,7 @@ fn boot() -> String {
     }
 }
 
-/// Digests have a colon, which names in paths are better without.
+/// Digests have a colon, which some tools take for a separator of paths.
 fn name(digest: &str) -> String {
     digest.replace(':', "-")
 }
@@ -117,6 +160,7 @@ fn name(digest: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error_kind::{Failure, Kind};
     use std::io::{Read, Write};
 
     fn store(limit: u64) -> (tempfile::TempDir, Store) {
@@ -134,12 +178,7 @@ mod tests {
     }
 
     fn names(store: &Store) -> Vec<String> {
-        let mut names: Vec<_> = store
-            .dir
-            .entries()
-            .expect("readable")
-            .map(|entry| entry.expect("readable").file_name().to_string_lossy().into_owned())
-            .collect();
+        let mut names = staging::names(&store.dir).expect("readable");
         names.sort();
         names
     }
@@ -171,23 +210,69 @@ mod tests {
     }
 
     #[test]
-    fn what_a_killed_process_left_is_removed_and_what_is_worked_on_is_not() {
-        let (directory, store) = store(100);
-        store.dir.create_dir(".staged-1-1").expect("made");
-        let staged = store.stage().expect("staged");
-        let again = Store::open(&directory.path().join("store"), 100).expect("opened");
-        assert_eq!(names(&again).len(), 1);
-        drop(staged);
-        assert!(names(&again).is_empty());
+    fn opening_removes_nothing() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path();
+        let open = || Store::open(path, 100).expect("opened");
+        let store = open();
+        let old = path.join("before/sha256-a/files");
+        std::fs::create_dir_all(&old).expect("made");
+        for number in 0..100 {
+            std::fs::write(old.join(number.to_string()), "x").expect("written");
+        }
+        store.dir.create_dir(".staged-left").expect("made");
+        let again = open();
+        assert_eq!(std::fs::read_dir(&old).expect("there").count(), 100);
+        assert_eq!(names(&again), [".staged-left"]);
+        assert!(again.layer("sha256:a").is_none(), "of another boot");
     }
 
     #[test]
-    fn layers_of_another_boot_are_not_used_but_removed() {
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        let before = directory.path().join("before/sha256-a/files");
-        std::fs::create_dir_all(&before).expect("made");
-        let store = Store::open(directory.path(), 100).expect("opened");
-        assert!(store.layer("sha256:a").is_none());
-        assert!(!directory.path().join("before").exists());
+    fn a_sweep_removes_what_is_left_and_nothing_in_use() {
+        let (directory, store) = store(100);
+        let top = directory.path().join("store");
+        for name in ["before/sha256-a/files", "in-use/sha256-a/files"] {
+            std::fs::create_dir_all(top.join(name)).expect("made");
+        }
+        // As a process on another machine has it that shares the directory.
+        let other = staging::open_in_use(&store.boots, "in-use").expect("opened").expect("there");
+        store.dir.create_dir_all(".staged-left/files/repodata").expect("made");
+        drop(unpack(&store, "sha256:b", b"content"));
+        let staged = store.stage().expect("staged");
+        store.sweep();
+        let left = names(&store);
+        assert!(left.len() == 2 && left[0] != ".staged-left" && left[1] == "sha256-b", "{left:?}");
+        assert!(staged.file("a").is_ok(), "it is still there");
+        assert!(!top.join("before").exists());
+        assert!(top.join("in-use/sha256-a/files").exists());
+        drop((staged, other));
+        store.sweep();
+        assert_eq!(names(&store), ["sha256-b"]);
+        assert!(!top.join("in-use").exists());
+    }
+
+    #[test]
+    fn the_second_to_unpack_a_layer_gets_that_of_the_first() {
+        let (_directory, store) = store(100);
+        let second = store.stage().expect("staged");
+        drop(unpack(&store, "sha256:a", b"content"));
+        let layer = second.commit("sha256:a").expect("committed");
+        assert!(layer.file("repodata/repomd.xml").is_some());
+        assert_eq!(names(&store), ["sha256-a"]);
+    }
+
+    #[test]
+    fn errors_name_the_path_and_their_kind() {
+        let (directory, store) = store(100);
+        let staged = store.stage().expect("staged");
+        drop(staged.file("a").expect("made"));
+        let error = staged.file("a").map(drop).expect_err("it exists");
+        assert_eq!(error.kind(), Kind::CacheDirectory);
+        let path = store.path.join(&names(&store)[0]).join("a");
+        assert!(error.to_string().starts_with(&format!("{}: ", path.display())), "{error}");
+        let file = directory.path().join("file");
+        std::fs::write(&file, "").expect("written");
+        let error = Store::open(&file, 100).expect_err("not a directory");
+        assert!(error.to_string().starts_with(&format!("{}: ", file.display())), "{error}");
     }
 }

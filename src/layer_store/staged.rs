@@ -1,31 +1,26 @@
 //! A layer that is being unpacked.
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use cap_std::fs::{Dir, File, OpenOptions};
-use rustix::fs::{FlockOperation, flock};
 
-use super::{FILES, Layer, SIZE, STAGED, Store, name};
-use crate::dnf_cache::Error;
+use super::{Error, FILES, Layer, MODE, SIZE, STAGED, Store, name};
+use crate::staging;
 
-/// Numbers what this process stages.
-static NEXT: AtomicU64 = AtomicU64::new(0);
-
-/// A layer that is being unpacked; removed when this is dropped before it is committed.
-pub struct Staged<'a> {
+/// A layer that is being unpacked. Dropping it removes what is not committed.
+pub struct StagedLayer<'a> {
     store: &'a Store,
-    name: String,
-    dir: Dir,
+    staged: staging::Staged,
     files: Dir,
-    /// Locked against a sweep.
-    locked: File,
     size: AtomicU64,
 }
 
 /// A file of such a layer.
 pub struct StagedFile<'a> {
+    path: PathBuf,
     file: File,
     size: &'a AtomicU64,
 }
@@ -34,102 +29,73 @@ impl Store {
     /// Begins to unpack a layer.
     ///
     /// # Errors
-    /// If the directory for it cannot be made.
-    pub fn stage(&self) -> Result<Staged<'_>, Error> {
-        loop {
-            let number = NEXT.fetch_add(1, Ordering::Relaxed);
-            let name = format!("{STAGED}{}-{number}", std::process::id());
-            let error = |error| self.error(&name, error);
-            match self.dir.create_dir(&name) {
-                // Of a process with the same number in another container.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
-                result => result.map_err(error)?,
-            }
-            // A sweep may have come between; it takes what is not locked.
-            let Ok(locked) = self.dir.open(&name) else {
-                continue;
-            };
-            if flock(&locked, FlockOperation::NonBlockingLockExclusive).is_err() {
-                continue;
-            }
-            let Ok(dir) = self.dir.open_dir(&name) else {
-                continue;
-            };
-            dir.create_dir(FILES).map_err(error)?;
-            let files = dir.open_dir(FILES).map_err(error)?;
-            let size = AtomicU64::new(0);
-            return Ok(Staged { store: self, name, dir, files, locked, size });
-        }
+    /// If its directory cannot be created.
+    pub fn stage(&self) -> Result<StagedLayer<'_>, Error> {
+        let stage = || {
+            let staged = staging::Staged::new_dir(&self.dir, STAGED, MODE)?;
+            let dir = staged.dir()?;
+            dir.create_dir(FILES)?;
+            Ok((staged, dir.open_dir(FILES)?))
+        };
+        let (staged, files) = stage().map_err(|error| Error::at(&self.path, error))?;
+        Ok(StagedLayer { store: self, staged, files, size: AtomicU64::new(0) })
     }
 }
 
-impl Staged<'_> {
-    /// Makes a file. Nothing leaves the layer's own directory, whatever `path` says.
+impl StagedLayer<'_> {
+    /// Creates a file, which is always below the directory of the layer.
     ///
     /// # Errors
-    /// If it is there already or cannot be made.
+    /// If it exists or cannot be created.
     pub fn file(&self, path: &str) -> Result<StagedFile<'_>, Error> {
-        let failed = |error| self.store.error(&self.name, error);
-        if let Some((parent, _)) = path.rsplit_once('/') {
-            self.files.create_dir_all(parent).map_err(failed)?;
-        }
-        let options = OpenOptions::new().write(true).create_new(true).clone();
-        let file = self.files.open_with(path, &options).map_err(failed)?;
-        Ok(StagedFile { file, size: &self.size })
+        let create = || {
+            if let Some((parent, _)) = path.rsplit_once('/') {
+                self.files.create_dir_all(parent)?;
+            }
+            self.files.open_with(path, OpenOptions::new().write(true).create_new(true))
+        };
+        let full = self.path().join(path);
+        let file = create().map_err(|error| Error::at(&full, error))?;
+        Ok(StagedFile { path: full, file, size: &self.size })
     }
 
-    /// Gives the layer its name, and makes room by what is not used.
+    /// Gives the layer its name and then makes room. The lock stays as it is.
     ///
     /// # Errors
     /// If it cannot be written or renamed.
     pub fn commit(self, digest: &str) -> Result<Layer, Error> {
-        let error = |error| self.store.error(&self.name, error);
-        let size = self.size.load(Ordering::Relaxed);
-        self.note(size).map_err(error)?;
-        let target = name(digest);
-        // From here on it is in use rather than in the making.
-        flock(&self.locked, FlockOperation::LockShared).map_err(|errno| error(errno.into()))?;
-        if let Err(failed) = self.dir_rename(&target) {
+        let error = |error| Error::at(&self.path(), error);
+        self.record_size().map_err(error)?;
+        if let Err(failed) = self.staged.rename(&self.store.dir, &name(digest)) {
             // Another process was faster; its layer is the same.
             return self.store.layer(digest).ok_or_else(|| error(failed));
         }
-        let in_use = self.locked.try_clone().map_err(error)?;
+        let in_use = self.staged.file().try_clone().map_err(error)?;
         let files = self.files.try_clone().map_err(error)?;
         self.store.reclaim();
         Ok(Layer { files, _in_use: in_use })
     }
 
-    /// Notes the size, and the time in full: a file system's own clock may tick slowly.
-    fn note(&self, size: u64) -> io::Result<()> {
-        let mut file = self.dir.create(SIZE)?.into_std();
-        file.write_all(size.to_string().as_bytes())?;
+    /// Records the size, and the time of the use: the clock of a file system can be coarse.
+    fn record_size(&self) -> io::Result<()> {
+        let mut file = self.staged.dir()?.create(SIZE)?.into_std();
+        file.write_all(self.size.load(Ordering::Relaxed).to_string().as_bytes())?;
         file.set_modified(SystemTime::now())
     }
 
-    fn dir_rename(&self, target: &str) -> io::Result<()> {
-        self.store.dir.rename(&self.name, &self.store.dir, target)
+    fn path(&self) -> PathBuf {
+        self.store.path.join(self.staged.name())
     }
 }
 
 impl Write for StagedFile<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.file.write(bytes)?;
+        let written = self.file.write(bytes).map_err(|error| Error::at(&self.path, error))?;
         self.size.fetch_add(written as u64, Ordering::Relaxed);
         Ok(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
-    }
-}
-
-impl Drop for Staged<'_> {
-    fn drop(&mut self) {
-        // After a commit nothing has this name any more.
-        if let Err(error) = self.store.dir.remove_dir_all(&self.name)
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            tracing::debug!(name = self.name, %error, "a leftover stays");
-        }
     }
 }

@@ -33,7 +33,7 @@ impl PullSource {
         let Reference::Registry(reference) = &self.source.reference else {
             return Vec::new();
         };
-        Registries::read().map(|all| all.places(reference)).unwrap_or_default()
+        Registries::read().map(|all| all.pull_sources(reference)).unwrap_or_default()
     }
 
     /// A registries.conf for skopeo, if it needs another one than the usual.
@@ -46,7 +46,7 @@ impl PullSource {
         };
         let text = Registries::read()
             .ok()
-            .and_then(|all| all.passing_over(reference, self.skip))
+            .and_then(|all| all.skipping(reference, self.skip))
             .ok_or(Error::NoOtherPullSource)?;
         let mut file = NamedTempFile::with_prefix("dnf5-oci-registries-")?;
         file.write_all(text.as_bytes())?;

@@ -1,18 +1,21 @@
+use std::fmt::Display;
+use std::io;
+
 use crate::error_kind::{Failure, Kind};
 
-/// repomd.xml cannot be relied upon.
+/// Why a metadata file is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// It is not well-formed XML, or not repomd.xml.
-    #[error("repomd.xml cannot be read: {0}")]
-    Malformed(String),
-    /// A record is not as it should be.
-    #[error("repomd.xml: the record {record:?} {problem}")]
-    Record {
-        /// The record's type.
-        record: String,
+    /// Reading the stream failed: the document is not to blame.
+    #[error(transparent)]
+    Read(io::Error),
+    /// It is not well-formed XML, another document, or has invalid records.
+    #[error("cannot parse {document}: {reason}")]
+    Malformed {
+        /// `repomd.xml` or `primary.xml`.
+        document: &'static str,
         /// What is wrong with it.
-        problem: String,
+        reason: String,
     },
 }
 
@@ -22,8 +25,17 @@ impl Failure for Error {
     }
 }
 
-impl Error {
-    pub(super) fn malformed(reason: impl ToString) -> Self {
-        Self::Malformed(reason.to_string())
+/// What is wrong with a document.
+pub(super) struct Reason(pub(super) String);
+
+impl<E: Display> From<E> for Reason {
+    fn from(reason: E) -> Self {
+        Self(reason.to_string())
+    }
+}
+
+impl Reason {
+    pub(super) fn in_document(self, document: &'static str) -> Error {
+        Error::Malformed { document, reason: self.0 }
     }
 }

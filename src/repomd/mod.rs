@@ -1,6 +1,6 @@
-//! repomd.xml: which metadata files a repository has, and what they must be.
+//! The metadata files of a repository: repomd.xml, which lists them, and primary.xml.
 //!
-//! The format is createrepo_c's; it has no specification beside the program.
+//! createrepo_c defines the formats; there is no other specification.
 
 mod error;
 mod primary;
@@ -13,16 +13,17 @@ use quick_xml::events::{BytesStart, Event};
 
 use crate::checksum::Checksum;
 pub use error::Error;
+use error::Reason;
 pub use primary::{Listed, read_primary};
 use record::{Draft, Field};
 
-/// The directory that all metadata files are in.
+/// The metadata directory of a repository.
 const DIRECTORY: &str = "repodata/";
 
-/// The largest repomd.xml that is read; real ones have a few kilobytes.
+/// The largest repomd.xml that is read, in bytes; real ones have a few kilobytes.
 pub const MAX_REPOMD: u64 = 16 << 20;
 
-/// What repomd.xml lists.
+/// The content of repomd.xml.
 #[derive(Debug)]
 pub struct Repomd {
     /// One record for each metadata file.
@@ -32,48 +33,47 @@ pub struct Repomd {
 /// One metadata file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// What it is: `primary`, `filelists` …
+    /// Its type: `primary`, `filelists` …
     pub kind: String,
-    /// Its name in the directory of the metadata: a plain one.
+    /// Its name in the metadata directory, without a slash.
     pub name: String,
-    /// What it hashes to, as it is, compressed or not.
+    /// The expected checksum of the file, which may be compressed.
     pub checksum: Checksum,
     /// Its size in bytes, if the record has it.
     pub size: Option<u64>,
 }
 
 impl Repomd {
-    /// Reads repomd.xml. Namespaces do not matter, nor do elements and attributes that are not
-    /// known here. No entity is ever looked up or expanded.
+    /// Parses repomd.xml. Namespaces and unknown elements and attributes are ignored. Entities are never
+    /// expanded.
     ///
     /// # Errors
     /// If it is malformed or larger than [`MAX_REPOMD`], a record lacks its location or checksum,
     /// or a location is anything but a plain name in `repodata/`.
     pub fn parse(xml: &[u8]) -> Result<Self, Error> {
-        if xml.len() as u64 > MAX_REPOMD {
-            return Err(Error::malformed(format!("it is larger than {MAX_REPOMD} bytes")));
+        parse(xml).map_err(|reason| reason.in_document("repomd.xml"))
+    }
+}
+
+fn parse(xml: &[u8]) -> Result<Repomd, Reason> {
+    if xml.len() as u64 > MAX_REPOMD {
+        return Err(format!("it is larger than {MAX_REPOMD} bytes").into());
+    }
+    let mut reader = Reader::from_str(std::str::from_utf8(xml)?);
+    reader.config_mut().expand_empty_elements = true;
+    let mut document = Document::default();
+    loop {
+        match reader.read_event()? {
+            Event::Start(tag) => document.start(&tag)?,
+            Event::End(_) => document.end()?,
+            Event::Text(text) => document.text(&text)?,
+            Event::CData(text) => document.text(&text)?,
+            Event::GeneralRef(name) => document.reference(&name)?,
+            // It could define entities and attributes that other parsers would expand.
+            Event::DocType(_) => return Err("it has a document type".into()),
+            Event::Eof => return document.finish(),
+            Event::Empty(_) | Event::Decl(_) | Event::Comment(_) | Event::PI(_) => {}
         }
-        let text = std::str::from_utf8(xml).map_err(Error::malformed)?;
-        let mut reader = Reader::from_str(text);
-        let mut document = Document::default();
-        loop {
-            match reader.read_event().map_err(Error::malformed)? {
-                Event::Start(tag) => document.start(&tag)?,
-                Event::End(_) => document.end()?,
-                Event::Empty(tag) => {
-                    document.start(&tag)?;
-                    document.end()?;
-                }
-                Event::Text(text) => document.text(&text)?,
-                Event::CData(text) => document.text(&text)?,
-                Event::GeneralRef(name) => document.reference(&name)?,
-                // It could define entities and attributes that other parsers would heed.
-                Event::DocType(_) => return Err(Error::malformed("it has a document type")),
-                Event::Eof => break,
-                Event::Decl(_) | Event::Comment(_) | Event::PI(_) => {}
-            }
-        }
-        document.finish()
     }
 }
 
@@ -94,23 +94,21 @@ impl Default for Document {
 }
 
 impl Document {
-    fn start(&mut self, tag: &BytesStart<'_>) -> Result<(), Error> {
-        let name = tag.local_name();
+    fn start(&mut self, tag: &BytesStart<'_>) -> Result<(), Reason> {
         self.field = Field::Other;
-        match (self.depth, &mut self.draft) {
-            (0, _) if self.whole || name.as_ref() != "repomd" => {
-                return Err(Error::malformed("it is another document"));
-            }
-            (1, _) if name.as_ref() == "data" => self.draft = Some(Draft::new(tag)?),
-            (2, Some(draft)) => self.field = draft.open(tag)?,
+        match (self.depth, tag.local_name().as_ref(), &mut self.draft) {
+            (0, "repomd", _) if !self.whole => {}
+            (0, ..) => return Err("it is another document".into()),
+            (1, "data", _) => self.draft = Some(Draft::new(tag)?),
+            (2, _, Some(draft)) => self.field = draft.open(tag)?,
             _ => {}
         }
         self.depth += 1;
         Ok(())
     }
 
-    /// The reader sees to it that tags match, so there is one that ends.
-    fn end(&mut self) -> Result<(), Error> {
+    /// The reader checks that tags match, so the depth is never 0 here.
+    fn end(&mut self) -> Result<(), Reason> {
         self.field = Field::Other;
         self.depth -= 1;
         match self.depth {
@@ -125,24 +123,24 @@ impl Document {
         Ok(())
     }
 
-    fn text(&mut self, text: &str) -> Result<(), Error> {
+    fn text(&mut self, text: &str) -> Result<(), Reason> {
         match &mut self.draft {
-            Some(draft) => draft.take(self.field, text),
+            Some(draft) => draft.text(self.field, text),
             None => Ok(()),
         }
     }
 
-    /// No field that matters needs one: digits are written as they are.
-    fn reference(&self, name: &str) -> Result<(), Error> {
+    /// Refuses entities where parsers could differ; digits need none.
+    fn reference(&self, name: &str) -> Result<(), Reason> {
         match self.field {
             Field::Other => Ok(()),
-            _ => Err(Error::malformed(format!("a checksum or size has the reference {name:?}"))),
+            _ => Err(format!("a checksum or size has the reference {name:?}").into()),
         }
     }
 
-    fn finish(self) -> Result<Repomd, Error> {
+    fn finish(self) -> Result<Repomd, Reason> {
         if !self.whole {
-            return Err(Error::malformed("it ends early"));
+            return Err("it ends early".into());
         }
         check_duplicates(&self.records)?;
         Ok(Repomd { records: self.records })
@@ -150,16 +148,14 @@ impl Document {
 }
 
 /// Two records may share a file, if they agree on it.
-fn check_duplicates(records: &[Record]) -> Result<(), Error> {
+fn check_duplicates(records: &[Record]) -> Result<(), Reason> {
     let mut seen: HashMap<&str, &Record> = HashMap::new();
     for record in records {
         if let Some(other) = seen.insert(&record.name, record)
             && other.checksum != record.checksum
         {
-            return Err(Error::Record {
-                record: record.kind.clone(),
-                problem: format!("contradicts another one about {:?}", record.name),
-            });
+            let Record { kind, name, .. } = record;
+            return Err(format!("record {kind:?} contradicts another one about {name:?}").into());
         }
     }
     Ok(())

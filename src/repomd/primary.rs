@@ -1,23 +1,80 @@
-//! Which packages the primary metadata list.
+//! primary.xml: the packages of a repository.
 
-use std::io::BufRead;
+use std::io::{BufReader, Read};
 
-use quick_xml::events::Event;
-use quick_xml::reader::Reader;
+use quick_xml::Reader;
+use quick_xml::events::{BytesStart, Event};
 
 use super::Error;
-use super::record::attribute;
+use super::error::Reason;
+use super::record::{append, attribute};
 use crate::checksum::Checksum;
+use crate::decompress::{Bounded, ErrorTap, HeaderBudget, decompress};
+
+/// The largest primary.xml that is read, in bytes after decompression. Those of the largest
+/// distributions have some hundred megabytes.
+const MAX_PRIMARY: u64 = 2 << 30;
 
 /// One package.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
-    /// Where it is, relative to the repository.
+    /// Its path, relative to the repository.
     pub location: String,
-    /// What its bytes hash to.
+    /// The expected checksum of the file.
     pub checksum: Checksum,
     /// Its size in bytes.
     pub size: u64,
+}
+
+/// Reads primary.xml, which may be compressed with gzip or zstd, as a stream and hands every package to
+/// `visit`.
+///
+/// The stream is read to its end, also if the document is malformed, so that a checksum over it has been
+/// checked when this returns.
+///
+/// # Errors
+/// [`Error::Read`] if the stream fails; otherwise if the document is malformed or too large, or a package
+/// lacks its location, checksum or size.
+pub fn read_primary(stream: impl Read, visit: impl FnMut(Listed)) -> Result<(), Error> {
+    let mut stream = ErrorTap::new(stream);
+    let result = parse(&mut stream, visit);
+    stream.drain();
+    match stream.into_failure() {
+        Some(error) => Err(Error::Read(error)),
+        None => result.map_err(|reason| reason.in_document("primary.xml")),
+    }
+}
+
+fn parse(stream: impl Read, mut visit: impl FnMut(Listed)) -> Result<(), Reason> {
+    let budget = HeaderBudget::default();
+    let xml = Bounded::new(decompress(stream)?, MAX_PRIMARY, budget.clone());
+    let mut reader = Reader::from_reader(BufReader::new(xml));
+    reader.config_mut().expand_empty_elements = true;
+    let mut document = Document::default();
+    let mut buffer = Vec::new();
+    loop {
+        buffer.clear();
+        match budget.during(|| reader.read_event_into(&mut buffer)) {
+            Ok(Event::Start(tag)) => document.start(&tag)?,
+            Ok(Event::End(_)) => document.end()?.into_iter().for_each(&mut visit),
+            Ok(Event::Text(text)) => document.text(&text)?,
+            Ok(Event::Eof) => return document.finish(),
+            Ok(_) => {}
+            // Of the decompressor or a bound; its own text says it better.
+            Err(quick_xml::Error::Io(error)) => return Err(error.into()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// primary.xml as its events come: packages are the children of the root, their fields the children of
+/// those.
+#[derive(Default)]
+struct Document {
+    depth: usize,
+    is_whole: bool,
+    draft: Option<Draft>,
+    in_checksum: bool,
 }
 
 /// A package that is being read.
@@ -29,68 +86,63 @@ struct Draft {
     size: Option<u64>,
 }
 
-/// Reads primary.xml as a stream and hands every package to `visit`, until that returns `false`.
-///
-/// # Errors
-/// If it is malformed, or a package lacks location, checksum or size.
-pub fn read_primary(xml: impl BufRead, mut visit: impl FnMut(Listed) -> bool) -> Result<(), Error> {
-    let malformed = |error: &dyn std::fmt::Display| Error::Malformed(error.to_string());
-    let mut reader = Reader::from_reader(xml);
-    let mut buffer = Vec::new();
-    let mut draft: Option<Draft> = None;
-    let mut in_checksum = false;
-    loop {
-        match reader.read_event_into(&mut buffer).map_err(|error| malformed(&error))? {
-            Event::Start(tag) | Event::Empty(tag) => {
-                match (tag.local_name().as_ref(), &mut draft) {
-                    ("package", None) => draft = Some(Draft::default()),
-                    ("checksum", Some(draft)) => {
-                        draft.algorithm = attribute(&tag, "type")?;
-                        in_checksum = true;
-                    }
-                    ("size", Some(draft)) => {
-                        draft.size = attribute(&tag, "package")?.and_then(|size| size.parse().ok());
-                    }
-                    ("location", Some(draft)) => draft.location = attribute(&tag, "href")?,
-                    _ => {}
-                }
+impl Document {
+    fn start(&mut self, tag: &BytesStart<'_>) -> Result<(), Reason> {
+        match (self.depth, tag.local_name().as_ref(), &mut self.draft) {
+            (0, "metadata", _) if !self.is_whole => {}
+            (0, ..) => return Err("it is another document".into()),
+            (1, "package", _) => self.draft = Some(Draft::default()),
+            (2, "checksum", Some(draft)) => {
+                draft.algorithm = attribute(tag, "type")?;
+                self.in_checksum = true;
             }
-            Event::Text(text) if in_checksum => {
-                if let Some(draft) = &mut draft {
-                    draft.hex.push_str(text.trim());
-                }
+            (2, "size", Some(draft)) => {
+                draft.size = attribute(tag, "package")?.and_then(|size| size.parse().ok());
             }
-            Event::End(tag) => {
-                in_checksum = false;
-                if tag.local_name().as_ref() == "package"
-                    && let Some(draft) = draft.take()
-                    && !visit(draft.finish()?)
-                {
-                    return Ok(());
-                }
-            }
-            Event::Eof => return Ok(()),
+            (2, "location", Some(draft)) => draft.location = attribute(tag, "href")?,
             _ => {}
         }
-        buffer.clear();
+        self.depth += 1;
+        Ok(())
+    }
+
+    /// A package, if one ends here. The reader checks that tags match.
+    fn end(&mut self) -> Result<Option<Listed>, Reason> {
+        self.in_checksum = false;
+        self.depth -= 1;
+        self.is_whole = self.depth == 0;
+        let ended = if self.depth == 1 { self.draft.take() } else { None };
+        ended.map(Draft::finish).transpose()
+    }
+
+    fn text(&mut self, text: &str) -> Result<(), Reason> {
+        match &mut self.draft {
+            Some(draft) if self.in_checksum => append(&mut draft.hex, text.trim()),
+            _ => Ok(()),
+        }
+    }
+
+    fn finish(self) -> Result<(), Reason> {
+        if self.is_whole { Ok(()) } else { Err("it ends early".into()) }
     }
 }
 
 impl Draft {
-    fn finish(self) -> Result<Listed, Error> {
-        let incomplete = || Error::Malformed("a package lacks location, checksum or size".into());
-        let algorithm = self.algorithm.ok_or_else(incomplete)?;
-        Ok(Listed {
-            location: self.location.ok_or_else(incomplete)?,
-            checksum: Checksum::new(&algorithm, &self.hex).map_err(|_| incomplete())?,
-            size: self.size.ok_or_else(incomplete)?,
-        })
+    fn finish(self) -> Result<Listed, Reason> {
+        let location = self.location.ok_or("a package has no location")?;
+        let lacks = |what| format!("package {location:?} has no {what}");
+        let algorithm = self.algorithm.ok_or_else(|| lacks("checksum"))?;
+        let checksum = Checksum::new(&algorithm, &self.hex)
+            .map_err(|error| format!("package {location:?} has an {error}"))?;
+        let size = self.size.ok_or_else(|| lacks("size"))?;
+        Ok(Listed { location, checksum, size })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{self, ErrorKind};
 
     const PRIMARY: &str = r#"<?xml version="1.0"?>
 <metadata xmlns="http://linux.duke.edu/metadata/common" packages="1">
@@ -98,26 +150,107 @@ mod tests {
   <checksum type="sha256" pkgid="YES">e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855</checksum>
   <size package="5" installed="6" archive="7"/>
   <location href="p/a&amp;b.rpm"/>
-  <format><file>/x</file></format>
+  <format><file>/x</file><location href="deeper"/></format>
 </package></metadata>"#;
 
-    #[test]
-    fn packages_are_handed_over_with_what_finds_them() {
+    fn read(stream: impl Read) -> Result<Vec<Listed>, Error> {
         let mut listed = Vec::new();
-        read_primary(PRIMARY.as_bytes(), |package| {
-            listed.push(package);
-            true
-        })
-        .expect("well-formed");
-        assert_eq!(listed.len(), 1);
-        assert_eq!(listed[0].location, "p/a&b.rpm");
-        assert_eq!(listed[0].size, 5);
-        assert!(listed[0].checksum.to_string().starts_with("sha256:e3b0c4"));
+        read_primary(stream, |package| listed.push(package))?;
+        Ok(listed)
+    }
+
+    #[track_caller]
+    fn refused(xml: &str) -> String {
+        let error = read(xml.as_bytes()).expect_err("refused");
+        assert!(matches!(error, Error::Malformed { .. }), "{error}");
+        let error = error.to_string();
+        assert!(error.starts_with("cannot parse primary.xml: ") && error.len() < 400, "{error}");
+        error
+    }
+
+    /// A stream that fails at its end, as that of a blob does when its digest is wrong.
+    fn failing(bytes: &[u8]) -> impl Read {
+        struct Broken;
+        impl Read for Broken {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::Error::new(ErrorKind::TimedOut, "the registry's own words"))
+            }
+        }
+        bytes.chain(Broken)
     }
 
     #[test]
-    fn a_package_without_a_checksum_is_an_error() {
-        let broken = PRIMARY.replace("checksum", "check");
-        assert!(read_primary(broken.as_bytes(), |_| true).is_err());
+    fn packages_are_handed_over_with_what_finds_them() {
+        let packed = zstd::encode_all(PRIMARY.as_bytes(), 1).expect("compressed");
+        for stream in [PRIMARY.as_bytes(), &packed] {
+            let listed = read(stream).expect("well-formed");
+            assert_eq!(listed.len(), 1);
+            assert_eq!(listed[0].location, "p/a&b.rpm");
+            assert_eq!(listed[0].size, 5);
+            assert!(listed[0].checksum.to_string().starts_with("sha256:e3b0c4"));
+        }
+    }
+
+    #[test]
+    fn incomplete_packages_are_refused() {
+        for (from, to, reason) in [
+            ("checksum", "check", "package \"p/a&b.rpm\" has no checksum"),
+            ("e3b0", "", "has an invalid checksum \"sha256:c442"),
+            ("package=\"5\"", "", "package \"p/a&b.rpm\" has no size"),
+            ("location href=\"p", "place href=\"p", "a package has no location"),
+        ] {
+            let error = refused(&PRIMARY.replace(from, to));
+            assert!(error.contains(reason), "{error}");
+        }
+    }
+
+    #[test]
+    fn other_documents_and_parts_of_this_one_are_refused() {
+        for (xml, reason) in [
+            ("", "ends early"),
+            ("<repomd/>", "another document"),
+            ("<metadata/><metadata/>", "another document"),
+            (PRIMARY.trim_end_matches("</metadata>"), "ends early"),
+            (&PRIMARY[..300], "before end of input"),
+            ("<metadata><a></metadata>", "ill-formed"),
+        ] {
+            let error = refused(xml);
+            assert!(error.contains(reason), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_failure_of_the_stream_is_not_the_document_s() {
+        let packed = zstd::encode_all(PRIMARY.as_bytes(), 1).expect("compressed");
+        let part = &PRIMARY.as_bytes()[..100];
+        // Wrong bytes from a mirror are often no XML; only the digest tells.
+        for stream in [part, PRIMARY.as_bytes(), &packed, &packed[..40], b"<metadata></a>", b""] {
+            match read(failing(stream)) {
+                Err(Error::Read(error)) => {
+                    assert_eq!(error.kind(), ErrorKind::TimedOut);
+                    assert_eq!(error.to_string(), "the registry's own words");
+                }
+                other => unreachable!("{other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_damaged_stream_is_the_document_s() {
+        let packed = zstd::encode_all(PRIMARY.as_bytes(), 1).expect("compressed");
+        let error = read(&packed[..packed.len() - 5]).expect_err("damaged");
+        assert!(matches!(error, Error::Malformed { .. }), "{error}");
+        assert_eq!(error.to_string(), "cannot parse primary.xml: incomplete frame");
+    }
+
+    #[test]
+    fn an_element_does_not_fill_the_memory() {
+        for start in ["<metadata><package><checksum>", "<metadata x=\"", "<!--"] {
+            let long = start.as_bytes().chain(io::repeat(b'x')).take(1 << 24);
+            let error = read(long).expect_err("refused").to_string();
+            assert!(error.contains("a header or element larger than 1048576 bytes"), "{error}");
+        }
+        let long = PRIMARY.replace("p/a", &"x".repeat(2000));
+        assert!(refused(&long).contains("longer than 1024 bytes"));
     }
 }

@@ -1,14 +1,14 @@
-//! One record of repomd.xml, as its elements come.
+//! One record of repomd.xml, as its events come.
 
 use quick_xml::XmlVersion;
 use quick_xml::events::BytesStart;
 
-use super::error::Error;
+use super::error::Reason;
 use super::{DIRECTORY, Record};
 use crate::checksum::Checksum;
 
-/// The longest attribute or text that is taken, in bytes; the longest real ones are locations.
-/// Errors quote them.
+/// The longest attribute or text that is accepted, in bytes. Errors quote them; the longest real ones are
+/// locations.
 const MAX_VALUE: usize = 1024;
 
 /// A record that is being read.
@@ -22,7 +22,7 @@ pub(super) struct Draft {
     size: String,
 }
 
-/// Where in a record the text belongs.
+/// The element of a record whose text follows.
 #[derive(Clone, Copy)]
 pub(super) enum Field {
     Checksum,
@@ -31,13 +31,13 @@ pub(super) enum Field {
 }
 
 impl Draft {
-    /// Begins with the tag `data`.
-    pub(super) fn new(tag: &BytesStart<'_>) -> Result<Self, Error> {
+    /// Starts a record with its tag `data`.
+    pub(super) fn new(tag: &BytesStart<'_>) -> Result<Self, Reason> {
         Ok(Self { kind: attribute(tag, "type")?.unwrap_or_default(), ..Self::default() })
     }
 
-    /// Takes the tag of an element in the record, and says what that element's text is.
-    pub(super) fn open(&mut self, tag: &BytesStart<'_>) -> Result<Field, Error> {
+    /// Reads the tag of an element in the record, and returns which field its text is.
+    pub(super) fn open(&mut self, tag: &BytesStart<'_>) -> Result<Field, Reason> {
         Ok(match tag.local_name().as_ref() {
             "location" => {
                 self.location = attribute(tag, "href")?;
@@ -53,30 +53,27 @@ impl Draft {
         })
     }
 
-    /// Takes text, which may come in pieces.
-    pub(super) fn take(&mut self, field: Field, text: &str) -> Result<(), Error> {
-        let value = match field {
-            Field::Checksum => &mut self.checksum,
-            Field::Size => &mut self.size,
-            Field::Other => return Ok(()),
-        };
-        bounded(value.len() + text.len())?;
-        value.push_str(text);
-        Ok(())
+    /// Reads text, which may come in pieces.
+    pub(super) fn text(&mut self, field: Field, text: &str) -> Result<(), Reason> {
+        match field {
+            Field::Checksum => append(&mut self.checksum, text),
+            Field::Size => append(&mut self.size, text),
+            Field::Other => Ok(()),
+        }
     }
 
-    /// Ends with the tag `/data`.
-    pub(super) fn finish(self) -> Result<Record, Error> {
+    /// Ends the record.
+    pub(super) fn finish(self) -> Result<Record, Reason> {
         match self.check() {
             Ok((name, checksum, size)) => Ok(Record { kind: self.kind, name, checksum, size }),
-            Err(problem) => Err(Error::Record { record: self.kind, problem }),
+            Err(problem) => Err(format!("record {:?} {problem}", self.kind).into()),
         }
     }
 
     fn check(&self) -> Result<(String, Checksum, Option<u64>), String> {
         let location = self.location.as_deref().ok_or("has no location")?;
         if let Some(base) = &self.base {
-            return Err(format!("is elsewhere, at {base:?}"));
+            return Err(format!("has another base, {base:?}"));
         }
         let name = plain_name(location).ok_or_else(|| {
             format!("has the location {location:?}, which is not a file in {DIRECTORY}")
@@ -92,7 +89,7 @@ impl Draft {
     }
 }
 
-/// The name of a file directly in the metadata's directory.
+/// The name of a file directly in the metadata directory.
 fn plain_name(location: &str) -> Option<&str> {
     let name = location.trim_start_matches("./").strip_prefix(DIRECTORY)?;
     let plain =
@@ -100,18 +97,24 @@ fn plain_name(location: &str) -> Option<&str> {
     plain.then_some(name)
 }
 
-pub(super) fn attribute(tag: &BytesStart<'_>, name: &str) -> Result<Option<String>, Error> {
-    let Some(attribute) = tag.try_get_attribute(name).map_err(Error::malformed)? else {
+pub(super) fn attribute(tag: &BytesStart<'_>, name: &str) -> Result<Option<String>, Reason> {
+    let Some(attribute) = tag.try_get_attribute(name)? else {
         return Ok(None);
     };
-    bounded(attribute.value.len())?;
-    let value = attribute.normalized_value(XmlVersion::Implicit1_0).map_err(Error::malformed)?;
-    Ok(Some(value.into_owned()))
+    check_length(attribute.value.len())?;
+    Ok(Some(attribute.normalized_value(XmlVersion::Implicit1_0)?.into_owned()))
 }
 
-fn bounded(length: usize) -> Result<(), Error> {
+/// Appends text to a value of bounded length.
+pub(super) fn append(value: &mut String, text: &str) -> Result<(), Reason> {
+    check_length(value.len() + text.len())?;
+    value.push_str(text);
+    Ok(())
+}
+
+fn check_length(length: usize) -> Result<(), Reason> {
     if length > MAX_VALUE {
-        return Err(Error::malformed(format!("a value in it is longer than {MAX_VALUE} bytes")));
+        return Err(format!("a value in it is longer than {MAX_VALUE} bytes").into());
     }
     Ok(())
 }

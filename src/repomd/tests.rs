@@ -72,7 +72,7 @@ fn broken_records_are_named() {
 #[test]
 fn what_is_not_repomd_is_refused() {
     for xml in ["", "<html></html>", "<repomd>", "not xml", &REPOMD[..REPOMD.len() / 2]] {
-        assert!(refused(xml).contains("cannot be read"), "{xml}");
+        assert!(refused(xml).starts_with("cannot parse repomd.xml: "), "{xml}");
     }
 }
 
@@ -139,7 +139,7 @@ fn what_parsers_could_differ_on_is_refused() {
     for (from, to, reason) in [
         ("<repomd", "<!DOCTYPE repomd [<!ENTITY e \"x\">]><repomd", "a document type"),
         ("e3b0c44298fc", "&e;e3b0c44298fc", "the reference \"e\""),
-        ("href=\"repodata/e3b0c4", "href=\"repodata/&e;e3b0c4", "cannot be read"),
+        ("href=\"repodata/e3b0c4", "href=\"repodata/&e;e3b0c4", "unrecognized entity"),
         (
             "<data type=\"primary\">",
             "<data type=\"empty\"/><data type=\"primary\">",
@@ -148,7 +148,7 @@ fn what_parsers_could_differ_on_is_refused() {
         (
             "<location ",
             "<location xml:base=\"http://elsewhere/\" ",
-            "\"primary\" is elsewhere, at \"http://elsewhere/\"",
+            "\"primary\" has another base, \"http://elsewhere/\"",
         ),
         ("1034", "10 <!-- --> 34", "\"primary\" has the size"),
         ("</repomd>", "</repomd><repomd></repomd>", "another document"),

@@ -1,12 +1,10 @@
 //! With a stand-in for skopeo that stalls, dies, and sends what it should not.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use containers_image_proxy::oci_spec::image::Descriptor;
 use dnf5_oci::engine::{self, Engine};
 use dnf5_oci::error_kind::{Failure, Kind};
-use dnf5_oci::layer_store::Store;
 use dnf5_oci::registry::{Blob, Error, Registry, Settings};
 use dnf5_oci::source::{Access, Source};
 use serde_json::{Value, json};
@@ -389,9 +387,7 @@ async fn an_image_that_opens_slowly_is_opened_once_for_all_who_ask_and_give_up()
         Registry::new(Settings { attempts: 1, ..stand_in.settings() }),
         engine::Settings::default(),
     );
-    let directory = tempfile::tempdir().expect("a temporary directory");
-    let store = Arc::new(Store::open(directory.path(), 0).expect("opened"));
-    let view = engine.view("tools".to_owned(), &source(), store);
+    let view = engine.view("tools", &source());
     for _ in 0..2 {
         let asked = async {
             tokio::select! {

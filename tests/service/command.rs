@@ -19,7 +19,7 @@ fn a_descriptor_must_be_a_socket() {
     for (number, problem) in [
         ("0", "Socket operation on non-socket"),
         ("77", "Bad file descriptor"),
-        ("x", "it is no number"),
+        ("x", "not a number"),
     ] {
         let output = Command::new(PROGRAM)
             .args(["serve", "--fd", number])
@@ -37,6 +37,6 @@ fn a_descriptor_must_be_a_socket() {
         .output()
         .expect("run");
     let lines = String::from_utf8(output.stderr).expect("text");
-    assert!(lines.contains("it is no Unix stream socket"), "{lines}");
+    assert!(lines.contains("not a Unix stream socket"), "{lines}");
     assert_eq!(output.status.code(), Some(2));
 }

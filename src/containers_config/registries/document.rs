@@ -1,15 +1,17 @@
-//! One file: its entries, held to what skopeo requirements of them.
+//! One file: its entries, checked as skopeo checks them.
 
 use std::collections::HashSet;
 
 use serde::Deserialize;
 
-use crate::containers_config::toml_line;
+use crate::config_file;
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Document {
-    registry: Vec<Registry>,
+/// A registries.conf or one of its drop-ins.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub struct Document {
+    pub(super) registry: Vec<Registry>,
+    pub(super) credential_helpers: Vec<String>,
 }
 
 /// `[[registry]]`.
@@ -34,11 +36,11 @@ pub(super) struct Mirror {
     pub(super) pull_from_mirror: PullFromMirror,
 }
 
-/// For which references a mirror is asked.
+/// Which references a mirror is used for.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum PullFromMirror {
-    /// For all, unless the entry has `mirror-by-digest-only`.
+    /// All, unless the entry has `mirror-by-digest-only`.
     #[default]
     #[serde(rename = "")]
     Unset,
@@ -47,34 +49,37 @@ pub(super) enum PullFromMirror {
     TagOnly,
 }
 
-/// The entries of a file; of those with the same prefix, only the first. What is wrong is told on
-/// one line, with the line of the file if it is known.
-pub(super) fn parse(text: &str) -> Result<Vec<Registry>, String> {
-    let document: Document = toml::from_str(text)
-        .map_err(|error| format!("line {}: {}", toml_line::of(&error, text), error.message()))?;
-    let mut entries: Vec<Registry> = Vec::new();
-    for mut registry in document.registry {
-        registry.normalize();
-        registry.check()?;
-        if let Some(other) = entries.iter().find(|other| registry.contradicts(other)) {
-            return Err(format!(
-                "{:?} has entries that contradict each other in \"insecure\" or \"blocked\"",
-                other.location
-            ));
+impl Document {
+    /// Parses the text of a file. Of several entries with one prefix, the first counts.
+    ///
+    /// # Errors
+    /// A line that says why skopeo rejects the file, with the number of the line where it is known.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let mut document: Self =
+            toml::from_str(text).map_err(|error| config_file::describe(&error, text))?;
+        let mut entries: Vec<Registry> = Vec::new();
+        for mut registry in document.registry {
+            registry.normalize();
+            registry.check()?;
+            if let Some(other) = entries.iter().find(|other| registry.contradicts(other)) {
+                return Err(format!(
+                    "entries for {:?} differ in \"insecure\" or \"blocked\"",
+                    other.location
+                ));
+            }
+            entries.push(registry);
         }
-        entries.push(registry);
+        let mut seen = HashSet::new();
+        entries.retain(|registry| seen.insert(registry.prefix.clone()));
+        document.registry = entries;
+        Ok(document)
     }
-    let mut seen = HashSet::new();
-    entries.retain(|registry| seen.insert(registry.prefix.clone()));
-    Ok(entries)
 }
 
-/// An entry that blocks one repository. Its location has no meaning, but must not be that of any
-/// other entry, which is not blocked.
+/// Returns an entry that blocks one repository. skopeo never uses its location, but it must differ
+/// from that of any entry that is not blocked.
 pub(super) fn blocking(name: &str) -> String {
-    format!(
-        "[[registry]]\nprefix = \"{name}\"\nlocation = \"passed-over.invalid\"\nblocked = true\n"
-    )
+    format!("[[registry]]\nprefix = \"{name}\"\nlocation = \"skipped.invalid\"\nblocked = true\n")
 }
 
 impl Registry {
@@ -94,23 +99,23 @@ impl Registry {
         let mut urls = [&self.prefix, &self.location].into_iter().chain(mirrors);
         let is_url = |name: &str| name.starts_with("http://") || name.starts_with("https://");
         if let Some(url) = urls.find(|name| is_url(name)) {
-            return Err(format!("{url:?} must be written without its scheme"));
+            return Err(format!("{url:?} must not have a scheme"));
         }
         let prefix = &self.prefix;
         let is_wildcard = prefix.starts_with("*.");
         let limited = |mirror: &Mirror| mirror.pull_from_mirror != PullFromMirror::Unset;
         let reason = if prefix.is_empty() {
-            "an entry has neither prefix nor location".to_owned()
+            "an entry has neither \"prefix\" nor \"location\"".to_owned()
         } else if self.location.is_empty() && !is_wildcard {
-            format!("the entry for {prefix:?} has no location")
+            format!("the entry for {prefix:?} has no \"location\"")
         } else if is_wildcard && prefix.contains(['/', '@', ':']) {
-            format!("the prefix {prefix:?} has more than a host after its wildcard")
+            format!("the prefix {prefix:?} has more than a host after the wildcard")
         } else if !self.pull_from_mirror.is_empty() {
-            format!("pull-from-mirror belongs to a mirror of {prefix:?}, not to the entry itself")
+            format!("\"pull-from-mirror\" is for the mirrors of {prefix:?}, not for the entry")
         } else if self.mirror.iter().any(|mirror| mirror.location.is_empty()) {
-            format!("a mirror of {prefix:?} has no location")
+            format!("a mirror of {prefix:?} has no \"location\"")
         } else if self.mirror_by_digest_only && self.mirror.iter().any(limited) {
-            format!("{prefix:?} has mirror-by-digest-only and a mirror with pull-from-mirror")
+            format!("{prefix:?} has both \"mirror-by-digest-only\" and \"pull-from-mirror\"")
         } else {
             return Ok(());
         };

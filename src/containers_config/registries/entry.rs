@@ -1,4 +1,4 @@
-//! One entry: what it matches, and the places that it leads to.
+//! One entry: what it matches, and its pull sources.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -7,12 +7,12 @@ use super::document::{Mirror, PullFromMirror, Registry};
 
 /// An entry, and the file that has it.
 #[derive(Clone, Debug)]
-pub struct Entry {
+pub struct RegistryEntry {
     file: PathBuf,
     registry: Registry,
 }
 
-impl Entry {
+impl RegistryEntry {
     pub(super) fn new(file: &Path, registry: Registry) -> Self {
         Self { file: file.to_owned(), registry }
     }
@@ -21,21 +21,21 @@ impl Entry {
         &self.registry.prefix
     }
 
-    /// Whether it forbids access to what it stands for. Its mirrors are not forbidden by that.
+    /// Whether it blocks its own location. Its mirrors are not blocked by that.
     pub(super) fn is_blocked(&self) -> bool {
         self.registry.blocked
     }
 
-    /// Whether it is about a repository, given as host and path.
+    /// Whether it applies to a repository, given as host and path.
     pub(super) fn matches(&self, name: &str) -> bool {
         self.rest(name).is_some()
     }
 
-    /// What comes after the prefix, if the name begins with it.
+    /// Returns what follows the prefix in a name, if the name begins with it.
     fn rest<'a>(&self, name: &'a str) -> Option<&'a str> {
         let prefix = self.prefix();
         let rest = match prefix.strip_prefix('*') {
-            // `*.example.com`: any host below that one.
+            // `*.example.com`: any subdomain.
             Some(domain) if domain.starts_with('.') => {
                 let (host, rest) = name.split_once(domain)?;
                 (!host.contains('/')).then_some(rest)?
@@ -45,10 +45,10 @@ impl Entry {
         (rest.is_empty() || rest.starts_with([':', '/'])).then_some(rest)
     }
 
-    /// The repositories that are asked for one that it matches: its mirrors, then its location.
-    pub(super) fn places(&self, name: &str, by_digest: bool) -> Vec<String> {
+    /// Returns the pull sources of a repository that it matches: its mirrors, then its location.
+    pub(super) fn pull_sources(&self, name: &str, by_digest: bool) -> Vec<String> {
         let rest = self.rest(name).unwrap_or_default();
-        let mirrors = self.registry.mirror.iter().filter(|mirror| match self.only(mirror) {
+        let mirrors = self.registry.mirror.iter().filter(|mirror| match self.used_for(mirror) {
             PullFromMirror::DigestOnly => by_digest,
             PullFromMirror::TagOnly => !by_digest,
             PullFromMirror::All | PullFromMirror::Unset => true,
@@ -60,22 +60,23 @@ impl Entry {
         mirrors.map(|mirror| format!("{}{rest}", mirror.location)).chain([own]).collect()
     }
 
-    fn only(&self, mirror: &Mirror) -> PullFromMirror {
+    fn used_for(&self, mirror: &Mirror) -> PullFromMirror {
         match mirror.pull_from_mirror {
             PullFromMirror::Unset if self.registry.mirror_by_digest_only => {
                 PullFromMirror::DigestOnly
             }
-            only => only,
+            own => own,
         }
     }
 
     fn describe(&self, mirror: &Mirror) -> String {
-        let only = match self.only(mirror) {
-            PullFromMirror::DigestOnly => Some("for digests only"),
-            PullFromMirror::TagOnly => Some("for tags only"),
+        let limit = match self.used_for(mirror) {
+            PullFromMirror::DigestOnly => Some("digests only"),
+            PullFromMirror::TagOnly => Some("tags only"),
             PullFromMirror::All | PullFromMirror::Unset => None,
         };
-        let notes: Vec<_> = only.into_iter().chain(mirror.insecure.then_some("insecure")).collect();
+        let notes: Vec<_> =
+            limit.into_iter().chain(mirror.insecure.then_some("insecure")).collect();
         match notes.is_empty() {
             true => mirror.location.clone(),
             false => format!("{} ({})", mirror.location, notes.join(", ")),
@@ -83,8 +84,8 @@ impl Entry {
     }
 }
 
-/// For people: the file, the prefix, and what comes of it.
-impl fmt::Display for Entry {
+/// For messages: the file, the prefix, and its effect.
+impl fmt::Display for RegistryEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Registry { prefix, location, insecure, blocked, mirror, .. } = &self.registry;
         write!(f, "{}: {prefix}", self.file.display())?;
@@ -98,7 +99,7 @@ impl fmt::Display for Entry {
         }
         let mirrors: Vec<_> = mirror.iter().map(|mirror| self.describe(mirror)).collect();
         if !mirrors.is_empty() {
-            write!(f, ", after its mirrors {}", mirrors.join(", "))?;
+            write!(f, "; mirrors tried first: {}", mirrors.join(", "))?;
         }
         Ok(())
     }

@@ -1,130 +1,130 @@
-//! What registries.conf says: containers-registries.conf(5).
+//! Which entry of registries.conf applies to a reference: containers-registries.conf(5).
 //!
-//! skopeo reads these files by itself, and decides. They are read here too, and only here, for two
-//! reasons: to tell people which entry holds for a reference, and to have skopeo ask the next place
-//! when the one that it has chosen lacks a blob.
+//! skopeo reads these files and decides. They are read here to name the entry in messages, and to have
+//! skopeo use the next pull source when the one that it has selected lacks a blob.
 //!
 //! | module | job |
 //! |---|---|
 //! | `files` | which files are read, in which order |
+//! | `entry` | one entry: what it matches, and its pull sources |
 //! | `document` | one file |
-//! | `entry` | one entry: what it matches, and the places that it leads to |
-//! | `helpers` | who is asked for credentials |
 
 mod document;
 mod entry;
 mod files;
-mod helpers;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use crate::config_file::{self, Error};
 use crate::reference::RegistryReference;
 
-pub use entry::Entry;
+pub use document::Document;
+pub use entry::RegistryEntry;
 use files::Files;
-pub use helpers::credential_helpers;
 
-/// What a file is called that is not on disk yet.
-const OURS: &str = "registries.conf without some places";
+/// Stands for the path of a main file that is not written yet.
+const MODIFIED: &str = "modified registries.conf";
 
-/// A file that skopeo cannot read either.
-#[derive(Debug, thiserror::Error)]
-#[error("{path}: {reason}", path = .file.display())]
-pub struct Unreadable {
-    file: PathBuf,
-    reason: String,
-}
+/// What stands for the auth files in a list of credential helpers.
+const AUTH_FILES: &str = "containers-auth.json";
 
-impl Unreadable {
-    fn new(file: &Path, reason: impl fmt::Display) -> Self {
-        Self { file: file.to_owned(), reason: reason.to_string() }
-    }
-}
-
-/// All entries, by prefix.
+/// The effective configuration of registries.
 pub struct Registries {
     files: Files,
     /// The text of the main file; empty if there is none.
     main: String,
-    entries: BTreeMap<String, Entry>,
+    entries: BTreeMap<String, RegistryEntry>,
+    credential_helpers: Vec<String>,
+}
+
+/// Returns the credential helpers that skopeo asks besides the auth files: NAME stands for the program
+/// `docker-credential-NAME`.
+///
+/// # Errors
+/// If a file cannot be read, or skopeo rejects it.
+pub fn credential_helpers() -> Result<Vec<String>, Error> {
+    let mut helpers = Registries::read()?.credential_helpers;
+    helpers.retain(|helper| helper != AUTH_FILES);
+    Ok(helpers)
 }
 
 impl Registries {
-    /// Reads the files that skopeo reads when it is started by this process.
+    /// Reads the files that skopeo reads when this process starts it.
     ///
     /// # Errors
-    /// If one cannot be read, or says what skopeo refuses.
-    pub fn read() -> Result<Self, Unreadable> {
-        Self::from(Files::in_force()?)
+    /// If a file cannot be read, or skopeo rejects it.
+    pub fn read() -> Result<Self, Error> {
+        Self::of(Files::effective()?)
     }
 
-    fn from(files: Files) -> Result<Self, Unreadable> {
-        let main = files::text(files.main())?;
+    fn of(files: Files) -> Result<Self, Error> {
+        let main = config_file::read(files.main())?;
         Self::with_main(files, main)
     }
 
-    fn with_main(files: Files, main: String) -> Result<Self, Unreadable> {
+    /// Parses `main` and reads the drop-ins. An entry replaces those of earlier files with its prefix.
+    fn with_main(files: Files, main: String) -> Result<Self, Error> {
         let mut entries = BTreeMap::new();
-        add(&mut entries, files.main(), &main)?;
+        let mut credential_helpers = Vec::new();
+        let mut add = |file: &Path, text: &str| {
+            let document = Document::parse(text).map_err(|reason| Error::new(file, reason))?;
+            for registry in document.registry {
+                entries.insert(registry.prefix.clone(), RegistryEntry::new(file, registry));
+            }
+            if !document.credential_helpers.is_empty() {
+                credential_helpers = document.credential_helpers;
+            }
+            Ok(())
+        };
+        add(files.main(), &main)?;
         for file in files.drop_ins() {
-            add(&mut entries, file, &files::text(file)?)?;
+            add(file, &config_file::read(file)?)?;
         }
-        Ok(Self { files, main, entries })
+        Ok(Self { files, main, entries, credential_helpers })
     }
 
-    /// The entry for a repository, given as host and path: the one with the longest prefix. Of two
-    /// that are as long, one with a wildcard, it is the first.
-    pub fn entry(&self, name: &str) -> Option<&Entry> {
+    /// Returns the entry for a repository, given as host and path: the one with the longest prefix. Of
+    /// two with the same length, one with a wildcard wins.
+    pub fn entry(&self, name: &str) -> Option<&RegistryEntry> {
         let matching = self.entries.values().rev().filter(|entry| entry.matches(name));
         matching.max_by_key(|entry| entry.prefix().len())
     }
 
-    /// The repositories, as host and path, that skopeo asks for a reference, in this order, until
-    /// one has the manifest.
-    pub fn places(&self, reference: &RegistryReference) -> Vec<String> {
+    /// Returns the pull sources of a reference, as host and path, in the order in which skopeo tries
+    /// them until one has the manifest.
+    pub fn pull_sources(&self, reference: &RegistryReference) -> Vec<String> {
         let name = reference.name();
         match self.entry(&name) {
-            Some(entry) => entry.places(&name, reference.digest().is_some()),
+            Some(entry) => entry.pull_sources(&name, reference.digest().is_some()),
             None => vec![name],
         }
     }
 
-    /// A main file with which skopeo passes over the first `count` places and does all else as
-    /// before; `None` if there is no place after them, or no such file.
+    /// Returns a main file that makes skopeo skip the first `count` pull sources and changes nothing
+    /// else; `None` if no pull source is left, or there is no such file.
     ///
-    /// The places are blocked, which to skopeo is a failure like any other. The reference stays
-    /// what it is, and so do its policy and its credentials. Where the main file is another one,
-    /// other drop-ins may be read, and drop-ins come before it: whether it would have the effect
-    /// is found out by reading it as skopeo will.
-    pub fn passing_over(&self, reference: &RegistryReference, count: usize) -> Option<String> {
-        let places = self.places(reference);
-        let (blocked, left) = places.split_at_checked(count)?;
-        let left: Vec<_> = left.iter().filter(|place| !blocked.contains(place)).collect();
-        let entries = blocked.iter().map(|place| document::blocking(place));
+    /// The pull sources are blocked: to skopeo, that is a failure like any other. The reference, and
+    /// with it the policy and the credentials, stay the same. With another main file, skopeo may read
+    /// other drop-ins, and a drop-in overrides the main file, so the result is parsed and checked.
+    pub fn skipping(&self, reference: &RegistryReference, count: usize) -> Option<String> {
+        let sources = self.pull_sources(reference);
+        let (skipped, left) = sources.split_at_checked(count)?;
+        let left: Vec<_> = left.iter().filter(|source| !skipped.contains(source)).collect();
+        let entries = skipped.iter().map(|source| document::blocking(source));
         let text = std::iter::once(format!("{}\n", self.main)).chain(entries).collect::<String>();
-        let files = self.files.with_main(Path::new(OURS));
-        let changed = Self::with_main(files, text.clone()).ok()?;
-        let effective = !left.is_empty()
-            && changed.places(reference) == places
-            && blocked.iter().all(|place| changed.is_blocked(place))
-            && left.into_iter().all(|place| changed.is_blocked(place) == self.is_blocked(place));
-        effective.then_some(text)
+        let files = self.files.with_main(Path::new(MODIFIED));
+        let modified = Self::with_main(files, text.clone()).ok()?;
+        let has_effect = !left.is_empty()
+            && modified.pull_sources(reference) == sources
+            && skipped.iter().all(|source| modified.is_blocked(source))
+            && left.into_iter().all(|name| modified.is_blocked(name) == self.is_blocked(name));
+        has_effect.then_some(text)
     }
 
     fn is_blocked(&self, name: &str) -> bool {
-        self.entry(name).is_some_and(Entry::is_blocked)
+        self.entry(name).is_some_and(RegistryEntry::is_blocked)
     }
-}
-
-/// Adds the entries of one file: they come before those with the same prefix in earlier files.
-fn add(entries: &mut BTreeMap<String, Entry>, file: &Path, text: &str) -> Result<(), Unreadable> {
-    for registry in document::parse(text).map_err(|reason| Unreadable::new(file, reason))? {
-        let entry = Entry::new(file, registry);
-        entries.insert(entry.prefix().to_owned(), entry);
-    }
-    Ok(())
 }

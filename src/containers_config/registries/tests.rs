@@ -4,15 +4,15 @@ use super::*;
 
 const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
-/// What the files of a system and of a user's home say.
-fn registries(top: &Path, files: &[(&str, &str)]) -> Result<Registries, Unreadable> {
+/// Reads files of a system and of a user's home.
+fn registries(top: &Path, files: &[(&str, &str)]) -> Result<Registries, Error> {
     for (file, text) in files {
         let path = top.join(file);
         std::fs::create_dir_all(path.parent().expect("a parent")).expect("made");
         std::fs::write(path, text).expect("written");
     }
     let (system, user) = (top.join("etc/registries.conf"), top.join("home/registries.conf"));
-    Files::of(&system, &user).and_then(Registries::from)
+    Files::of(&system, &user).and_then(Registries::of)
 }
 
 /// The entry for a name, without the directory of its file.
@@ -20,7 +20,7 @@ fn found(name: &str, files: &[(&str, &str)]) -> String {
     let top = tempfile::tempdir().expect("a temporary directory");
     let text = match registries(top.path(), files) {
         Ok(registries) => {
-            registries.entry(name).map_or_else(|| "none".to_owned(), Entry::to_string)
+            registries.entry(name).map_or_else(|| "none".to_owned(), RegistryEntry::to_string)
         }
         Err(error) => error.to_string(),
     };
@@ -38,18 +38,22 @@ fn reference(text: &str) -> RegistryReference {
     }
 }
 
-/// The places of a reference, and those after some have been passed over.
-fn places(files: &[(&str, &str)], text: &str, count: usize) -> (Vec<String>, Option<Vec<String>>) {
+/// The pull sources of a reference, and those left after some have been skipped.
+fn pull_sources(
+    files: &[(&str, &str)],
+    text: &str,
+    count: usize,
+) -> (Vec<String>, Option<Vec<String>>) {
     let top = tempfile::tempdir().expect("a temporary directory");
     let registries = registries(top.path(), files).expect("valid");
     let reference = reference(text);
-    let left = registries.passing_over(&reference, count).map(|text| {
-        let changed = Registries::with_main(registries.files.with_main(Path::new("ours")), text);
-        let changed = changed.expect("valid");
-        let places = changed.places(&reference).into_iter();
-        places.filter(|place| !changed.is_blocked(place)).collect()
+    let left = registries.skipping(&reference, count).map(|text| {
+        let files = registries.files.with_main(Path::new("modified"));
+        let modified = Registries::with_main(files, text).expect("valid");
+        let sources = modified.pull_sources(&reference).into_iter();
+        sources.filter(|source| !modified.is_blocked(source)).collect()
     });
-    (registries.places(&reference), left)
+    (registries.pull_sources(&reference), left)
 }
 
 #[test]
@@ -94,13 +98,13 @@ fn mirrors_are_named_in_order_with_what_limits_them() {
                 [[registry.mirror]]\nlocation = \"three.example\"\n";
     assert_eq!(
         found("quay.io/a", &system(file)),
-        "etc/registries.conf: quay.io is blocked, after its mirrors one.example (for digests only, \
-         insecure), two.example (for tags only), three.example"
+        "etc/registries.conf: quay.io is blocked; mirrors tried first: one.example (digests only, \
+         insecure), two.example (tags only), three.example"
     );
 }
 
 #[test]
-fn drop_ins_come_later_and_a_users_file_stands_in_for_the_systems() {
+fn drop_ins_come_later_and_a_users_file_replaces_the_systems() {
     let entry = |host: &str| format!("[[registry]]\nprefix = \"quay.io\"\nlocation = \"{host}\"\n");
     let (main, first, second, own) = (entry("main"), entry("first"), entry("second"), entry("own"));
     let mut all = vec![
@@ -118,7 +122,22 @@ fn drop_ins_come_later_and_a_users_file_stands_in_for_the_systems() {
 }
 
 #[test]
-fn a_link_is_no_directory_of_drop_ins() {
+fn the_last_list_of_credential_helpers_counts() {
+    let top = tempfile::tempdir().expect("a temporary directory");
+    let files = [
+        ("etc/registries.conf", "credential-helpers = [\"first\"]\n"),
+        (
+            "etc/registries.conf.d/1.conf",
+            "credential-helpers = [\"containers-auth.json\", \"b\"]\n",
+        ),
+        ("etc/registries.conf.d/2.conf", "credential-helpers = []\n"),
+    ];
+    let registries = registries(top.path(), &files).expect("valid");
+    assert_eq!(registries.credential_helpers, ["containers-auth.json", "b"]);
+}
+
+#[test]
+fn a_link_to_a_directory_of_drop_ins_is_not_followed() {
     let top = tempfile::tempdir().expect("a temporary directory");
     let drop_in = [("elsewhere/1.conf", "[[registry]]\nlocation = \"quay.io\"\n")];
     registries(top.path(), &drop_in).expect("valid");
@@ -132,16 +151,22 @@ fn a_link_is_no_directory_of_drop_ins() {
 fn a_file_that_cannot_be_used_is_named_with_the_reason() {
     for (file, expected) in [
         ("[[registry]]\nprefix = 1\n", "line 2: "),
-        ("[[registry]]\ninsecure = true\n", "neither prefix nor location"),
-        ("[[registry]]\nprefix = \"a.example\"\n", "\"a.example\" has no location"),
-        ("[[registry]]\nlocation = \"https://a.example\"\n", "without its scheme"),
+        ("[[registry]]\ninsecure = true\n", "neither \"prefix\" nor \"location\""),
+        ("[[registry]]\nprefix = \"a.example\"\n", "\"a.example\" has no \"location\""),
+        (
+            "[[registry]]\nlocation = \"https://a.example\"\n",
+            "\"https://a.example\" must not have a scheme",
+        ),
         ("[[registry]]\nprefix = \"*.example/a\"\n", "more than a host"),
-        ("[[registry]]\nlocation = \"a\"\npull-from-mirror = \"all\"\n", "belongs to a mirror"),
-        ("[[registry]]\nlocation = \"a\"\n[[registry.mirror]]\ninsecure = true\n", "no location"),
+        ("[[registry]]\nlocation = \"a\"\npull-from-mirror = \"all\"\n", "for the mirrors of"),
+        (
+            "[[registry]]\nlocation = \"a\"\n[[registry.mirror]]\ninsecure = true\n",
+            "no \"location\"",
+        ),
         (
             "[[registry]]\nlocation = \"a\"\nmirror-by-digest-only = true\n\
              [[registry.mirror]]\nlocation = \"b\"\npull-from-mirror = \"all\"\n",
-            "and a mirror with pull-from-mirror",
+            "has both \"mirror-by-digest-only\" and",
         ),
         (
             "[[registry]]\nlocation = \"a\"\n\
@@ -151,7 +176,7 @@ fn a_file_that_cannot_be_used_is_named_with_the_reason() {
         (
             "[[registry]]\nlocation = \"a\"\n[[registry]]\nprefix = \"b\"\nlocation = \"a\"\n\
              blocked = true\n",
-            "contradict each other",
+            "differ in \"insecure\" or \"blocked\"",
         ),
     ] {
         let line = found("quay.io/a", &system(file));
@@ -163,7 +188,7 @@ fn a_file_that_cannot_be_used_is_named_with_the_reason() {
 }
 
 #[test]
-fn places_are_the_mirrors_and_then_the_location() {
+fn pull_sources_are_the_mirrors_and_then_the_location() {
     let file = "[[registry]]\nprefix = \"quay.io/acme\"\nlocation = \"moved.example/a\"\n\
                 [[registry.mirror]]\nlocation = \"one.example\"\npull-from-mirror = \"digest-only\"\n\
                 [[registry.mirror]]\nlocation = \"two.example/x\"\npull-from-mirror = \"tag-only\"\n\
@@ -180,7 +205,7 @@ fn places_are_the_mirrors_and_then_the_location() {
         ("oci://a.b.example.com:80/x:1", &["one.example:80/x", "a.b.example.com:80/x"]),
         ("oci://quay.io/other/rpms:1", &["quay.io/other/rpms"]),
     ] {
-        assert_eq!(places(&system(file), text, 0).0, expected, "{text}");
+        assert_eq!(pull_sources(&system(file), text, 0).0, expected, "{text}");
     }
 }
 
@@ -190,15 +215,15 @@ const MIRRORED: &str = "[[registry]]\nlocation = \"quay.io/acme/rpms\"\n\
 
 const MIRRORED_REFERENCE: &str = "oci://quay.io/acme/rpms:1";
 
-/// What is left after so many places, if that many can be passed over.
+/// The pull sources that are left if so many can be skipped.
 fn after(files: &[(&str, &str)], count: usize) -> Option<Vec<String>> {
-    places(files, MIRRORED_REFERENCE, count).1
+    pull_sources(files, MIRRORED_REFERENCE, count).1
 }
 
 #[test]
-fn places_are_passed_over_wherever_the_entry_is() {
+fn pull_sources_are_skipped_wherever_the_entry_is() {
     for file in ["etc/registries.conf", "etc/registries.conf.d/1.conf", "home/registries.conf"] {
-        // Such an entry of the mirror itself is less exact than what blocks it.
+        // This entry for the mirror has a shorter prefix than the one that blocks it.
         let other = "[[registry]]\nlocation = \"one.example\"\ninsecure = true\n";
         let files = [(file, MIRRORED), ("home/registries.conf.d/other.conf", other)];
         let after = |count| after(&files, count).map(|left| left.join(" "));
@@ -209,25 +234,25 @@ fn places_are_passed_over_wherever_the_entry_is() {
 }
 
 #[test]
-fn a_place_that_comes_twice_is_passed_over_twice() {
+fn a_pull_source_that_comes_twice_is_skipped_twice() {
     let again = "[[registry.mirror]]\nlocation = \"one.example/r\"\n";
     let left = after(&system(&format!("{MIRRORED}{again}")), 1).expect("others are left");
     assert_eq!(left, ["two.example/r", "quay.io/acme/rpms"]);
 }
 
 #[test]
-fn what_would_not_have_the_effect_is_not_tried() {
-    // A drop-in about the very repository of the mirror comes before what blocks it.
+fn a_file_without_the_wanted_effect_is_not_used() {
+    // A drop-in for the mirror's own repository overrides the entry that blocks it.
     let other = "[[registry]]\nlocation = \"one.example/r\"\ninsecure = true\n";
     let files = [("etc/registries.conf", MIRRORED), ("etc/registries.conf.d/1.conf", other)];
     assert_eq!(after(&files, 1), None);
-    // The user's own file hides a drop-in of the system, which a main file of ours would not.
+    // The user's file hides a drop-in of the system; a modified main file would not.
     let files = [("home/registries.conf", MIRRORED), ("etc/registries.conf.d/1.conf", other)];
     assert_eq!(after(&files, 1), None);
     // Nothing can be appended to an array in this form.
     let inline = "registry = [{location = \"quay.io\", mirror = [{location = \"one.example\"}]}]\n";
     assert_eq!(after(&system(inline), 1), None);
-    assert_eq!(places(&system(inline), MIRRORED_REFERENCE, 1).0.len(), 2);
-    // There is but one place.
+    assert_eq!(pull_sources(&system(inline), MIRRORED_REFERENCE, 1).0.len(), 2);
+    // There is only one pull source.
     assert_eq!(after(&[], 1), None);
 }
