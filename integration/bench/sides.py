@@ -6,7 +6,7 @@ import signal
 import time
 from pathlib import Path
 
-from harness.commands import processes, run, until
+from harness.commands import processes, run, wait_until
 
 CACHE = Path("/var/cache/libdnf5")
 # The service's unpacked layers.
@@ -28,7 +28,7 @@ def end_service():
     running = lambda: processes("dnf5-oci", "serve")
     for process in running():
         os.kill(process, signal.SIGTERM)
-    until(lambda: not running(), "the service ends")
+    wait_until(lambda: not running(), "the service ends")
 
 
 def forget():

@@ -1,5 +1,6 @@
 """Fixtures: a registry, repositories, and dnf5."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from harness.web import Web
 CACHE = Path("/var/cache/libdnf5")
 REPOS = Path("/etc/yum.repos.d")
 CONTAINERS = Path("/etc/containers")
+LOG = Path("/var/log/dnf5.log")
 PLUGIN_CONF = Path("/etc/dnf/libdnf5-plugins/oci.conf")
 
 # The command line of a private instance, and the environment of a dnf5 that finds no bus.
@@ -69,21 +71,29 @@ def clean_slate():
     for directory in (CACHE, REPOS):
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir(parents=True)
+    LOG.unlink(missing_ok=True)
     conf = PLUGIN_CONF.read_text()
     yield
     PLUGIN_CONF.write_text(conf)
 
 
-def plugin_option(usual, other):
+def plugin_option(default, value):
     """Sets an option of the plugin, until the test ends."""
     text = PLUGIN_CONF.read_text()
-    assert usual in text
-    PLUGIN_CONF.write_text(text.replace(usual, other))
+    assert default in text
+    PLUGIN_CONF.write_text(text.replace(default, value))
+
+
+@pytest.fixture(params=["on-demand", "eager"])
+def fetch(clean_slate, request):
+    """When content is fetched: both values of the plugin's option."""
+    plugin_option("fetch = on-demand", f"fetch = {request.param}")
+    return request.param
 
 
 @pytest.fixture
 def eager(clean_slate):
-    """Everything is fetched before dnf5 asks the user."""
+    """The service fetches ahead of dnf5."""
     plugin_option("fetch = on-demand", "fetch = eager")
 
 
@@ -124,7 +134,7 @@ class Dnf:
         return found[0]
 
     @staticmethod
-    def forget():
+    def clear_cache():
         """Empties the cache."""
         for directory in CACHE.iterdir():
             shutil.rmtree(directory)
@@ -140,6 +150,11 @@ class Dnf:
     def is_whole(self, repo_id):
         """The cache has nothing half-written and nothing left over."""
         assert not [name for name in self.cached(repo_id) if ".dnf5-oci-" in name]
+
+    @staticmethod
+    def failed_head_starts():
+        """Why the service could not fetch ahead of dnf5, time after time: only dnf5's log says so."""
+        return re.findall("fetching ahead of dnf5 failed: (.*)", LOG.read_text())
 
     @staticmethod
     def backend(choice):

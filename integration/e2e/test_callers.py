@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from conftest import NO_BUS, PRIVATE
-from harness import polkit
 from harness.api import BEGIN, program
-from harness.commands import processes, run, until
+from harness.commands import processes, run, wait_until
+from harness.polkit import Polkit
 from harness.repository import build
 from harness.service import journal
 
@@ -19,17 +19,18 @@ DAEMON = "dnf5daemon-server"
 
 
 @pytest.fixture(scope="module", autouse=True)
-def asked():
-    """One on the bus that dnf5daemon-server asks who may do what."""
-    polkit.allow_name()
-    return polkit.Polkit()
+def polkit():
+    """dnf5daemon-server asks it for permission."""
+    running = Polkit()
+    yield running
+    running.stop()
 
 
 @pytest.fixture
 def tools(dnf, registry):
     """A repository with the package one, and two which needs it."""
     repository = dnf.repository().add(build("one")).add(build("two", tags="Requires: one"))
-    repository.describe().push(dnf.reference(registry))
+    repository.createrepo().push(dnf.reference(registry))
     dnf.add("tools", f"oci://{dnf.reference(registry)}")
     registry.clear()
 
@@ -79,7 +80,7 @@ def test_a_failure_in_the_daemon(dnf, registry, tools, daemon):
     # The daemon tells its client what librepo says; what the service says is in the daemon's log.
     daemon("-y", "install", "one", code=1).has(f"404 for http://dnf5-oci.alt/{missing}/repodata/repomd.xml")
     line = f"repository tools oci://{missing}: reading manifest"
-    until(lambda: line in journal(DAEMON), "the line is there")
+    wait_until(lambda: line in journal(DAEMON), "the line is there")
     assert journal(DAEMON).count(line) == 1
     dnf.add("tools", f"oci://{dnf.reference(registry)}")
     daemon("repoquery").has("one-0:1-1.noarch")
@@ -88,14 +89,14 @@ def test_a_failure_in_the_daemon(dnf, registry, tools, daemon):
 def test_the_daemon_keeps_nothing(dnf, tools, daemon):
     daemon("repoquery")
     [server] = processes(DAEMON)
-    until(lambda: not processes(*PRIVATE), "its first instance ends")
+    wait_until(lambda: not processes(*PRIVATE), "its first instance ends")
     before = held(server)
     for _ in range(5):
         daemon("--setopt=metadata_expire=0", "repoquery").has("one-0:1-1.noarch")
-    until(lambda: not processes(*PRIVATE), "all instances end")
+    wait_until(lambda: not processes(*PRIVATE), "all instances end")
     # The daemon joins its threads some time later, so that a count alone says nothing; what leaks
     # grows by one at least for each of the five runs.
-    until(lambda: max((held(server) - before).values(), default=0) < 5, "nothing has grown with the runs")
+    wait_until(lambda: max((held(server) - before).values(), default=0) < 5, "nothing has grown with the runs")
     assert not processes("skopeo")
 
 
@@ -124,7 +125,7 @@ downloader.download()
 def test_a_program_that_loads_and_resolves(registry, tools, environment):
     program(RESOLVE, env=environment).has("['one-1-1.noarch', 'two-1-1.noarch']")
     assert len(registry.manifests()) == 1 and len(registry.blobs()) == 1, "the metadata alone"
-    until(lambda: not processes(*PRIVATE), "nothing stays behind")
+    wait_until(lambda: not processes(*PRIVATE), "nothing stays behind")
 
 
 def test_a_program_that_downloads(registry, tools, tmp_path):
@@ -140,6 +141,32 @@ def test_a_program_that_runs_the_transaction(registry, tools, installed, environ
     assert_is_installed("one")
     assert_is_installed("two")
     assert len(registry.blobs()) == 3
+
+
+CANCEL = """
+class Cancel(libdnf5.repo.DownloadCallbacks):
+    def progress(self, data, total, downloaded):
+        return self.ABORT
+
+base = load()
+callbacks = Cancel()
+base.set_download_callbacks(libdnf5.repo.DownloadCallbacksUniquePtr(callbacks))
+goal = libdnf5.base.Goal(base)
+goal.add_install("one")
+try:
+    goal.resolve().download()
+except Exception as error:
+    print("failed:", error)
+"""
+
+
+def test_a_program_that_cancels(dnf, tools, fetch):
+    dnf.backend("private")
+    result = program(CANCEL)
+    result.has("failed: the download was cancelled" if fetch == "eager" else "failed: ")
+    assert dnf.failed_head_starts() == []
+    wait_until(lambda: not processes(*PRIVATE), "nothing stays behind")
+    dnf("-y", "install", "--downloadonly", "one").has("Complete!")
 
 
 FAIL = """
@@ -217,4 +244,4 @@ def test_a_program_with_ways_of_its_own(dnf, tools, tmp_path, backend):
     dnf.backend(backend)
     program(ODD, tmp_path)
     assert (tmp_path / "one-1-1.noarch.rpm").exists()
-    until(lambda: not processes(*PRIVATE), "nothing stays behind")
+    wait_until(lambda: not processes(*PRIVATE), "nothing stays behind")

@@ -11,7 +11,7 @@ from harness import podman
 from harness.commands import run
 from harness.registry import Certificate, Registry
 from harness.repository import Repository, build
-from harness.service import call, systemds_service
+from harness.service import call, service_as_systemd_runs_it
 
 HOST = "registry.example"
 MUTUAL = f"{HOST}:5444"
@@ -45,7 +45,7 @@ class Guarded:
 
 
 def push(guarded, directory, *options):
-    repository = Repository(directory / "repository").add(build("one")).describe()
+    repository = Repository(directory / "repository").add(build("one")).createrepo()
     authority = ["--ca-file", guarded.certificate.authority]
     repository.push(guarded.reference, options=["tls", *authority, *options])
 
@@ -87,7 +87,7 @@ def no_certificates():
 
 def ask(dnf, reference, **how):
     """Asks dnf5 for a repository that it knows nothing of."""
-    dnf.forget()
+    dnf.clear_cache()
     dnf.add("tools", f"oci://{reference}")
     return dnf("repoquery", **how)
 
@@ -104,7 +104,7 @@ def same(dnf, reference, **how):
 
 @pytest.mark.parametrize("place", PLACES, ids=str)
 def test_each_change_of_an_authority_holds_from_the_next_request_on(dnf, guarded, tmp_path, place):
-    with systemds_service(tmp_path / "log"):
+    with service_as_systemd_runs_it(tmp_path / "log"):
         assert UNKNOWN in same(dnf, guarded.reference)
         directory = guarded.trust(place)
         assert same(dnf, guarded.reference) == ""
@@ -128,7 +128,7 @@ def test_no_image_that_was_opened_before_a_change_is_used(dnf, guarded, tmp_path
         return call("FetchPackage", "sssssta{sv}", "tools", reference, directory, package.name,
                     f"sha256:{digest}", package.stat().st_size, "0", code=code)
 
-    with systemds_service(tmp_path / "log"):
+    with service_as_systemd_runs_it(tmp_path / "log"):
         trusted = guarded.trust(place)
         call("PrefetchRepodata", "sssa{sv}", "tools", reference, directory, "0")
         fetch()
@@ -179,7 +179,7 @@ def refused(dnf, reference, words):
 
 
 def test_certificates_of_clients(dnf, mutual, tmp_path):
-    with systemds_service(tmp_path / "log"):
+    with service_as_systemd_runs_it(tmp_path / "log"):
         directory = mutual.trust(PLACES[1])
         refused(dnf, mutual.reference, "remote error: tls: certificate required")
         shutil.copy(mutual.client.certificate, directory / "client.cert")
@@ -213,7 +213,7 @@ def test_without_sslverify_plain_http_will_do(dnf, registry):
     # podman's own configuration allows it; here it must not.
     conf = Path("/etc/containers/registries.conf.d/localhost-5000.conf")
     allowed = conf.read_text()
-    dnf.repository().add(build("one")).describe().push(dnf.reference(registry))
+    dnf.repository().add(build("one")).createrepo().push(dnf.reference(registry))
     conf.unlink()
     try:
         assert "HTTP response to HTTPS client" in same(dnf, dnf.reference(registry))

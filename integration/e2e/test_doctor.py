@@ -35,7 +35,7 @@ class Diagnosis:
 
     def only(self, **verdicts):
         """These verdicts; all others are ok."""
-        wanted = {step: "ok" for step in STEPS}
+        wanted = dict.fromkeys(STEPS, "ok")
         wanted |= {step.replace("_", "."): verdict for step, verdict in verdicts.items()}
         assert self.verdicts == wanted, str(self.result)
         return self
@@ -75,7 +75,7 @@ def files():
 @pytest.fixture
 def pushed(dnf, registry):
     """The baseurl of a repository with two packages."""
-    repository = dnf.repository().add(build("one")).add(build("two", size=100_000)).describe()
+    repository = dnf.repository().add(build("one")).add(build("two", size=100_000)).createrepo()
     repository.digest = repository.push(dnf.reference(registry))
     repository.baseurl = f"oci://{dnf.reference(registry)}"
     return repository
@@ -219,7 +219,7 @@ def guarded(tmp_path_factory):
 
 def test_credentials(doctor, dnf, guarded):
     login = ["--username", "user", "--password", "the-password"]
-    dnf.repository().add(build("one")).describe().push(dnf.reference(guarded), options=login)
+    dnf.repository().add(build("one")).createrepo().push(dnf.reference(guarded), options=login)
     baseurl = f"oci://{dnf.reference(guarded)}"
     found = doctor(baseurl, code=1).only(
         credentials="failed", manifest="skipped", policy="skipped", layout="skipped",
@@ -315,7 +315,7 @@ def test_nothing_there(doctor, registry):
 
 
 def test_no_repodata(doctor, dnf, registry):
-    repository = dnf.repository().add(build("one")).describe()
+    repository = dnf.repository().add(build("one")).createrepo()
     repository.push(dnf.reference(registry), "one-1-1.noarch.rpm")
     found = doctor(f"oci://{dnf.reference(registry)}", code=1).only(
         layout="failed", repodata="skipped", download="skipped")
@@ -339,7 +339,7 @@ def test_a_missing_blob(doctor, dnf, registry, pushed, title, step):
 def test_another_architecture(doctor, dnf, registry):
     config = dnf.tmp_path / "config.json"
     config.write_text(json.dumps({"architecture": "s390x", "os": "linux"}))
-    dnf.repository().add(build("one")).describe().push(dnf.reference(registry, "s390x"), options=[
+    dnf.repository().add(build("one")).createrepo().push(dnf.reference(registry, "s390x"), options=[
         "--config", f"../{config.name}:application/vnd.oci.image.config.v1+json",
         "--disable-path-validation"])
     run("oras", "manifest", "index", "create", "--plain-http", dnf.reference(registry), "s390x")
@@ -371,7 +371,7 @@ def test_another_cachedir(pushed):
 
 
 def test_damaged_repodata(doctor, dnf, registry):
-    repository = dnf.repository().add(build("one")).describe()
+    repository = dnf.repository().add(build("one")).createrepo()
     primary = next((repository.directory / "repodata").glob("*primary.xml*"))
     primary.write_bytes(primary.read_bytes() + b"more")
     repository.push_files(dnf.reference(registry))

@@ -57,7 +57,7 @@ def odd(web):
         target = repository.directory / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(build(f"p{number}").read_bytes())
-    return repository.describe()
+    return repository.createrepo()
 
 
 def downloaded(dnf, directory):
@@ -89,7 +89,7 @@ def test_names(dnf, registry, odd, over_http, tmp_path, layout):
 def test_locations_that_are_not_plain(dnf, registry, tmp_path, layout, prefix):
     dnf.name = f"locations-{layout}-{prefix.replace('/', '').replace('.', 'd')}"
     repository = dnf.repository().add(build("one"), "Packages")
-    repository.describe("--location-prefix", prefix, "--general-compress-type", "gz")
+    repository.createrepo("--location-prefix", prefix, "--general-compress-type", "gz")
     [primary] = repository.directory.glob("repodata/*-primary.xml.gz")
     assert f'href="{prefix}/Packages/one-1-1.noarch.rpm"' in gzip.decompress(primary.read_bytes()).decode()
     push(layout, Artifact(registry, f"acme/{dnf.name}"), content_of(repository))
@@ -100,7 +100,7 @@ def test_locations_that_are_not_plain(dnf, registry, tmp_path, layout, prefix):
 
 @pytest.mark.parametrize("layout", ["files", "directories", "blobs"])
 def test_a_package_that_was_never_pushed(dnf, registry, layout):
-    repository = dnf.repository().add(build("one"), "Packages").add(build("two"), "Packages").describe()
+    repository = dnf.repository().add(build("one"), "Packages").add(build("two"), "Packages").createrepo()
     files = content_of(repository)
     del files["Packages/one-1-1.noarch.rpm"]
     push(layout, Artifact(registry, f"acme/{dnf.name}"), files)
@@ -119,7 +119,7 @@ def many(tmp_path_factory):
     repository = Repository(tmp_path_factory.mktemp("many") / "repository")
     for name in ("one", "two", "three"):
         repository.add(build(name), "Packages")
-    repository.describe("--general-compress-type", "gz")
+    repository.createrepo("--general-compress-type", "gz")
     directory = repository.directory / "repodata"
     [primary] = directory.glob("*-primary.xml.gz")
     xml = gzip.decompress(primary.read_bytes()).decode()

@@ -24,7 +24,7 @@ def private(tmp_path_factory):
 
 @pytest.fixture
 def pushed(dnf, private):
-    dnf.repository().add(build("one")).describe().push(dnf.reference(private), options=private.login)
+    dnf.repository().add(build("one")).createrepo().push(dnf.reference(private), options=private.login)
     return f"oci://{dnf.reference(private)}"
 
 
@@ -45,10 +45,7 @@ def command_lines():
                 continue
 
 
-@pytest.mark.parametrize("fetch", ["on-demand", "eager"])
-def test_username_password_and_authority(dnf, pushed, private, fetch, request):
-    if fetch == "eager":
-        request.getfixturevalue("eager")
+def test_username_password_and_authority(dnf, pushed, private, fetch):
     dnf.add("tools", pushed, sslcacert=private.certificate.authority, **LOGIN)
     dnf("repoquery").has("one-0:1-1.noarch")
     # skopeo is still there, waiting for more work.

@@ -61,7 +61,7 @@ def packages(dnf, registry):
     repository = dnf.repository()
     for number in range(PACKAGES):
         repository.add(build(f"package-{number}"))
-    repository.describe().push(dnf.reference(registry))
+    repository.createrepo().push(dnf.reference(registry))
     registry.clear()
     dnf.add("near", f"oci://{dnf.reference(registry)}")
     dnf("-y", "install", "--downloadonly", "package-*")

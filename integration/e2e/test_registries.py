@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from conftest import CONTAINERS, PLUGIN_CONF, insecure
-from harness.commands import processes, run, until
+from harness.commands import processes, run, wait_until
 from harness.registry import Registry
 from harness.repository import Repository, build
 
@@ -44,7 +44,7 @@ class Hosts:
         for host in self.all.values():
             host.clear()
 
-    def asked(self, kind="/manifests/"):
+    def requested(self, kind="/manifests/"):
         """What was asked for since then, by whom."""
         return {name: sorted(set(host.requests(kind))) for name, host in self.all.items()}
 
@@ -60,9 +60,9 @@ def hosts(tmp_path_factory):
     top = tmp_path_factory.mktemp("hosts")
     hosts = Hosts(top)
     for name in ("first", "second"):
-        repository = Repository(top / f"repository-{name}").add(build(f"from-{name}")).describe()
+        repository = Repository(top / f"repository-{name}").add(build(f"from-{name}")).createrepo()
         repository.push(f"{hosts[name].address}/acme/rpms:stable")
-    same = Repository(top / "repository-same").add(build("from-both")).describe()
+    same = Repository(top / "repository-same").add(build("from-both")).createrepo()
     hosts.digest = same.push(f"{hosts['first'].address}/acme/rpms:same")
     copy(hosts["first"], hosts["second"], "acme/rpms:same")
     yield hosts
@@ -78,14 +78,14 @@ def copy(source, target, reference):
 @pytest.fixture(autouse=True)
 def as_before():
     """The configuration is what it was, after each test."""
-    kept = {path: path.read_bytes() for path in [MAIN, *DROP_INS.iterdir()]}
+    originals = {path: path.read_bytes() for path in [MAIN, *DROP_INS.iterdir()]}
     yield
     for directory in (DROP_INS, HOME):
         if directory.is_symlink():
             directory.unlink()
         shutil.rmtree(directory, ignore_errors=True)
     DROP_INS.mkdir()
-    for path, content in kept.items():
+    for path, content in originals.items():
         path.write_bytes(content)
 
 
@@ -105,7 +105,7 @@ class Outcome:
     """What became of a reference: who was asked for its manifest, and what was said if it failed."""
 
     def __init__(self, hosts, result, message):
-        self.asked = hosts.asked()
+        self.requested = hosts.requested()
         self.served = hosts.served()
         self.result = result
         self.message = " ".join(message.split())
@@ -133,7 +133,7 @@ def same(hosts, dnf, reference, environment=None):
     """Has both ask for a reference, and what becomes of it is the same; returns who has served."""
     wanted = with_skopeo(hosts, reference, environment)
     found = with_dnf5(hosts, dnf, reference, environment)
-    assert found.asked == wanted.asked, str(found.result)
+    assert found.requested == wanted.requested, str(found.result)
     assert (found.result.code == 0) == (wanted.result.code == 0), str(found.result)
     if wanted.result.code:
         assert wanted.message in found.message, f"{wanted.result}\n\n{found.result}"
@@ -274,12 +274,12 @@ def test_an_ordinary_user_has_a_file_too(hosts, dnf, conf, tmp_path_factory):
     user = ("setpriv", "--reuid=1234", "--regid=1234", "--clear-groups", "env", f"HOME={home}")
     hosts.clear()
     run(*user, "skopeo", "inspect", "--raw", f"docker://{TAG}")
-    asked = hosts.asked()
+    asked = hosts.requested()
     assert hosts.served() == ["second"]
     dnf.add("tools", f"oci://{TAG}")
     hosts.clear()
     run(*user, "dnf5", "repoquery").has("from-both")
-    assert hosts.asked() == asked
+    assert hosts.requested() == asked
 
 
 @pytest.mark.parametrize("variable", ["CONTAINERS_REGISTRIES_CONF", "REGISTRIES_CONFIG_PATH"])
@@ -397,7 +397,7 @@ class TestIncompleteMirror:
         repository = dnf.repository()
         for number in range(self.PACKAGES):
             repository.add(build(f"p{number}", size=1000))
-        repository.describe().push(f"{hosts['first'].address}/acme/{dnf.name}:1")
+        repository.createrepo().push(f"{hosts['first'].address}/acme/{dnf.name}:1")
         copy(hosts["first"], hosts["second"], f"acme/{dnf.name}:1")
         self.name = f"acme/{dnf.name}"
         manifest = json.loads(run("skopeo", "inspect", "--raw", "--tls-verify=false",
@@ -417,7 +417,7 @@ class TestIncompleteMirror:
     @pytest.mark.parametrize("fetched", ["on-demand", "eager"])
     def test_the_next_place_is_asked(self, dnf, fetched):
         missing = self.packages[3]
-        self.hosts["first"].forget(self.name, missing)
+        self.hosts["first"].unlink_blob(self.name, missing)
         plugin(fetched, "private")
         result = fetch(dnf)
         assert self.in_vain("first") == [missing]
@@ -435,14 +435,14 @@ class TestIncompleteMirror:
         (DROP_INS / "50-test.conf").unlink()
         below = "" if prefix == "host" else f"/{self.name}"
         self.conf(entry(GONE + below, "{second}" + below, "{first}" + below), file)
-        self.hosts["first"].forget(self.name, self.layers["repodata"])
+        self.hosts["first"].unlink_blob(self.name, self.layers["repodata"])
         dnf("repoquery").has("p0-0:1-1.noarch")
         assert self.in_vain("first") == [self.layers["repodata"]]
         assert self.hosts["second"].blobs() == [self.layers["repodata"]]
 
     def test_it_is_remembered_until_the_configuration_changes(self, dnf):
         for digest in self.layers.values():
-            self.hosts["first"].forget(self.name, digest)
+            self.hosts["first"].unlink_blob(self.name, digest)
         plugin("eager")
         fetch(dnf)
         # It is asked side by side, before the first answer.
@@ -455,9 +455,9 @@ class TestIncompleteMirror:
         assert self.in_vain("first") == [self.layers["repodata"]]
 
     def test_each_place_has_what_another_lacks(self, dnf):
-        self.hosts["first"].forget(self.name, self.layers["repodata"])
+        self.hosts["first"].unlink_blob(self.name, self.layers["repodata"])
         for digest in self.packages[:4]:
-            self.hosts["second"].forget(self.name, digest)
+            self.hosts["second"].unlink_blob(self.name, digest)
         plugin("eager")
         fetch(dnf)
         assert set(self.hosts["second"].blobs()).isdisjoint(self.packages[:4])
@@ -466,14 +466,14 @@ class TestIncompleteMirror:
 
     def test_dead_and_empty_places_are_passed_over_too(self, dnf):
         self.conf(entry(GONE, "{second}", "{dead}", "{empty}", "{first}", "{dead}", "{empty}"))
-        self.hosts["first"].forget(self.name, self.layers["repodata"])
+        self.hosts["first"].unlink_blob(self.name, self.layers["repodata"])
         dnf("repoquery").has("p0-0:1-1.noarch")
         assert self.hosts["second"].blobs() == [self.layers["repodata"]]
 
     def test_what_limits_the_places_is_kept(self, dnf):
         # A mirror for digests, and one that is blocked, are not asked: the blob is nowhere.
         self.conf(entry(GONE, "{empty}", "{first}", f"{{second}}; {DIGEST_ONLY}"))
-        self.hosts["first"].forget(self.name, self.layers["repodata"])
+        self.hosts["first"].unlink_blob(self.name, self.layers["repodata"])
         dnf("repoquery", code=1).has("blob unknown to registry")
         assert self.hosts["second"].requests() == []
         self.conf(entry(GONE, "{empty}", "{first}", "{second}")
@@ -483,7 +483,7 @@ class TestIncompleteMirror:
 
     def test_a_blob_that_is_nowhere(self, dnf):
         for name in ("first", "second"):
-            self.hosts[name].forget(self.name, self.layers["repodata"])
+            self.hosts[name].unlink_blob(self.name, self.layers["repodata"])
         result = dnf("repoquery", code=1).has("blob unknown to registry")
         result.has_not("no other place").has_not("(Mirrors also failed")
         for name in ("first", "second"):
@@ -493,7 +493,7 @@ class TestIncompleteMirror:
     def test_wrong_bytes_from_a_mirror(self, dnf, fetched):
         wrong = [self.layers["repodata"], self.packages[3]]
         for digest in wrong:
-            self.hosts["first"].damage(digest)
+            self.hosts["first"].corrupt_blob(digest)
         plugin(fetched)
         fetch(dnf)
         assert set(self.hosts["second"].blobs()) >= set(wrong)
@@ -501,7 +501,7 @@ class TestIncompleteMirror:
 
     def test_wrong_bytes_everywhere(self, dnf):
         for name in ("first", "second"):
-            self.hosts[name].damage(self.layers["repodata"])
+            self.hosts[name].corrupt_blob(self.layers["repodata"])
         dnf("repoquery", code=1).has(f"{self.layers['repodata']} was sent as")
         assert self.hosts["second"].blobs().count(self.layers["repodata"]) == 1
 
@@ -521,7 +521,7 @@ class TestPullThroughCache:
     def tools(self, hosts, dnf, conf, cache, request):
         """A repository that has moved on since dnf5 has seen its metadata."""
         reference = f"acme/{dnf.name}:1"
-        repository = dnf.repository().add(build("old")).describe()
+        repository = dnf.repository().add(build("old")).createrepo()
         repository.push(f"{hosts['first'].address}/{reference}")
         if request.param == "mirror":
             conf(entry(GONE, "{first}", cache.address))
@@ -545,14 +545,14 @@ class TestPullThroughCache:
             assert (dnf.cache("tools") / "packages/old-1-1.noarch.rpm").exists()
             manifest_first(cache)
             assert package in cache.blobs()
-            until(lambda: all(cache.blob(digest).exists() for digest in cache.blobs()),
+            wait_until(lambda: all(cache.blob(digest).exists() for digest in cache.blobs()),
                   "the cache has kept them")
         assert hosts["first"].blobs() == [], "the second time"
 
     def test_a_new_process_for_an_old_snapshot(self, dnf, cache, tools):
         plugin("eager")
         dnf("repoquery").has("old-0:1-1.noarch")
-        dnf.repository("moved").add(build("new")).describe().push(tools)
+        dnf.repository("moved").add(build("new")).createrepo().push(tools)
         for service in processes(*SERVICE):
             os.kill(service, signal.SIGKILL)
         cache.clear()

@@ -4,12 +4,11 @@ import os
 import re
 import signal
 import subprocess
-import time
 
 import pytest
 
 from conftest import CACHE, insecure
-from harness.commands import processes, until
+from harness.commands import processes, wait_until
 from harness.relay import Relay
 from harness.repository import Repository, build
 
@@ -33,7 +32,7 @@ def relay(registry):
 def whole(registry, relay, tmp_path_factory):
     """The package, which is pushed as a layer."""
     repository = Repository(tmp_path_factory.mktemp("large") / "repository")
-    repository.add(build("large", size=SIZE)).describe().push(f"{registry.address}/acme/large:1")
+    repository.add(build("large", size=SIZE)).createrepo().push(f"{registry.address}/acme/large:1")
     return (repository.directory / NAME).read_bytes()
 
 
@@ -56,7 +55,7 @@ def begin(size):
     """Starts dnf5 and waits until so much of the package is there."""
     running = subprocess.Popen(["dnf5", *DOWNLOAD], stdin=subprocess.DEVNULL, text=True,
                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    until(lambda: sum(file.stat().st_size for file in here()) > size, "some of it is there")
+    wait_until(lambda: sum(file.stat().st_size for file in here()) > size, "some of it is there")
     return running
 
 
@@ -92,7 +91,7 @@ def test_what_is_there_is_passed_over_quickly_or_fetched_again(dnf, service, who
     # It would take longer than dnf5 waits for the first byte.
     relay.rate = MEGABYTE // 4
     running = begin(0)
-    until(lambda: len(offsets(service)) == 2, "the whole is asked for")
+    wait_until(lambda: len(offsets(service)) == 2, "the whole is asked for")
     relay.rate = None
     output, _ = running.communicate(timeout=60)
     assert running.returncode == 0, output
@@ -105,25 +104,18 @@ def test_dnf5_is_interrupted(dnf, service, whole, relay, backend):
     dnf.backend(backend)
     end(begin(8 * MEGABYTE), signal.SIGINT)
     assert here() == [], "dnf5 itself cleans up"
-    until(lambda: not processes("dnf5-oci", "--fd"), "no private instance is left")
+    wait_until(lambda: not processes("dnf5-oci", "--fd"), "no private instance is left")
     # What was on its way may still come, but no more.
-    until(lambda: quiet(relay), "the registry is left alone")
+    wait_until(relay.is_quiet, "the registry is left alone")
     relay.rate = None
     dnf(*DOWNLOAD).has("Complete!")
     assert content() == whole
 
 
-def quiet(relay):
-    """Whether nothing comes through the relay."""
-    before = relay.passed
-    time.sleep(0.3)
-    return relay.passed == before
-
-
 def test_the_service_is_killed(dnf, service, whole, relay):
     running = begin(8 * MEGABYTE)
     service.process.kill()
-    until(lambda: not processes(*SKOPEO), "skopeo dies with the service")
+    wait_until(lambda: not processes(*SKOPEO), "skopeo dies with the service")
     output, _ = running.communicate(timeout=60)
     service.stop()
     service.start()

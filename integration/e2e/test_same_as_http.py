@@ -4,6 +4,7 @@ The same repository is served by nginx and pushed to the registry. Each case run
 with either, from the same state, and what dnf5 prints must be the same, but for speeds and times.
 """
 
+import re
 import shutil
 from pathlib import Path
 
@@ -11,11 +12,14 @@ import pytest
 
 from conftest import CACHE, REPOS
 from harness.commands import run
-from harness.lines import normal, pretty
+from harness.lines import as_text, normalize
 from harness.repository import ADVISORY, COMPS, Repository, build
 
 # What dnf5 remembers of packages and groups.
 STATE = Path("/usr/lib/sysimage/libdnf5")
+
+# What dnf5 prints about downloads.
+DOWNLOADS = re.compile("Need to download|Already downloaded")
 
 PACKAGES = ["app", "needs", "needed", "odd+name", "tilde"]
 
@@ -73,7 +77,7 @@ def urls(web, registry):
     repository.add(source_package(), "Packages")
     comps = web.directory.parent / "comps.xml"
     comps.write_text(COMPS.format(package="needs"))
-    repository.describe("-g", comps)
+    repository.createrepo("-g", comps)
     advisory = web.directory.parent / "updateinfo.xml"
     advisory.write_text(ADVISORY)
     run("modifyrepo_c", advisory, repository.directory / "repodata")
@@ -96,7 +100,7 @@ def source_package():
     return next(top.glob("*.src.rpm"))
 
 
-def world(url, present, commands, directory):
+def outcome(url, present, commands, directory):
     """What the commands print and leave behind, with the repository at this address."""
     for stale in (CACHE, REPOS, STATE, directory, Path("/tmp/other-cache")):
         shutil.rmtree(stale, ignore_errors=True)
@@ -109,7 +113,7 @@ def world(url, present, commands, directory):
     seen = []
     for command in commands:
         result = run("dnf5", *command, code=None, cwd=directory, answer="n\n")
-        seen.append((command, result.code, *normal(result.output, url)))
+        seen.append((command, result.code, *normalize(result.output, url)))
     files = sorted(str(path.relative_to(directory)) for path in directory.rglob("*"))
     packages = run("rpm", "-q", *PACKAGES, code=None).output
     remove_all()
@@ -121,12 +125,28 @@ def remove_all():
         run("rpm", "-e", "--nodeps", name, code=None)
 
 
+def without_downloads(lines):
+    return [line for line in lines if not DOWNLOADS.search(line)]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_same_ahead_of_dnf5(urls, tmp_path, case, eager):
+    """Where the service fetches, dnf5 prints other bars and sizes; it must do and leave the same."""
+    present, commands = CASES[case]
+    expected = outcome(urls["http"], present, commands, tmp_path / "here")
+    found = outcome(urls["dirs"], present, commands, tmp_path / "here")
+    for (command, code, lines, _), (_, found_code, found_lines, _) in zip(expected[0], found[0], strict=True):
+        assert found_code == code, as_text(command, found_code, found_lines, [])
+        assert without_downloads(found_lines) == without_downloads(lines), command
+    assert found[1:] == expected[1:]
+
+
 @pytest.mark.parametrize("layout", ["dirs", "files"])
 @pytest.mark.parametrize("case", CASES)
 def test_same(urls, tmp_path, case, layout):
     present, commands = CASES[case]
-    expected = world(urls["http"], present, commands, tmp_path / "here")
-    found = world(urls[layout], present, commands, tmp_path / "here")
+    expected = outcome(urls["http"], present, commands, tmp_path / "here")
+    found = outcome(urls[layout], present, commands, tmp_path / "here")
     for want, have in zip(expected[0], found[0]):
-        assert pretty(*have) == pretty(*want)
+        assert as_text(*have) == as_text(*want)
     assert found[1:] == expected[1:]

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from conftest import CACHE
-from harness.commands import processes, run, until
+from harness.commands import processes, run, wait_until
 from harness.repository import build
-from harness.service import SERVE, UNIT, call, end_services, journal, unit
+from harness.service import NAME, SERVE, UNIT, call, journal, stop_services, unit
 
 STORE = Path("/var/cache/dnf5-oci")
 SKOPEOS = Path("/var/lib/containers")
@@ -17,7 +17,7 @@ SKOPEOS = Path("/var/lib/containers")
 @pytest.fixture
 def pushed(dnf, registry):
     """A repository with one package, which dnf5 has as `tools`."""
-    repository = dnf.repository().add(build("one")).describe()
+    repository = dnf.repository().add(build("one")).createrepo()
     repository.push(dnf.reference(registry))
     dnf.add("tools", f"oci://{dnf.reference(registry)}")
     registry.clear()
@@ -44,7 +44,7 @@ def test_it_starts_when_asked_and_ends_when_idle(dnf, pushed):
         assert state() == ["active", "success"]
         [process] = processes(*SERVE)
         assert f"/system.slice/{UNIT}" in Path(f"/proc/{process}/cgroup").read_text()
-        until(lambda: state() == ["inactive", "success"], "it has ended")
+        wait_until(lambda: state() == ["inactive", "success"], "it has ended")
     assert Path("/run/dnf5-oci").is_dir(), "a private instance may have its socket there"
 
 
@@ -56,7 +56,7 @@ def test_it_starts_as_often_as_it_is_needed(dnf, pushed):
 
 
 def test_it_makes_its_directories(dnf, pushed):
-    end_services()
+    stop_services()
     for directory in (CACHE, STORE, SKOPEOS):
         shutil.rmtree(directory, ignore_errors=True)
     prefetch(pushed).has('"fetched"')
@@ -101,3 +101,14 @@ def test_what_it_logs(dnf, registry):
     dnf("repoquery", code=1).has("manifest unknown")
     [line] = [line for line in journal(UNIT).splitlines() if missing in line]
     assert line.startswith(f"repository tools {missing}: ") and "manifest unknown" in line
+
+
+def test_inspect_by_busctl(dnf, registry):
+    digest = dnf.repository().add(build("one")).createrepo().push(dnf.reference(registry))
+    result = call("Inspect", "sa{sv}", f"oci://{dnf.reference(registry)}", "0")
+    result.has(digest).has('"one-1-1.noarch.rpm"').has('"layout" s "archive"')
+    call("Inspect", "sa{sv}", "oci://acme", "0", code=1).has("needs a registry host and a path")
+    as_nobody = ("setpriv", "--reuid=nobody", "--clear-groups", "busctl")
+    address = (NAME, "/io/github/dnf5_oci")
+    run(*as_nobody, "call", *address, f"{NAME}.Backend1", "Inspect", "sa{sv}", "oci://localhost/x", "0", code=1)
+    run(*as_nobody, "introspect", *address).has(".PrefetchRepodata")

@@ -10,7 +10,7 @@ import pytest
 
 from conftest import CACHE, PRIVATE, insecure
 from harness.api import BEGIN
-from harness.commands import processes, run, until
+from harness.commands import processes, run, wait_until
 from harness.registry import Registry
 from harness.repository import build
 
@@ -77,7 +77,7 @@ def guarded(tmp_path_factory):
 
 @pytest.fixture
 def tools(dnf, registry):
-    dnf.repository().add(build("one")).describe().push(dnf.reference(registry))
+    dnf.repository().add(build("one")).createrepo().push(dnf.reference(registry))
     dnf.add("tools", f"oci://{dnf.reference(registry)}")
     registry.clear()
 
@@ -134,7 +134,7 @@ def test_nobody_else_reaches_what_serves_a_user(dnf, registry, accounts, user, t
         accounts[1].run("python3", "-c", KNOCK, socket, cwd="/").has("b''")
     finally:
         holding.communicate("\n", timeout=60)
-    until(lambda: not processes(*PRIVATE), "it ends with its user")
+    wait_until(lambda: not processes(*PRIVATE), "it ends with its user")
     assert list(runtime.iterdir()) == [], "the socket is gone"
 
 
@@ -159,7 +159,7 @@ def made(user, directory):
 def test_runtime_directories(dnf, user, tools, runtime):
     result = user.run("dnf5", "repoquery", XDG_RUNTIME_DIR=RUNTIME[runtime](user))
     result.has("one-0:1-1.noarch").has_not("denied")
-    until(lambda: not processes(*PRIVATE), "it ends with its user")
+    wait_until(lambda: not processes(*PRIVATE), "it ends with its user")
     assert not list(Path("/tmp").glob("dnf5-oci-*")), "nothing stays behind"
 
 
@@ -186,7 +186,7 @@ def test_without_a_home(dnf, registry, user, tools, request, home):
     result.has("one-0:1-1.noarch")
     user.run("dnf5", f"--setopt=cachedir={cache}", "download", "one", f"--destdir={cache}", cwd="/", **variables)
     assert (cache / "one-1-1.noarch.rpm").exists()
-    until(lambda: not processes(*PRIVATE), "it ends with its user")
+    wait_until(lambda: not processes(*PRIVATE), "it ends with its user")
     assert not list(Path("/tmp").glob("dnf5-oci-*")), "nothing stays behind"
     assert list(decoy.iterdir()) == []
 
@@ -201,7 +201,7 @@ AUTH_FILES = {
 def test_credentials_of_ones_own(dnf, guarded, user, file):
     dnf.name = "credentials"
     reference = dnf.reference(guarded)
-    dnf.repository().add(build("one")).describe().push(
+    dnf.repository().add(build("one")).createrepo().push(
         reference, options=["--username", "user", "--password", PASSWORD])
     dnf.add("tools", f"oci://{reference}")
     runtime = user.runtime_directory()

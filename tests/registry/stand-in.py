@@ -18,7 +18,8 @@ import threading
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-SCRIPT = json.load(open(os.path.join(HERE, "script.json")))
+with open(os.path.join(HERE, "script.json")) as script:
+    SCRIPT = json.load(script)
 
 
 def log(*words):

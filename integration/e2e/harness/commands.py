@@ -43,7 +43,7 @@ def run(*arguments, code=0, **options):
     return result
 
 
-def until(condition, what, seconds=20):
+def wait_until(condition, what, seconds=20):
     """Waits until `condition` holds; fails, naming `what`, if it does not in time."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

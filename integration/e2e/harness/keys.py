@@ -40,7 +40,7 @@ class Key:
         return repository
 
 
-def forget_keys():
+def remove_keys():
     """Removes all keys from the database of packages."""
     names = run("rpm", "-q", "gpg-pubkey", "--qf", "%{NAME}-%{VERSION}-%{RELEASE}\n", code=None)
     for name in names.output.split("\n"):

@@ -20,7 +20,7 @@ BAR = re.compile(r" dnf5-oci +(\d+|\?\?\?)% \|")
 OURS = re.compile(r"(?:>>> )?(repository \S+ oci://\S+: .*|dnf5-oci.*)")
 
 
-def apart(text):
+def split_output(text):
     """What dnf5 prints by itself, and our own lines."""
     theirs, ours = [], []
     for line in text.splitlines():
@@ -31,16 +31,16 @@ def apart(text):
     return "\n".join(theirs), ours
 
 
-def without(text, url, name="URL"):
+def replace_url(text, url, name="URL"):
     """With a name in place of a repository's URL."""
     # dnf5 itself fetches from an address of ours, which libdnf5 also prints for locations: it would
     # leave out URLs of a scheme that it does not know.
     return text.replace(url.replace("oci://", "http://dnf5-oci.alt/"), name).replace(url, name)
 
 
-def normal(text, url):
+def normalize(text, url):
     """The lines, and the progress bars apart: downloads end in any order."""
-    text = without(text, url)
+    text = replace_url(text, url)
     for pattern, replacement in VARIES:
         text = re.sub(pattern, replacement, text)
     lines = [line.rstrip() for line in text.splitlines()]
@@ -48,6 +48,6 @@ def normal(text, url):
     return [line for line in lines if not line.endswith("BAR")], bars
 
 
-def pretty(arguments, code, lines, bars):
+def as_text(arguments, code, lines, bars):
     """All of it as one text, for a comparison that shows where it differs."""
     return "\n".join([f"$ dnf5 {' '.join(arguments)}", *lines, *bars, f"(exit code {code})"])

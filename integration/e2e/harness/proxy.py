@@ -3,7 +3,7 @@
 import subprocess
 from pathlib import Path
 
-from .commands import run, until
+from .commands import run, wait_until
 
 PORT = 8888
 URL = f"http://localhost:{PORT}"
@@ -21,7 +21,7 @@ class Proxy:
         conf.write_text(f'Port {PORT}\nListen 127.0.0.1\nLogFile "{self.log}"\nLogLevel Connect\n'
                         f"BasicAuth {USER} {PASSWORD}\n")
         self.process = subprocess.Popen(["tinyproxy", "-d", "-c", conf], stdout=subprocess.DEVNULL)
-        until(lambda: run("curl", "-s", URL, code=None).code == 0, "the proxy answers")
+        wait_until(lambda: run("curl", "-s", URL, code=None).code == 0, "the proxy answers")
 
     def count(self, host):
         """How many connections to a host it was asked for."""

@@ -9,7 +9,7 @@ import ssl
 import subprocess
 from pathlib import Path
 
-from .commands import run, until
+from .commands import run, wait_until
 from .daemon import Daemon
 
 REQUEST = re.compile(r'"([A-Z]+) (/v2/\S*) HTTP/[0-9.]+" (\d+)')
@@ -69,7 +69,7 @@ class Registry(Daemon):
             self.process = subprocess.Popen(
                 ["docker-registry", "serve", self.config], stdout=log, stderr=log
             )
-        until(self.answers, "the registry answers")
+        wait_until(self.answers, "the registry answers")
         return self
 
     def answers(self):
@@ -89,7 +89,7 @@ class Registry(Daemon):
         except OSError:
             # It has stopped, or wants to know who asks.
             return
-        until(lambda: f"{path} ".encode() in self.log.read_bytes(), "the request is noted")
+        wait_until(lambda: f"{path} ".encode() in self.log.read_bytes(), "the request is noted")
 
     def connection(self):
         if not self.tls:
@@ -113,11 +113,11 @@ class Registry(Daemon):
                 if method == "GET" and status == 200]
 
 
-    def forget(self, repository, digest):
+    def unlink_blob(self, repository, digest):
         """Has a blob no more in this repository."""
         shutil.rmtree(self.storage / "repositories" / repository / "_layers" / digest.replace(":", "/"))
 
-    def damage(self, digest):
+    def corrupt_blob(self, digest):
         """Sends other bytes than a blob's from now on, as many."""
         blob = self.blob(digest)
         blob.write_bytes(bytes(byte ^ 1 for byte in blob.read_bytes()))

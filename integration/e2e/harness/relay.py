@@ -23,6 +23,12 @@ class Relay:
         self.server = socket.create_server(("127.0.0.1", port))
         threading.Thread(target=self.accept, daemon=True).start()
 
+    def is_quiet(self):
+        """Whether nothing passes for a while."""
+        before = self.passed
+        time.sleep(0.3)
+        return self.passed == before
+
     def accept(self):
         while True:
             client, _ = self.server.accept()

@@ -88,7 +88,7 @@ class Repository:
         shutil.copy(package, directory)
         return self
 
-    def describe(self, *options):
+    def createrepo(self, *options):
         """Makes the metadata; those of two repositories are never the same layer, which would have
         been unpacked already."""
         run("createrepo_c", "--quiet", "--revision", self.directory, *options, self.directory)

@@ -6,7 +6,7 @@ import subprocess
 from contextlib import contextmanager
 from pathlib import Path
 
-from .commands import processes, run, until
+from .commands import processes, run, wait_until
 from .daemon import Daemon
 
 SERVE = ("dnf5-oci", "serve")
@@ -31,11 +31,11 @@ def call(method, signature, *arguments, **how):
                method, signature, *arguments, **how)
 
 
-def end_services():
+def stop_services():
     """Ends those that the bus has started."""
     for process in processes(*SERVE):
         run("kill", process, code=None)
-    until(lambda: not processes(*SERVE), "the service has ended")
+    wait_until(lambda: not processes(*SERVE), "the service has ended")
 
 
 @contextmanager
@@ -44,15 +44,15 @@ def unit(lines):
     DROP_IN.parent.mkdir(exist_ok=True)
     DROP_IN.write_text(lines)
     try:
-        read_units()
+        reload_units()
         yield
     finally:
         DROP_IN.unlink()
-        read_units()
+        reload_units()
 
 
-def read_units():
-    end_services()
+def reload_units():
+    stop_services()
     run("systemctl", "daemon-reload")
 
 
@@ -70,25 +70,25 @@ class Service(Daemon):
         self.environment = environment or os.environ | {"DNF5_OCI_LOG": "debug"}
 
     def start(self):
-        end_services()
+        stop_services()
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 ["dnf5-oci", "serve", "--idle", str(self.idle)],
                 stdout=log, stderr=log, env=self.environment,
             )
-        until(self.answers, "the service is on the bus")
+        wait_until(self.answers, "the service is on the bus")
         return self
 
     def answers(self):
         return run("busctl", "status", NAME, code=None).code == 0
 
-    def asked(self):
+    def requested(self):
         """What dnf5 has asked for, in order."""
         return ASKED.findall(self.new())
 
 
 @contextmanager
-def systemds_service(log, **environment):
+def service_as_systemd_runs_it(log, **environment):
     """Runs it in systemd's environment with these variables added; it writes to the file `log`."""
     running = Service(log, environment=SYSTEMD | environment).start()
     try:

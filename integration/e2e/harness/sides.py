@@ -1,6 +1,6 @@
 """One repository at a web server and in a registry, and what dnf5 does with it at either.
 
-The same story is told twice, from the same state: what dnf5 prints, how it ends and what it asks
+The same scenario is told twice, from the same state: what dnf5 prints, how it ends and what it asks
 for must be the same.
 """
 
@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from .commands import run
-from .lines import apart, normal, pretty
+from .lines import as_text, normalize, split_output
 
 # What dnf5 remembers of packages and groups.
 STATE = Path("/usr/lib/sysimage/libdnf5")
@@ -35,9 +35,9 @@ class OverHttp:
     def clear(self):
         self.web.clear()
 
-    def asked(self):
+    def requested(self):
         """What dnf5 has asked for since then, in any order."""
-        return sorted(self.web.asked(self.directory.name))
+        return sorted(self.web.requested(self.directory.name))
 
     def down(self):
         self.web.stop()
@@ -56,10 +56,11 @@ class OverOci:
 
     has_service = True
 
-    def __init__(self, registry, service, name, layout):
+    def __init__(self, registry, service, name, layout, fetch="on-demand"):
         self.registry = registry
         self.service = service
         self.layout = layout
+        self.fetch = fetch
         self.reference = f"{registry.address}/acme/{name}:{layout}"
         self.url = f"oci://{self.reference}"
 
@@ -71,14 +72,15 @@ class OverOci:
         self.service.clear()
         self.registry.clear()
 
-    def asked(self):
-        """As above; and the registry is asked, for what the tag leads to at least, just where dnf5
-        asks us for anything."""
-        asked = sorted(self.service.asked())
-        requests = self.registry.requests()
-        assert bool(requests) == bool(self.registry.manifests()), requests
-        if self.registry.process:
-            assert bool(requests) == bool(asked), f"{asked}, but {requests}"
+    def requested(self):
+        """As above. On demand the registry is asked, at least for the tag's manifest, exactly when
+        dnf5 asks the service."""
+        asked = sorted(self.service.requested())
+        if self.fetch == "on-demand":
+            requests = self.registry.requests()
+            assert bool(requests) == bool(self.registry.manifests()), requests
+            if self.registry.process:
+                assert bool(requests) == bool(asked), f"{asked}, but {requests}"
         return asked
 
     def down(self):
@@ -92,14 +94,14 @@ class OverOci:
         self.service.start()
 
 
-class World:
+class Machine:
     """A machine that has never seen the repository; what happens on it is told."""
 
     def __init__(self, side, cache, repos):
         self.side = side
         self.cache = cache
         self.repos = repos
-        self.told = []
+        self.transcript = []
         for stale in (cache, repos, STATE):
             shutil.rmtree(stale, ignore_errors=True)
             stale.mkdir(parents=True)
@@ -110,7 +112,7 @@ class World:
         lines += [f"{key}={value}" for key, value in options.items()]
         file = self.repos / f"{repo_id}.repo"
         file.write_text("\n".join(lines) + "\n")
-        # Metadata older than the file are expired, which no story is about unless it says so.
+        # Metadata older than the file are expired, which no scenario is about unless it says so.
         os.utime(file, (0, 0))
 
     def dnf(self, *arguments, ours=(), **options):
@@ -120,11 +122,11 @@ class World:
         """
         self.side.clear()
         result = run("dnf5", *arguments, code=None, **options)
-        theirs, found = apart(result.output)
+        theirs, found = split_output(result.output)
         expected = ours if self.side.has_service else ()
         assert len(found) == len(expected) and all(map(re.search, expected, found)), result
-        self.tell(pretty(arguments, result.code, *normal(theirs, self.side.url)))
-        self.tell("asked for: " + ", ".join(self.side.asked()))
+        self.record(as_text(arguments, result.code, *normalize(theirs, self.side.url)))
+        self.record("asked for: " + ", ".join(self.side.requested()))
         return result
 
     def age(self, seconds):
@@ -133,13 +135,13 @@ class World:
         for path in self.cache.rglob("*"):
             os.utime(path, (then, then))
 
-    def tell_cache(self):
+    def record_cache(self):
         """Tells which files are cached, but for dnf5's solv files."""
         names = (path.relative_to(self.cache).parts for path in self.cache.rglob("*") if path.is_file())
-        self.tell("cached: " + ", ".join(sorted("/".join(name[1:]) for name in names if "solv" not in name)))
+        self.record("cached: " + ", ".join(sorted("/".join(name[1:]) for name in names if "solv" not in name)))
 
-    def tell(self, text):
-        self.told.append(text)
+    def record(self, text):
+        self.transcript.append(text)
 
     def __str__(self):
-        return "\n".join(self.told)
+        return "\n".join(self.transcript)

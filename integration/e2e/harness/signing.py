@@ -30,15 +30,15 @@ class Keys:
         run("gpg", "--armor", "--output", self.gpg, "--export", self.mail)
         run("cosign", "generate-key-pair", f"--output-key-prefix={self.private.with_suffix('')}")
 
-    def demand_gpg(self, identity=None):
+    def require_gpg(self, identity=None):
         """The requirement of a GPG signature by this owner."""
-        demand = {"type": "signedBy", "keyType": "GPGKeys", "keyPath": str(self.gpg)}
-        return demand | ({"signedIdentity": identity} if identity else {})
+        requirement = {"type": "signedBy", "keyType": "GPGKeys", "keyPath": str(self.gpg)}
+        return requirement | ({"signedIdentity": identity} if identity else {})
 
-    def demand_sigstore(self, identity=None):
+    def require_sigstore(self, identity=None):
         """The requirement of a sigstore signature by this owner."""
-        demand = {"type": "sigstoreSigned", "keyPath": str(self.public)}
-        return demand | ({"signedIdentity": identity} if identity else {})
+        requirement = {"type": "sigstoreSigned", "keyPath": str(self.public)}
+        return requirement | ({"signedIdentity": identity} if identity else {})
 
     def sign_with_gpg(self, reference, identity=None):
         """Puts a signature of what a reference leads to into its lookaside."""

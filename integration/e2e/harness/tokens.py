@@ -57,7 +57,7 @@ class TokenServer:
         self.refresh = {}
         self.public = set()
         self.lifetime = 300
-        self.asked = []
+        self.requested = []
         self.given = []
         self.server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self.server.tokens = self
@@ -127,7 +127,7 @@ class Handler(BaseHTTPRequestHandler):
     def give(self, user, scopes):
         tokens = self.server.tokens
         scopes = [part for scope in scopes for part in scope.split()]
-        tokens.asked.append((self.command, user, scopes))
+        tokens.requested.append((self.command, user, scopes))
         token = tokens.token(user, scopes)
         self.answer(200, {"token": token, "access_token": token, "expires_in": tokens.lifetime})
 

@@ -1,4 +1,4 @@
-#include "backend.hpp"
+#include "service.hpp"
 
 #include <poll.h>
 #include <sys/socket.h>
@@ -23,7 +23,7 @@ constexpr const char * ERRORS{"io.github.dnf5_oci.Error."};
 // How long the bus may take to start the service.
 constexpr std::chrono::seconds START_TIMEOUT{15};
 
-// The service notices by itself when a registry sends nothing; a large package just takes long.
+// The service itself notices a registry that sends nothing; a large package takes long.
 constexpr auto NO_TIMEOUT = std::numeric_limits<std::uint64_t>::max();
 
 [[noreturn]] void fail(const char * what) {
@@ -34,7 +34,7 @@ constexpr auto NO_TIMEOUT = std::numeric_limits<std::uint64_t>::max();
 
 
 std::string line_of(const sdbus::Error & error) {
-    // Those of the service are whole lines; others come from the bus, or from the end of the connection.
+    // Messages of the service are complete lines; others come from the bus or the connection.
     if (error.getName().starts_with(ERRORS)) {
         return error.getMessage();
     }
@@ -42,17 +42,17 @@ std::string line_of(const sdbus::Error & error) {
 }
 
 
-std::unique_ptr<Backend> Backend::on_system_bus() {
+std::unique_ptr<Service> Service::on_system_bus() {
     auto connection = sdbus::createSystemBusConnection();
     connection->setMethodCallTimeout(START_TIMEOUT);
-    std::unique_ptr<Backend> backend(new Backend(nullptr, std::move(connection), NAME));
-    // Whether it answers is known before anything depends on it.
-    [[maybe_unused]] const auto version = backend->proxy->getProperty("Version").onInterface(INTERFACE);
-    return backend;
+    std::unique_ptr<Service> service(new Service(nullptr, std::move(connection), NAME));
+    // Fails now if the service does not answer.
+    [[maybe_unused]] const auto version = service->proxy->getProperty("Version").onInterface(INTERFACE);
+    return service;
 }
 
 
-std::unique_ptr<Backend> Backend::start_private(const std::string & program) {
+std::unique_ptr<Service> Service::start_private(const std::string & program) {
     int sockets[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) != 0) {
         fail("socketpair");
@@ -60,15 +60,15 @@ std::unique_ptr<Backend> Backend::start_private(const std::string & program) {
     sdbus::UnixFd ours{sockets[0], sdbus::adopt_fd};
     sdbus::UnixFd theirs{sockets[1], sdbus::adopt_fd};
     auto process = std::make_unique<Process>(program, theirs.get());
-    // If it ends early, the socket must be closed for us to notice.
+    // Otherwise we would not notice the end of the instance.
     theirs = {};
     auto connection = sdbus::createDirectBusConnection(ours.get());
     ours.release();
-    return std::unique_ptr<Backend>(new Backend(std::move(process), std::move(connection), sdbus::ServiceName{}));
+    return std::unique_ptr<Service>(new Service(std::move(process), std::move(connection), sdbus::ServiceName{}));
 }
 
 
-Backend::Backend(
+Service::Service(
     std::unique_ptr<Process> process, std::unique_ptr<sdbus::IConnection> bus, const sdbus::ServiceName & name)
     : process(std::move(process)),
       connection(std::move(bus)),
@@ -80,13 +80,11 @@ Backend::Backend(
                   const std::string & item,
                   std::uint64_t received,
                   std::uint64_t total,
-                  bool finished) {
-            reports.push_back({job, item, received, total, finished});
-        });
+                  bool finished) { reports.push_back({job, item, received, total, finished}); });
 }
 
 
-bool Backend::shares(const std::string & directory) {
+bool Service::shares(const std::string & directory) {
     auto bus = sdbus::createProxy(
         *connection, sdbus::ServiceName{"org.freedesktop.DBus"}, sdbus::ObjectPath{"/org/freedesktop/DBus"});
     std::uint32_t process = 0;
@@ -100,37 +98,33 @@ bool Backend::shares(const std::string & directory) {
 
 
 template <typename Result, typename... Arguments>
-std::uint64_t Backend::call(const char * method, Options options, const Arguments &... arguments) {
-    const auto job = ++jobs;
-    options["job"] = sdbus::Variant{job};
+void Service::call(const char * method, OnReply on_reply, const Arguments &... arguments) {
     proxy->callMethodAsync(method)
         .onInterface(INTERFACE)
         .withTimeout(NO_TIMEOUT)
-        .withArguments(arguments..., options)
-        .uponReplyInvoke([this, job](std::optional<sdbus::Error> error, const Result &) {
-            --pending;
-            if (error) {
-                failures.push_back({job, line_of(*error)});
-            }
-        });
+        .withArguments(arguments...)
+        .uponReplyInvoke(
+            [this, on_reply = std::move(on_reply)](const std::optional<sdbus::Error> & error, const Result &) {
+                --pending;
+                on_reply(error);
+            });
     ++pending;
-    return job;
 }
 
 
-std::uint64_t Backend::prefetch_repodata(const Repository & repository, const Options & options) {
-    return call<Options>("PrefetchRepodata", options, repository.id, repository.reference, repository.cache_dir);
+void Service::prefetch_repodata(const Target & target, const Options & options, OnReply on_reply) {
+    call<Options>("PrefetchRepodata", std::move(on_reply), target.id, target.reference, target.cache_dir, options);
 }
 
 
-std::uint64_t Backend::fetch_packages(
-    const Repository & repository, const std::vector<Package> & packages, const Options & options) {
-    return call<std::vector<std::string>>(
-        "FetchPackages", options, repository.id, repository.reference, repository.cache_dir, packages);
+void Service::fetch_packages(
+    const Target & target, const std::vector<Package> & packages, const Options & options, OnReply on_reply) {
+    call<std::vector<std::string>>(
+        "FetchPackages", std::move(on_reply), target.id, target.reference, target.cache_dir, packages, options);
 }
 
 
-Address Backend::open_repository(const std::string & id, const std::string & reference, const Options & options) {
+Address Service::open_repository(const std::string & id, const std::string & reference, const Options & options) {
     Address address;
     proxy->callMethod("OpenRepository")
         .onInterface(INTERFACE)
@@ -140,23 +134,17 @@ Address Backend::open_repository(const std::string & id, const std::string & ref
 }
 
 
-std::vector<std::string> Backend::take_failures() {
+std::vector<std::string> Service::take_failures() {
     std::vector<std::string> lines;
     proxy->callMethod("TakeFailures").onInterface(INTERFACE).storeResultsTo(lines);
     return lines;
 }
 
 
-bool Backend::wait(
-    const std::function<bool(const Report &)> & on_progress, const std::function<bool(const Failure &)> & on_failure) {
+bool Service::wait(const std::function<bool(const Report &)> & on_progress) {
     while (true) {
         for (const auto & report : std::exchange(reports, {})) {
             if (!on_progress(report)) {
-                return false;
-            }
-        }
-        for (const auto & failure : std::exchange(failures, {})) {
-            if (!on_failure(failure)) {
                 return false;
             }
         }
@@ -170,7 +158,7 @@ bool Backend::wait(
 }
 
 
-void Backend::wait_for_data() {
+void Service::wait_for_data() {
     const auto data = connection->getEventLoopPollData();
     pollfd fds[] = {{data.fd, data.events, 0}, {data.eventFd, POLLIN, 0}};
     if (poll(fds, std::size(fds), data.getPollTimeout()) < 0 && errno != EINTR) {
