@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 
 /// Returns the modules in the table in the documentation of `lib.rs`, from the top down.
 fn listed(lib: &str) -> Vec<String> {
-    let rows = lib.lines().filter_map(|line| line.strip_prefix("//! | [`")?.split_once("`]"));
-    rows.map(|(name, _)| name.trim_start_matches("mod@").to_owned()).collect()
+    let rows = lib.lines().filter_map(|line| line.strip_prefix("//! | ")?.split_once('`'));
+    rows.map(|(_, rest)| rest.split('`').next().unwrap_or_default())
+        .map(|name| name.trim_start_matches("mod@").to_owned())
+        .collect()
 }
 
 /// Returns the modules that `lib.rs` declares.
