@@ -1,4 +1,4 @@
-"""Where packages come from: several repositories, several addresses of one, and other hosts."""
+"""Sources of packages: several repositories, several baseurls, and other hosts."""
 
 import hashlib
 from pathlib import Path
@@ -8,7 +8,6 @@ import pytest
 from conftest import insecure
 from harness.registry import Registry
 from harness.repository import Repository, build
-
 
 pytestmark = pytest.mark.usefixtures("fetch")
 
@@ -52,7 +51,7 @@ def test_repositories_of_both_kinds_in_one_transaction(dnf, registry, other_regi
     dnf("-y", "install", "web-one", "one", "two", "three").has("Complete!")
     for name in ("web-one", "one", "two", "three"):
         assert_is_installed(name)
-    # Of each the metadata and the package.
+    # The metadata and the package of each.
     assert len(registry.manifests()) == 2 and len(registry.blobs()) == 4
     assert len(other_registry.manifests()) == 1 and len(other_registry.blobs()) == 2
 
@@ -64,8 +63,8 @@ def test_two_ids_with_one_baseurl(dnf, registry, fetch):
     result = dnf("repoquery", "--queryformat", "%{name} from %{repoid}\n", "one")
     result.has("one from a").has("one from b")
     assert dnf.cache("a").name.rsplit("-")[1] == dnf.cache("b").name.rsplit("-")[1]
-    # Each repository asks for its manifest. dnf5 gets the metadata from the unpacked layer, which is
-    # fetched once; ahead of dnf5 the service fetches it for each.
+    # Each repository needs its manifest. For dnf5 the layer is fetched and unpacked once; ahead of dnf5
+    # the service fetches it for each repository.
     assert len(registry.manifests()) == 2
     assert len(registry.blobs()) == (2 if fetch == "eager" else 1)
 
@@ -124,16 +123,24 @@ def test_the_next_address_has_what_the_first_has_not(dnf, registry, web, install
     assert_is_installed("web-one")
     line = f"repository tools {first}: "
     assert (line in result.output) == first.startswith("oci://"), result
-    # The head start is at the first address, or not at all.
+    # Only the first baseurl gets a head start.
     assert bool(dnf.failed_head_starts()) == (fetch == "eager" and first.startswith("oci://"))
     fetched = [path for _, path, status in web.requests() if status == 200]
     assert bool(registry.blobs()) == (second == "oci")
     assert bool(fetched) == (second == "http")
-    # In that order, too, when dnf5 shows them.
+    # dnf5 also shows them in this order.
     shown = dnf("download", "--url", "--allmirrors", "web-one").output.split()[-2:]
     assert [url.replace("http://dnf5-oci.alt/", "oci://") for url in shown] == [
         f"{url}/web-one-1-1.noarch.rpm" for url in (first, good)
     ]
+
+
+def test_the_first_address_is_asked_first(dnf, registry, web, installed):
+    installed.append("web-one")
+    dnf.add("tools", f"{web.url}/web, {push(dnf, registry, 'web-one', 'both')}")
+    dnf("-y", "install", "web-one").has("Complete!")
+    assert_is_installed("web-one")
+    assert registry.requests() == []
 
 
 METALINK = """<?xml version="1.0" encoding="utf-8"?>
@@ -165,7 +172,7 @@ def test_packages_that_lie_on_another_host(dnf, registry, web, installed):
     dnf("-y", "install", "web-one").has("Complete!")
     assert_is_installed("web-one")
     assert web.requests() == [("GET", "/web/web-one-1-1.noarch.rpm", 200)]
-    assert len(registry.blobs()) == 1, "the metadata alone"
+    assert len(registry.blobs()) == 1, "only the metadata"
 
 
 def test_packages_on_a_host_that_cannot_be_reached(dnf, registry):

@@ -1,4 +1,4 @@
-"""A repository that cannot be had: dnf5 ends or goes on as with any other, and says why, once."""
+"""Unavailable repositories: dnf5 fails or continues as with any other, and prints the reason once."""
 
 import re
 
@@ -22,14 +22,14 @@ COMMANDS = [
     ["list", "--installed", "no-such"],
 ]
 
-# How the transport has failed differs: a web server takes no connection, and our service answers
-# that a registry takes none.
+# The transports fail in different ways: the web server refuses the connection, and our service answers
+# that the registry refuses it.
 TRANSPORT = re.compile(r">>> (Curl error|Status code).*\n")
 
 
 @pytest.fixture(scope="module")
 def sides(web, registry, service, tmp_path_factory):
-    """For each kind, a repository that stays there and one that does not."""
+    """For each kind, a repository that stays available and one that does not."""
     own_web = Web(tmp_path_factory.mktemp("own-web") / "served", 8081).start()
     own_registry = Registry(tmp_path_factory.mktemp("own-registry"), 5020).start()
     insecure(own_registry.address)
@@ -53,7 +53,7 @@ def repositories(sides, tmp_path_factory):
 
 
 def transcript(stays, goes, cached, options):
-    """What happens; and of each command, our own lines."""
+    """Runs the commands; returns their output without our lines, and our lines."""
     machine = Machine(stays, CACHE, REPOS)
     machine.add("stays")
     machine.add("goes", url=goes.url, **options)
@@ -69,7 +69,7 @@ def transcript(stays, goes, cached, options):
 
 
 def same(result, stays, goes):
-    """What must be the same in the output of one command."""
+    """The part of a command's output that must be the same for both."""
     theirs, _ = split_output(TRANSPORT.sub("", result.output))
     return as_text(result.arguments[1:], result.code, *normalize(replace_url(theirs, goes.url, "GOES"), stays.url))
 

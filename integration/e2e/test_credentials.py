@@ -1,4 +1,4 @@
-"""Credentials are looked for where podman looks, and mean what they mean to podman."""
+"""Credentials are found where podman finds them, and mean the same."""
 
 import base64
 import hashlib
@@ -13,7 +13,7 @@ import pytest
 from conftest import CONTAINERS
 from harness import podman
 from harness.commands import processes, run, wait_until
-from harness.registry import guarded
+from harness.registry import private_registry
 from harness.relay import Relay
 from harness.repository import Repository, build
 from harness.service import call, service_as_systemd_runs_it
@@ -29,8 +29,7 @@ USUAL = Path("/run/containers/0/auth.json")
 SESSION_OF_ROOT = Path("/run/user/0/containers/auth.json")
 PATH = {"PATH": os.environ["PATH"]}
 
-# Where podman looks, in order: as root without any variables, as systemd starts a service; and
-# with all of them.
+# podman's search order for root: without any variables, as in a systemd service, and with all of them.
 BARE = (
     {},
     ["/run/containers/0/auth.json", "/root/.config/containers/auth.json",
@@ -48,7 +47,7 @@ SESSION = (
 def private(tmp_path_factory):
     """A registry with TLS from a private CA and a user, and a repository in it."""
     directory = tmp_path_factory.mktemp("private")
-    registry = guarded(directory, HOST, user=RIGHT)
+    registry = private_registry(directory, HOST, user=RIGHT)
     registry.certificate.trust(HOST)
     repository = Repository(directory / "repository").add(build("one")).createrepo()
     repository.push(REFERENCE, options=registry.login)
@@ -58,7 +57,7 @@ def private(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def no_auth_files():
-    """No auth file is left of another test."""
+    """Removes the auth files of other tests."""
     yield
     files = [file for _, files in (BARE, SESSION) for file in files]
     for path in map(Path, [SYSTEM.parent, SESSION_OF_ROOT, "/tmp/home", *files]):
@@ -73,7 +72,7 @@ def entry(user, password):
 
 
 def write(path, auths, **more):
-    """Writes an auth file, in the form that its name stands for."""
+    """Writes an auth file, in the format that belongs to its name."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(auths if path.name == ".dockercfg" else {"auths": auths, **more}))
@@ -81,14 +80,14 @@ def write(path, auths, **more):
 
 
 def ask(dnf, reference, **how):
-    """Asks dnf5 for a repository that it knows nothing of."""
+    """Runs dnf5 with an empty cache."""
     dnf.clear_cache()
     dnf.add("tools", f"oci://{reference}")
     return dnf("repoquery", **how)
 
 
 def same(dnf, reference=REFERENCE, options=(), **how):
-    """dnf5 is served, or refused in the same words, as podman; returns these."""
+    """Asserts that dnf5 succeeds if podman does, or fails with podman's message; returns that."""
     words = podman.refusal(reference, *options, **how)
     if words:
         ask(dnf, reference, code=1, **how).has(words)
@@ -163,7 +162,7 @@ def test_the_systems_own_file_may_be_another(dnf, private):
     {},
     {"elsewhere.example": entry(*WRONG)},
     {f"{HOST}/acme-two": entry(*WRONG)},
-    # docker leaves such entries behind when a helper has the credentials.
+    # docker leaves such entries behind when a helper stores the credentials.
     {HOST: {}},
     {f"{HOST}/acme/rpms": {"auth": ""}},
 ])
@@ -245,7 +244,7 @@ HELPER = Path("/usr/bin/docker-credential-test")
 
 @pytest.fixture
 def helper():
-    """A credential helper; returns what sets what it says."""
+    """A credential helper; returns the function that sets its answer."""
 
     def says(user, password, code=0):
         answer = json.dumps({"ServerURL": HOST, "Username": user, "Secret": password})
@@ -334,7 +333,7 @@ def test_no_image_that_was_opened_before_a_change_is_used(dnf, private, tmp_path
             shutil.rmtree(directory, ignore_errors=True)
             call("PrefetchRepodata", "sssa{sv}", "tools", f"oci://{REFERENCE}", directory, "0")
             fetch()
-            # The manifest is remembered, and so is the image.
+            # The manifest and the open image are cached.
             private.clear()
             fetch()
             assert private.manifests() == []

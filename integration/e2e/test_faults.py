@@ -9,8 +9,8 @@ import pytest
 
 from conftest import CACHE, insecure
 from harness.commands import processes, run, wait_until
-from harness.relay import Relay
 from harness.registry import Registry
+from harness.relay import Relay
 from harness.repository import build
 
 pytestmark = pytest.mark.usefixtures("fetch")
@@ -21,20 +21,20 @@ SLOW_PORT = 5010
 STALLING_PORT = 5011
 MEGABYTE = 1 << 20
 
-# Of a large package.
+# The size of a large package, in bytes.
 SIZE = 24 * MEGABYTE
 
 
 @pytest.fixture(scope="module")
 def slow(registry):
-    """The same registry, at eight megabytes a second."""
+    """The same registry, limited to eight megabytes per second."""
     relay = Relay(SLOW_PORT, registry.port, rate=8 * MEGABYTE)
     insecure(f"localhost:{SLOW_PORT}")
     return relay
 
 
 def large(dnf, registry, port, size=SIZE):
-    """A repository with a large package, reached by another port."""
+    """A repository with a large package, reached through another port."""
     dnf.repository().add(build("large", size=size)).createrepo().push(dnf.reference(registry))
     reference = dnf.reference(registry).replace(str(registry.port), str(port), 1)
     dnf.add("tools", f"oci://{reference}")
@@ -47,8 +47,8 @@ def start(*arguments):
 
 
 def partial():
-    """The files with the first megabyte of a package: the service writes one beside its place, dnf5
-    itself in its place."""
+    """The files that have received the first megabyte of a package: the service writes to a temporary
+    file, dnf5 to the package's own."""
     return [path for pattern in (".dnf5-oci-package-*", "packages/*")
             for path in CACHE.glob(f"tools-*/{pattern}") if path.stat().st_size > MEGABYTE]
 
@@ -133,7 +133,7 @@ def test_dnf5_is_interrupted(dnf, registry, slow, backend):
     running.send_signal(signal.SIGINT)
     running.communicate(timeout=60)
     assert running.returncode != 0
-    # What was on its way may still come, but no more.
+    # Data that is in flight may still arrive.
     wait_until(slow.is_quiet, "the registry is left alone")
     assert not partial(), "the download was cancelled, not finished"
     dnf.is_whole("tools")

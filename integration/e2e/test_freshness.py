@@ -1,8 +1,8 @@
-"""What is asked for again, and when, is what it is for any repository.
+"""When metadata and packages are requested again: as for any repository.
 
-Each scenario happens to a repository at a web server and to the same one in a registry; what dnf5
-prints and asks for, command by command, must be the same. The registry is asked what the tag leads
-to where a web server is asked for repomd.xml, and for nothing where that is not.
+Each scenario runs with a repository on a web server and with the same one in a registry; dnf5's output
+and requests must be the same for each command. The registry is asked for the tag's manifest when a web
+server is asked for repomd.xml, and for nothing when it is not.
 """
 
 import os
@@ -22,7 +22,7 @@ DOWNLOAD = ("-y", "install", "--downloadonly", "one")
 
 @pytest.fixture(scope="module")
 def repositories(tmp_path_factory):
-    """A repository before and after a package was added."""
+    """A repository before and after a package has been added."""
     top = tmp_path_factory.mktemp("repositories")
     before = Repository(top / "before").add(build("one")).createrepo()
     after = Repository(top / "after").add(build("one")).add(build("two")).createrepo()
@@ -58,7 +58,7 @@ def expire_in_an_hour(machine, change):
     machine.age(2 * HOUR)
     machine.dnf("repoquery").has("two-0:1-1")
     machine.dnf("repoquery")
-    # The same metadata again are young again.
+    # Unchanged metadata counts as new again.
     machine.age(2 * HOUR)
     machine.dnf("repoquery")
     machine.dnf("repoquery")
@@ -115,7 +115,7 @@ def cache_only(machine, change):
 
 
 def nobody_is_there(machine, _change):
-    """With stale metadata, and the web server or the registry down."""
+    """The metadata is stale, and the server or registry is down."""
     machine.add(metadata_expire=0)
     machine.dnf("repoquery")
     machine.age(LONG)
@@ -148,7 +148,7 @@ SCENARIOS = {
 
 
 def transcript(side, scenario, repositories):
-    """What happens at one side."""
+    """Runs a scenario with one of the repositories."""
     before, after = repositories
     side.publish(before)
     machine = Machine(side, CACHE, REPOS)
@@ -165,7 +165,7 @@ def test_as_for_http(web, registry, service, repositories, scenario):
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_ahead_of_dnf5(registry, service, repositories, scenario, eager):
-    """Other things are asked for, at the same times."""
-    first, second = (transcript(OverOci(registry, service, f"ahead-{scenario}", layout, "eager"), scenario, repositories)
-                     for layout in ("dirs", "files"))
+    """The checks in the scenarios also hold when the service fetches ahead of dnf5."""
+    sides = [OverOci(registry, service, f"ahead-{scenario}", layout, "eager") for layout in ("dirs", "files")]
+    first, second = (transcript(side, scenario, repositories) for side in sides)
     assert first == second

@@ -1,4 +1,4 @@
-"""Signatures of packages and of metadata are checked, and keys imported, as over http."""
+"""Signatures of packages and metadata are checked, and keys are imported, as over HTTP."""
 
 import shutil
 from pathlib import Path
@@ -7,13 +7,13 @@ import pytest
 
 from conftest import CACHE, REPOS
 from harness.commands import run
+from harness.keys import Key, remove_keys
 from harness.repository import Repository, build
 from harness.sides import Machine, OverHttp, OverOci
-from harness.keys import Key, remove_keys
 
 KEYS = Path("/tmp/keys")
 
-# What we say of metadata that are not signed.
+# Our line about unsigned metadata.
 OURS = [r"repository tools .*: the repository has no \"repodata/repomd.xml.asc\"; have its owner"]
 
 
@@ -25,7 +25,7 @@ def keys():
 
 @pytest.fixture(scope="module")
 def packages(keys, tmp_path_factory):
-    """One repository: packages with all kinds of signatures, and metadata without."""
+    """A repository with packages with all kinds of signatures, and unsigned metadata."""
     top = tmp_path_factory.mktemp("packages")
     owner, stranger = keys
     repository = Repository(top / "repository")
@@ -41,7 +41,7 @@ def packages(keys, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def metadata(keys, tmp_path_factory):
-    """Repositories whose metadata have all kinds of signatures."""
+    """Repositories whose metadata has all kinds of signatures."""
     top = tmp_path_factory.mktemp("metadata")
     owner, stranger = keys
     found = {name: Repository(top / name).add(build("one"))
@@ -59,17 +59,17 @@ def metadata(keys, tmp_path_factory):
 
 @pytest.fixture
 def sides(web, registry, service, keys, request, fetch):
-    """The sides to compare, with the owner's key at the web server as well."""
+    """The repositories to compare. The web server also has the owner's key."""
     shutil.copy(keys[0].public, web.directory / "key.asc")
     name = request.node.name.replace("[", "-").rstrip("]").removeprefix("test_").replace("_", "-")
     found = [OverOci(registry, service, name, layout, fetch) for layout in ("dirs", "files")]
-    # Ahead of dnf5 the service fetches what dnf5 would have asked for, and printed.
+    # With a head start dnf5 requests and prints less than over HTTP.
     yield found if fetch == "eager" else [OverHttp(web, "repository"), *found]
     remove_keys()
 
 
 def same(sides, scenario):
-    """Tells the scenario at each side; the packages and keys of the one before are gone."""
+    """Runs a scenario with each repository, from the same state, and compares the transcripts."""
     texts = []
     for side in sides:
         remove_keys()
@@ -127,7 +127,7 @@ def test_metadata(sides, metadata, keys):
         machine.dnf("repoquery", answer="n\n").has_not("one-0:1-1")
         machine.dnf("-y", "repoquery").has("one-0:1-1").has("Importing OpenPGP key")
         machine.record_cache()
-        # The keyring is filed under the repository's URL, which stays the same.
+        # The keyring belongs to the repository's URL, which stays the same.
         machine.dnf("--refresh", "repoquery").has("one-0:1-1").has_not("Importing OpenPGP key")
         machine.side.restart()
         machine.side.publish(metadata["later"])

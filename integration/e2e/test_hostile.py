@@ -1,4 +1,4 @@
-"""What a registry sends is not believed: nothing of it reaches dnf5 or leaves the cache."""
+"""Hostile content from a registry neither reaches dnf5 nor leaves the cache."""
 
 import gzip
 import hashlib
@@ -11,10 +11,10 @@ import pytest
 
 from harness.repository import build
 
-# Where the service keeps layers that it has unpacked.
+# The service's unpacked layers.
 LAYERS = Path("/var/cache/dnf5-oci")
 
-# Whatever the service refuses or does not check, dnf5 compares what it gets with the metadata.
+# dnf5 itself compares everything it receives with the metadata.
 DNF5_SAYS = "checksum doesn't match"
 
 pytestmark = pytest.mark.usefixtures("fetch")
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("fetch")
 
 @pytest.fixture
 def good(dnf, registry, fetch):
-    """A repository that is cached already."""
+    """A repository whose metadata is cached."""
     repository = dnf.repository().add(build("one")).createrepo()
     repository.push(dnf.reference(registry))
     dnf.add("tools", f"oci://{dnf.reference(registry)}")
@@ -62,7 +62,7 @@ def refused(dnf, fetch):
         assert [name for name in dnf.cached("tools") if name != "attrs/expired"] == before
         dnf.is_whole("tools")
         dnf("-C", "repoquery").has("one-0:1-1.noarch")
-        assert not list(LAYERS.rglob(".staged-*")), "nothing half is kept of a layer"
+        assert not list(LAYERS.rglob(".staged-*")), "no partial layer is left"
     return check
 
 
@@ -71,7 +71,7 @@ def sha256(path):
 
 
 def packages(dnf):
-    """The packages in the cache. An empty file is what dnf5 writes to."""
+    """The packages in the cache. dnf5 leaves an empty file where it has failed."""
     top = dnf.cache("tools")
     return [name for name in dnf.cached("tools")
             if name.startswith("packages/") and (top / name).stat().st_size]
@@ -104,7 +104,7 @@ def test_an_expansion_of_10_gigabytes(dnf, registry, good, refused):
     with gzip.open(target, "wb", compresslevel=1) as file:
         file.write(member.tobuf())
         block = bytes(1 << 20)
-        # As much as shows that it is not the size of the layer that counts.
+        # Enough to show that the size of the layer does not matter.
         for _ in range(64):
             file.write(block)
     good.push_with_archive(dnf.reference(registry), target)
@@ -138,7 +138,7 @@ def test_a_package_changed_under_its_title(dnf, registry, good, fetch):
     right = sha256(package)
     package.write_bytes(package.read_bytes()[:-1] + b"x")
     good.push(dnf.reference(registry))
-    # With a cache, the manifest that the metadata came from would be asked for the right one.
+    # With cached metadata, the service would find the right package in the metadata's manifest.
     dnf("clean", "all")
     dnf("repoquery")
     registry.clear()
@@ -178,7 +178,7 @@ def test_a_package_changed_inside_its_directory(dnf, registry, fetch):
 
 
 def test_a_blob_that_the_registry_has_changed(dnf, registry):
-    """The registry itself lies: other bytes of the same length under the digest."""
+    """The registry itself sends other bytes of the same length for a digest."""
     repository = dnf.repository().add(build("one")).createrepo()
     repository.push(dnf.reference(registry))
     package = repository.directory / "one-1-1.noarch.rpm"
@@ -189,7 +189,7 @@ def test_a_blob_that_the_registry_has_changed(dnf, registry):
     blob.write_bytes(content)
     dnf.add("tools", f"oci://{dnf.reference(registry)}")
     result = dnf("-y", "install", "--downloadonly", "one", code=1)
-    assert result.output.count(f"sha256:{digest} was sent as sha256:") == 1, result
+    assert result.output.count(f"mismatch: expected sha256:{digest}, got sha256:") == 1, result
     assert packages(dnf) == []
     dnf.is_whole("tools")
     subprocess.run(["rm", blob], check=True)

@@ -1,4 +1,4 @@
-"""Packages by any name that a file can have, and by the thousand, in every layout."""
+"""Packages with any file name, and thousands of packages, in every layout."""
 
 import gzip
 import hashlib
@@ -34,7 +34,7 @@ def content_of(repository):
 
 
 def push(layout, artifact, files):
-    """Pushes files, by their names in the repository."""
+    """Pushes files, given by their names in the repository."""
     directories = {}
     for name, content in files.items():
         top, _, rest = name.partition("/")
@@ -51,7 +51,7 @@ def push(layout, artifact, files):
 
 @pytest.fixture(scope="module")
 def odd(web):
-    """A repository with a package by each of the names, which nginx serves."""
+    """A repository with a package of each name, served by nginx."""
     repository = Repository(web.directory / "odd")
     for number, name in enumerate(NAMES):
         target = repository.directory / name
@@ -61,7 +61,7 @@ def odd(web):
 
 
 def downloaded(dnf, directory):
-    """Downloads all packages; returns the names of the files and what is in them."""
+    """Downloads all packages; returns the names and contents of the files."""
     dnf("download", "*", f"--destdir={directory}")
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in directory.iterdir()}
 
@@ -115,7 +115,7 @@ MANY = 2000
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory):
-    """The files of a repository with many packages, of which three are more than a line."""
+    """The files of a repository with many packages, of which only three are real."""
     repository = Repository(tmp_path_factory.mktemp("many") / "repository")
     for name in ("one", "two", "three"):
         repository.add(build(name), "Packages")
@@ -141,7 +141,7 @@ def test_many_packages(dnf, registry, installed, many, layout):
     installed.extend(["one", "two", "three"])
     files = many
     if layout == "files":
-        # The registry looks for every blob: one is enough for those that nobody wants.
+        # The registry checks every blob: those that are not downloaded share one.
         files = {name: b"other" if "other" in name else content for name, content in many.items()}
     if layout == "blobs":
         files = {name: content for name, content in many.items() if "other" not in name}

@@ -1,4 +1,4 @@
-"""Transactions that are prepared now and run at the next start of the machine."""
+"""Transactions that are prepared now and run when the machine starts the next time."""
 
 import os
 import re
@@ -16,10 +16,10 @@ OFFLINE = Path("/usr/lib/sysimage/libdnf5/offline")
 TRIGGER = Path("/system-update")
 STORED = Path("/tmp/stored")
 
-# The root is of no release, which dnf5 wants to note.
+# The root has no release, but dnf5 records one.
 RELEASE = ("--releasever=41",)
 
-# Nothing is restarted here.
+# There is no machine to restart.
 STAYS = os.environ | {"DNF_SYSTEM_UPGRADE_NO_REBOOT": "1"}
 
 
@@ -32,7 +32,7 @@ def repository(tmp_path_factory):
 
 
 def start_anew(machine):
-    """What happens when the machine has been started, with nobody to ask."""
+    """Runs the transaction as at the start of the machine, without a network."""
     TRIGGER.symlink_to(OFFLINE)
     [state] = OFFLINE.glob("*state.toml")
     state.write_text(re.sub(r'status = "\S+"', 'status = "ready"', state.read_text()))
@@ -107,4 +107,4 @@ def test_ahead_of_dnf5(registry, service, repository, scenario, eager):
     first, second = (transcript(OverOci(registry, service, "release-42", layout, "eager"), scenario, repository)
                      for layout in ("dirs", "files"))
     assert first == second
-    assert not re.search("asked for: .", first), first
+    assert not re.search("requested: .", first), first

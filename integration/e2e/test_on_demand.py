@@ -1,4 +1,4 @@
-"""What dnf5 asks for is fetched when dnf5 asks for it."""
+"""Content is fetched when dnf5 requests it."""
 
 import os
 import shutil
@@ -37,7 +37,7 @@ def test_download_and_reposync(dnf, registry, tools, tmp_path, fetch):
 def test_commands_that_need_nothing_ask_nobody(dnf, registry, tools, fetch):
     for command in (["list", "--installed"], ["repo", "list"], ["history", "list"]):
         dnf(*command, code=None).has_not("dnf5-oci.alt")
-    # libdnf5 does not say whether a command will load repositories: the head start is the same for all.
+    # The plugin cannot know whether a command will load repositories, so each gets the head start.
     assert len(registry.manifests()) == (1 if fetch == "eager" else 0)
     assert len(registry.blobs()) == (1 if fetch == "eager" else 0), "the metadata"
 
@@ -90,7 +90,7 @@ def test_the_service_ends_while_the_user_thinks(dnf, tools, backend):
     assert asking.returncode == 1, output
     line = output.splitlines()[-1]
     assert line.startswith("the dnf5-oci service ") and "run dnf5 again" in line, output
-    # What is killed leaves its socket behind.
+    # A killed instance leaves its socket behind.
     for left in SOCKETS.glob("dnf5-oci-*"):
         shutil.rmtree(left)
 
@@ -102,7 +102,7 @@ def test_nobody_else_reaches_the_socket(dnf, registry, tools):
     socket = directory / "gateway"
     assert directory.stat().st_mode & 0o077 == 0
     assert socket.stat().st_mode & 0o077 == 0
-    # A run that has ended is not served any more.
+    # A session that has ended is no longer served.
     run("curl", "-sS", f"--proxy=socks5h://1.0:-@localhost{socket}", "http://dnf5-oci.alt/", code=97)
 
 

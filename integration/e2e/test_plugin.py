@@ -1,4 +1,4 @@
-"""What the plugin itself decides: which service it uses, and what it asks for and shows."""
+"""The plugin's own decisions: which instance it uses, and what it requests and shows."""
 
 import hashlib
 import re
@@ -13,7 +13,7 @@ from harness.repository import build
 
 pytestmark = pytest.mark.usefixtures("fetch")
 
-# A program of its own on libdnf5, without download callbacks.
+# A program that uses libdnf5's API, without download callbacks.
 QUERY = """
 import libdnf5
 
@@ -94,18 +94,18 @@ def test_a_package_that_the_registry_has_changed(dnf, pushed, registry, fetch):
         result = dnf("-y", "install", "--downloadonly", "one", "two", code=1)
     finally:
         blob.write_bytes(content)
-    [line] = [line for line in result.output.splitlines() if "was sent as" in line]
+    [line] = [line for line in result.output.splitlines() if "checksum mismatch: expected" in line]
     assert line.startswith("repository tools oci://"), result
     assert dnf.failed_head_starts() == ([line] if fetch == "eager" else [])
     if fetch == "eager":
-        # dnf5 would print its table in the line of an unfinished bar.
+        # dnf5 would print its table into the line of an unfinished bar.
         lines = result.output.splitlines()
         assert lines.index(">>> left to dnf5") < lines.index("Transaction Summary:"), result
 
 
 def test_the_reason_of_a_refusal(dnf, pushed, fetch):
     dnf("repoquery")
-    # A private instance starts skopeo again, which reads registries.conf again.
+    # A private instance starts a new skopeo, which reads registries.conf.
     dnf.backend("private")
     conf = Path("/etc/containers/registries.conf.d/blocked.conf")
     conf.write_text('[[registry]]\nlocation = "localhost:5000/acme"\nblocked = true\n')
@@ -122,7 +122,7 @@ def test_the_reason_of_a_refusal(dnf, pushed, fetch):
 
 def test_programs_without_download_callbacks(dnf, pushed):
     run(sys.executable, "-c", QUERY).has("one-1-1.noarch").has("two-1-1.noarch")
-    wait_until(lambda: not processes(*PRIVATE), "nothing stays behind")
+    wait_until(lambda: not processes(*PRIVATE), "no instance is left")
 
 
 def test_the_plugin_has_the_version_of_the_service():

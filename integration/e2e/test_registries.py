@@ -1,4 +1,4 @@
-"""What registries.conf says holds for dnf5 as it does for skopeo."""
+"""registries.conf means the same for dnf5 as for skopeo."""
 
 import hashlib
 import json
@@ -20,12 +20,12 @@ DROP_INS = CONTAINERS / "registries.conf.d"
 HOME = Path("/root/.config/containers")
 SERVICE = ("dnf5-oci", "serve")
 
-# Nobody listens there.
+# A port without a listener.
 DEAD = "localhost:5099"
 
 
 class Hosts:
-    """Three registries, without TLS."""
+    """Three registries without TLS."""
 
     def __init__(self, directory):
         self.all = {}
@@ -37,7 +37,7 @@ class Hosts:
         return self.all[name]
 
     def fill(self, text):
-        """Puts addresses for names in braces."""
+        """Replaces names in braces by addresses."""
         return re.sub(r"{(\w+)}", lambda found: self.addresses[found[1]], text)
 
     def clear(self):
@@ -45,18 +45,18 @@ class Hosts:
             host.clear()
 
     def requested(self, kind="/manifests/"):
-        """What was asked for since then, by whom."""
+        """The requests to each registry since clear()."""
         return {name: sorted(set(host.requests(kind))) for name, host in self.all.items()}
 
     def served(self, kind="/manifests/"):
-        """Who has answered."""
+        """The registries that have answered successfully."""
         return [name for name, host in self.all.items()
                 if any(status == 200 for _, _, status in host.requests(kind))]
 
 
 @pytest.fixture(scope="module")
 def hosts(tmp_path_factory):
-    """acme/rpms:stable is another repository in each, acme/rpms:same the same in both."""
+    """acme/rpms:stable differs in each registry, acme/rpms:same does not."""
     top = tmp_path_factory.mktemp("hosts")
     hosts = Hosts(top)
     for name in ("first", "second"):
@@ -77,7 +77,7 @@ def copy(source, target, reference):
 
 @pytest.fixture(autouse=True)
 def as_before():
-    """The configuration is what it was, after each test."""
+    """Restores the configuration after each test."""
     originals = {path: path.read_bytes() for path in [MAIN, *DROP_INS.iterdir()]}
     yield
     for directory in (DROP_INS, HOME):
@@ -102,7 +102,7 @@ def conf(hosts):
 
 
 class Outcome:
-    """What became of a reference: who was asked for its manifest, and what was said if it failed."""
+    """The outcome for a reference: the requests for its manifest, and the message if it failed."""
 
     def __init__(self, hosts, result, message):
         self.requested = hosts.requested()
@@ -130,7 +130,7 @@ def with_dnf5(hosts, dnf, reference, environment=None):
 
 
 def same(hosts, dnf, reference, environment=None):
-    """Has both ask for a reference, and what becomes of it is the same; returns who has served."""
+    """Asserts the same outcome for skopeo and dnf5; returns the registries that have answered."""
     wanted = with_skopeo(hosts, reference, environment)
     found = with_dnf5(hosts, dnf, reference, environment)
     assert found.requested == wanted.requested, str(found.result)
@@ -138,13 +138,13 @@ def same(hosts, dnf, reference, environment=None):
     if wanted.result.code:
         assert wanted.message in found.message, f"{wanted.result}\n\n{found.result}"
     else:
-        # Layers that were unpacked before are not asked for.
+        # Layers that are already unpacked are not requested.
         assert set(hosts.served("/blobs/")) <= set(found.served), "blobs from elsewhere"
     return wanted.served[0] if wanted.served else wanted.message
 
 
 def entry(prefix, location, *mirrors, options="insecure = true"):
-    """An entry; a mirror is its location, and options after it."""
+    """An entry. A mirror is a location, followed by its options."""
     lines = ["[[registry]]", f'prefix = "{prefix}"', f'location = "{location}"', options]
     for mirror in mirrors:
         location, *more = mirror.split("; ")
@@ -160,7 +160,7 @@ TAG_ONLY = 'pull-from-mirror = "tag-only"'
 BY_DIGEST = "insecure = true\nmirror-by-digest-only = true"
 BLOCKED = "blocked = true"
 
-# What the file has, what is asked for, who serves it or what is said, and the prefix of the entry.
+# The file, the reference, the registry that serves it or the message, and the prefix of the entry.
 CASES = {
     "location": (entry(GONE, "{first}"), TAG, "first", GONE),
     "location-below": (entry(f"{GONE}/x/y", "{first}/acme"), f"{GONE}/x/y/rpms:same", "first",
@@ -291,7 +291,7 @@ def test_what_skopeo_does_not_read_is_not_read(hosts, dnf, conf, tmp_path, varia
 
 
 class TestChange:
-    """The files change while the service runs: the next request obeys."""
+    """The files change while the service runs: the next request follows them."""
 
     @pytest.fixture(autouse=True)
     def running(self, hosts, dnf, conf):
@@ -301,7 +301,7 @@ class TestChange:
         before = processes(*SERVICE)
         assert len(before) == 1
         yield
-        assert processes(*SERVICE) == before, "it was never started again"
+        assert processes(*SERVICE) == before, "it has not been restarted"
 
     @staticmethod
     def ask(hosts, dnf, expected):
@@ -370,7 +370,7 @@ class TestChange:
 
 
 def plugin(fetched, backend="system"):
-    """Sets the plugin's options, as often as needed."""
+    """Sets the plugin's options, more than once in a test."""
     text = PLUGIN_CONF.read_text()
     for key, value in {"fetch": fetched, "backend": backend}.items():
         text = re.sub(f"^{key} = .*$", f"{key} = {value}", text, flags=re.MULTILINE)
@@ -378,7 +378,7 @@ def plugin(fetched, backend="system"):
 
 
 def fetch(dnf, packages="p*"):
-    """Has dnf5 fetch packages; returns what it prints."""
+    """Downloads packages with dnf5; returns its output."""
     environment = os.environ | {"DNF5_OCI_LOG": "info"}
     result = dnf("-y", "install", "--downloadonly", packages, env=environment)
     dnf.is_whole("tools")
@@ -386,13 +386,13 @@ def fetch(dnf, packages="p*"):
 
 
 class TestIncompleteMirror:
-    """A mirror has the manifest, but not all that it lists."""
+    """A mirror has the manifest, but not every blob in it."""
 
     PACKAGES = 8
 
     @pytest.fixture(autouse=True)
     def mirrored(self, hosts, dnf, conf):
-        """The same repository in two registries, for a host that is not there."""
+        """The same repository in two registries, mirrors of a host that does not exist."""
         self.hosts, self.conf = hosts, conf
         repository = dnf.repository()
         for number in range(self.PACKAGES):
@@ -410,7 +410,7 @@ class TestIncompleteMirror:
         hosts.clear()
 
     def in_vain(self, name):
-        """The blobs that a registry was asked for and did not have."""
+        """The requested blobs that a registry did not have."""
         return [path.rsplit("/", 1)[1] for _, path, status in self.hosts[name].requests("/blobs/")
                 if status == 404]
 
@@ -445,7 +445,7 @@ class TestIncompleteMirror:
             self.hosts["first"].unlink_blob(self.name, digest)
         plugin("eager")
         fetch(dnf)
-        # It is asked side by side, before the first answer.
+        # Parallel requests are sent before the first answer.
         assert self.in_vain("first") == [self.layers["repodata"]]
         assert len(self.hosts["second"].blobs()) == len(self.layers)
         self.conf(entry(GONE, "{second}", "{first}") + "# changed\n")
@@ -471,7 +471,7 @@ class TestIncompleteMirror:
         assert self.hosts["second"].blobs() == [self.layers["repodata"]]
 
     def test_what_limits_the_places_is_kept(self, dnf):
-        # A mirror for digests, and one that is blocked, are not asked: the blob is nowhere.
+        # A mirror for digests only and a blocked one are not asked, and no other has the blob.
         self.conf(entry(GONE, "{empty}", "{first}", f"{{second}}; {DIGEST_ONLY}"))
         self.hosts["first"].unlink_blob(self.name, self.layers["repodata"])
         dnf("repoquery", code=1).has("blob unknown to registry")
@@ -485,7 +485,7 @@ class TestIncompleteMirror:
         for name in ("first", "second"):
             self.hosts[name].unlink_blob(self.name, self.layers["repodata"])
         result = dnf("repoquery", code=1).has("blob unknown to registry")
-        result.has_not("no other place").has_not("(Mirrors also failed")
+        result.has_not("no other pull source").has_not("(Mirrors also failed")
         for name in ("first", "second"):
             assert self.in_vain(name) == [self.layers["repodata"]]
 
@@ -502,7 +502,7 @@ class TestIncompleteMirror:
     def test_wrong_bytes_everywhere(self, dnf):
         for name in ("first", "second"):
             self.hosts[name].corrupt_blob(self.layers["repodata"])
-        dnf("repoquery", code=1).has(f"{self.layers['repodata']} was sent as")
+        dnf("repoquery", code=1).has(f"checksum mismatch: expected {self.layers['repodata']}, got")
         assert self.hosts["second"].blobs().count(self.layers["repodata"]) == 1
 
 
@@ -515,11 +515,11 @@ def cache(hosts, tmp_path_factory):
 
 
 class TestPullThroughCache:
-    """A cache need not have a blob before its manifest was asked for: it always is, before."""
+    """A cache may not have a blob until its manifest has been requested, so that comes first."""
 
     @pytest.fixture(params=["mirror", "registry"])
     def tools(self, hosts, dnf, conf, cache, request):
-        """A repository that has moved on since dnf5 has seen its metadata."""
+        """A repository whose tag moves after dnf5 has cached its metadata."""
         reference = f"acme/{dnf.name}:1"
         repository = dnf.repository().add(build("old")).createrepo()
         repository.push(f"{hosts['first'].address}/{reference}")
@@ -546,7 +546,7 @@ class TestPullThroughCache:
             manifest_first(cache)
             assert package in cache.blobs()
             wait_until(lambda: all(cache.blob(digest).exists() for digest in cache.blobs()),
-                  "the cache has kept them")
+                  "the cache has stored them")
         assert hosts["first"].blobs() == [], "the second time"
 
     def test_a_new_process_for_an_old_snapshot(self, dnf, cache, tools):
@@ -562,7 +562,7 @@ class TestPullThroughCache:
 
 
 def manifest_first(cache):
-    """What is asked for first is a manifest; and then there are blobs."""
+    """Asserts that a manifest is requested before any blob."""
     assert cache.blobs()
     first = next(path for _, path, _ in cache.requests() if path != "/v2/")
     assert "/manifests/" in first, cache.requests()

@@ -1,4 +1,4 @@
-"""Other roots, other cache directories, other architectures, and repositories named in other ways."""
+"""Other roots, cache directories and architectures, and repositories without a .repo file."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from harness.repository import build
 
 @pytest.fixture
 def url(dnf, registry):
-    """A repository with the packages one and two that no .repo file names yet."""
+    """A repository with the packages one and two, without a .repo file."""
     dnf.repository().add(build("one")).add(build("two")).createrepo().push(dnf.reference(registry))
     registry.clear()
     return f"oci://{dnf.reference(registry)}"
@@ -52,7 +52,7 @@ def test_in_a_chroot_the_bus_of_the_host_is_not_used(dnf, url, chroot):
     asking = subprocess.Popen(["chroot", chroot, "dnf5", "install", "one"],
                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
-        # It waits for the answer, and so does the instance that serves it.
+        # dnf5 waits for the answer, and its instance with it.
         [private] = wait_until(lambda: processes(*PRIVATE), "it is served")
         assert os.readlink(f"/proc/{private}/root") == str(chroot)
     finally:
@@ -60,7 +60,7 @@ def test_in_a_chroot_the_bus_of_the_host_is_not_used(dnf, url, chroot):
     assert "one" in output
     assert list(Path(f"{chroot}{CACHE}").glob("tools-*/repodata/repomd.xml"))
     assert not list(CACHE.glob("tools-*")), "nothing in the host's cache"
-    wait_until(lambda: not processes(*PRIVATE), "nothing stays behind")
+    wait_until(lambda: not processes(*PRIVATE), "no instance is left")
 
 
 def test_without_a_bus(dnf, registry, url, installed):
@@ -112,7 +112,7 @@ def test_config_manager(dnf, registry, url, installed):
 
 @pytest.fixture
 def index(dnf, registry):
-    """An image index with another package for either architecture."""
+    """An image index with a different package for each architecture."""
     for arch, rpm_arch in (("amd64", "x86_64"), ("arm64", "aarch64")):
         repository = dnf.repository(arch).add(build(f"for-{arch}", arch=rpm_arch)).createrepo()
         config = dnf.tmp_path / f"{arch}.json"
@@ -152,14 +152,14 @@ def test_a_foreign_architecture_in_another_root(dnf, registry, index, tmp_path):
 
 
 def test_an_interrupt_is_not_the_instances(dnf, url):
-    """A program may take Ctrl-C for itself, and go on with what it has."""
+    """A program may handle Ctrl-C and continue."""
     dnf.add("tools", url)
     dnf.backend("private")
     dnf("repoquery")
     asking = subprocess.Popen(
         ["setsid", "--wait", "dnf5", "install", "one"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        # As for a program that has a way of its own to be told to stop.
+        # A program with its own signal handling.
         preexec_fn=lambda: (signal.signal(signal.SIGINT, signal.SIG_IGN),
                             signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])),
     )

@@ -1,4 +1,4 @@
-"""One run of dnf5: what it sees, how long it is served, and how it is interrupted."""
+"""A run of dnf5 is one session: what it sees, how long it lasts, and how it is interrupted."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ def start(*arguments):
 
 
 def rest(running):
-    """All that it still prints; it has ended then."""
+    """Waits for its end; returns the rest of its output."""
     running.expect(pexpect.EOF)
     running.close()
     return running.before
@@ -45,13 +45,13 @@ def backend(request, dnf):
 
 @pytest.fixture
 def impatient():
-    """The service that the bus starts ends after a second without work."""
+    """The service ends after one idle second."""
     with unit("[Service]\nExecStart=\nExecStart=/usr/bin/dnf5-oci serve --idle 1\n"):
         yield
 
 
 def blob(repository, name):
-    """The digest of a package, which is that of its layer."""
+    """The digest of a package, which is also its layer's."""
     return "sha256:" + run("sha256sum", repository.directory / name).output.split()[0]
 
 
@@ -66,7 +66,7 @@ def test_dnf5_prints_the_first_line(dnf, pushed, fetch):
 
 def test_the_question_comes_before_the_packages(dnf, registry, pushed, backend, installed, fetch):
     package = blob(pushed, "one-1-1.noarch.rpm")
-    # Ahead of dnf5 it is fetched before the question, which no answer takes back.
+    # With a head start the package is fetched before the question, whatever the answer.
     ahead = 1 if fetch == "eager" else 0
     running = start("install", "one")
     running.expect(QUESTION)
@@ -81,7 +81,7 @@ def test_the_question_comes_before_the_packages(dnf, registry, pushed, backend, 
     running.sendline("y")
     assert "Complete!" in rest(running)
     assert registry.blobs().count(package) == 1
-    assert not list(CACHE.glob("*/packages/*.rpm")), "it is not kept once it is installed"
+    assert not list(CACHE.glob("*/packages/*.rpm")), "an installed package is not cached"
 
 
 def test_what_is_kept_is_not_fetched_again(dnf, registry, pushed, backend, installed, fetch):
@@ -97,7 +97,7 @@ def test_what_is_kept_is_not_fetched_again(dnf, registry, pushed, backend, insta
 def test_a_run_sees_one_manifest_though_the_tag_moves(dnf, registry, pushed, backend, installed, fetch):
     running = start("install", "one")
     running.expect(QUESTION)
-    # The tag leads to a repository that has no such package.
+    # The tag moves to a repository without the package.
     dnf.repository("other").add(build("two")).createrepo().push(dnf.reference(registry))
     dnf("--refresh", "repoquery").has("two-0:1-1").has_not("one-0:1-1")
     registry.clear()
@@ -122,7 +122,7 @@ def test_the_service_stays_for_a_user_who_thinks(dnf, pushed, impatient, install
     assert len(serving) == 1
     with pytest.raises(pexpect.TIMEOUT):
         running.expect(pexpect.EOF, timeout=3)
-    # It is still the one that the bus knows.
+    # It still owns its name on the bus.
     dnf("repoquery")
     assert processes(*SERVE) == serving
     installed.append("one")
@@ -130,7 +130,7 @@ def test_the_service_stays_for_a_user_who_thinks(dnf, pushed, impatient, install
     assert "Complete!" in rest(running)
     wait_until(lambda: not processes(*SERVE), "the service has ended")
     assert not processes("skopeo", "experimental-image-proxy")
-    assert not list(Path("/run/dnf5-oci").glob("dnf5-oci-*")), "and its socket is gone"
+    assert not list(Path("/run/dnf5-oci").glob("dnf5-oci-*")), "its socket is removed"
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "told-to-stop"])

@@ -1,7 +1,7 @@
-"""Every command prints and does the same over oci:// as over http://.
+"""Every command has the same output and effect over oci:// as over http://.
 
-The same repository is served by nginx and pushed to the registry. Each case runs its commands once
-with either, from the same state, and what dnf5 prints must be the same, but for speeds and times.
+The same repository is served by nginx and pushed to the registry. Each case runs its commands with
+both, from the same state; dnf5's output must be the same, except for speeds and times.
 """
 
 import re
@@ -15,15 +15,15 @@ from harness.commands import run
 from harness.lines import as_text, normalize
 from harness.repository import ADVISORY, COMPS, Repository, build
 
-# What dnf5 remembers of packages and groups.
+# dnf5's records of packages and groups.
 STATE = Path("/usr/lib/sysimage/libdnf5")
 
-# What dnf5 prints about downloads.
+# dnf5's lines about downloads.
 DOWNLOADS = re.compile("Need to download|Already downloaded")
 
 PACKAGES = ["app", "needs", "needed", "odd+name", "tilde"]
 
-# What is there before the commands, and the commands. What they install is removed afterwards.
+# The installed packages before the commands, and the commands.
 CASES = {
     "makecache": ([], [["makecache"], ["makecache"], ["makecache", "--refresh"]]),
     "repoquery": ([], [["repoquery"], ["repoquery", "--requires", "needs"]]),
@@ -101,7 +101,7 @@ def source_package():
 
 
 def outcome(url, present, commands, directory):
-    """What the commands print and leave behind, with the repository at this address."""
+    """Runs the commands; returns their outputs, the files that they leave, and the installed packages."""
     for stale in (CACHE, REPOS, STATE, directory, Path("/tmp/other-cache")):
         shutil.rmtree(stale, ignore_errors=True)
         stale.mkdir(parents=True)
@@ -131,7 +131,7 @@ def without_downloads(lines):
 
 @pytest.mark.parametrize("case", CASES)
 def test_same_ahead_of_dnf5(urls, tmp_path, case, eager):
-    """Where the service fetches, dnf5 prints other bars and sizes; it must do and leave the same."""
+    """When the service fetches, dnf5 only prints different bars and sizes."""
     present, commands = CASES[case]
     expected = outcome(urls["http"], present, commands, tmp_path / "here")
     found = outcome(urls["dirs"], present, commands, tmp_path / "here")
@@ -147,6 +147,6 @@ def test_same(urls, tmp_path, case, layout):
     present, commands = CASES[case]
     expected = outcome(urls["http"], present, commands, tmp_path / "here")
     found = outcome(urls[layout], present, commands, tmp_path / "here")
-    for want, have in zip(expected[0], found[0]):
+    for want, have in zip(expected[0], found[0], strict=True):
         assert as_text(*have) == as_text(*want)
     assert found[1:] == expected[1:]

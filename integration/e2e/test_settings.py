@@ -1,4 +1,4 @@
-"""What /etc/dnf5-oci says, the service does, and `dnf5-oci config` tells."""
+"""The service follows /etc/dnf5-oci, and `dnf5-oci config` prints the effective settings."""
 
 import re
 import shutil
@@ -8,7 +8,7 @@ import pytest
 
 from harness.commands import processes, run, wait_until
 from harness.proxy import PASSWORD, URL, USER, Proxy
-from harness.registry import guarded
+from harness.registry import private_registry
 from harness.repository import build
 
 ETC = Path("/etc/dnf5-oci")
@@ -19,7 +19,7 @@ SERVICE = ("/usr/bin/dnf5-oci", "serve")
 
 @pytest.fixture(autouse=True)
 def etc():
-    """No service runs yet that has read other settings, and none is left that has read these."""
+    """Stops services before and after the test, since they have read other settings."""
     end_service()
     DROP_INS.mkdir(parents=True)
     yield
@@ -45,7 +45,7 @@ def tools(dnf, registry):
 
 
 def effective_settings():
-    """(value, file) of each key, as they are told."""
+    """(value, source) of each key, as printed."""
     lines = run("dnf5-oci", "config").output.splitlines()
     found = [re.fullmatch(r"(\S+) = (.*?) +# (\S+)", line) for line in lines]
     assert all(found), lines
@@ -94,7 +94,7 @@ def test_the_service_ends_when_it_is_told_to(dnf, tools):
 
 @pytest.fixture(scope="module")
 def with_users(tmp_path_factory):
-    registry = guarded(tmp_path_factory.mktemp("private"), HOST)
+    registry = private_registry(tmp_path_factory.mktemp("private"), HOST)
     registry.certificate.trust(HOST)
     yield registry
     registry.stop()

@@ -1,4 +1,4 @@
-"""What policy.json demands is demanded: dnf5 gets what `skopeo copy` gets, and nothing else."""
+"""policy.json is enforced: dnf5 gets exactly what `skopeo copy` gets."""
 
 import json
 import re
@@ -43,7 +43,7 @@ def other(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def files(registry):
-    """Signatures are looked for everywhere; what a test writes is gone after it."""
+    """Enables all kinds of signatures; restores the configuration after each test."""
     original = POLICY.read_text()
     registries_d(registry.address, lookaside=f"file://{LOOKASIDE}", use_sigstore_attachments="true")
     yield
@@ -59,7 +59,7 @@ def repository(tmp_path_factory):
 
 @pytest.fixture
 def pushed(dnf, registry, repository):
-    """The reference of a repository with one package, which dnf5 has as `tools`."""
+    """The reference of a repository with one package, which dnf5 knows as `tools`."""
     reference = dnf.reference(registry)
     repository.push(reference)
     dnf.add("tools", f"oci://{reference}")
@@ -72,7 +72,7 @@ def layers():
 
 
 def refusal_by_skopeo(image, tmp_path):
-    """Why skopeo refuses an image; nothing if it takes it."""
+    """Returns skopeo's message if it refuses an image, otherwise None."""
     shutil.rmtree(tmp_path / "copied", ignore_errors=True)
     result = run("skopeo", "copy", "--quiet", image, f"dir:{tmp_path / 'copied'}", code=None)
     if result.code == 0:
@@ -85,13 +85,13 @@ def served(dnf):
 
 
 def refused(dnf, reason, rule):
-    """dnf5 gets nothing, says why once, and keeps nothing."""
+    """Asserts that dnf5 is refused, prints the reason once, and caches nothing."""
     before = layers()
     reason = reason.rstrip(".")
     result = dnf("repoquery", code=1).has_not("one-0:1-1.noarch")
     result.has(f": {reason}; {POLICY}, {rule}: ")
     assert result.output.count(f"{POLICY}, {rule}") == 1, result
-    assert not [path for path in CACHE.rglob("*") if "repodata" in path.name], "nothing is kept"
+    assert not [path for path in CACHE.rglob("*") if "repodata" in path.name], "nothing is cached"
     assert layers() == before
     return result
 
@@ -126,7 +126,7 @@ def test_a_scope_for_one_repository_beside_a_default(dnf, registry, pushed, acme
     result.has_not("sibling one").has(f'{POLICY}, scope "{scope(sibling)}": requires a GPG signature')
 
 
-# What is signed, what is required, and whether it is served.
+# The signature, the requirement, and whether the repository is served.
 CASES = {
     "gpg": ("gpg", "gpg", True),
     "gpg-unsigned": (None, "gpg", False),
@@ -255,7 +255,7 @@ def test_a_lookaside_over_http(dnf, registry, pushed, acme, tmp_path):
 
 @pytest.fixture
 def mirrored():
-    """A host that does not exist, of which the registry is a mirror."""
+    """A host that does not exist; the registry is a mirror of it."""
     conf = CONTAINERS / "registries.conf.d" / "mirror.conf"
     conf.write_text('[[registry]]\nlocation = "gone.example"\n[[registry.mirror]]\n'
                     'location = "localhost:5000"\ninsecure = true\n')
@@ -303,8 +303,8 @@ def test_an_index(dnf, registry, repository, acme, tmp_path, signed):
         refused(dnf, reason, f'scope "{registry.address}/acme"')
         return
     served(dnf)
-    # Here skopeo's proxy does not do as its copy does: it takes an index that is signed, which pins
-    # its entries by their digests, where copy wants the entry itself to be signed.
+    # Here skopeo's proxy and copy differ: the proxy accepts a signed index, which pins its entries by
+    # their digests, while copy requires a signature of the entry.
     assert (reason is None) == (signed == "both"), reason
 
 
@@ -349,7 +349,7 @@ def test_cached_metadata_cost_no_request_and_packages_obey(dnf, registry, pushed
     policy({}, default=NOTHING)
     registry.clear()
     dnf("repoquery").has("one-0:1-1.noarch")
-    assert registry.requests() == [], "as over http"
+    assert registry.requests() == [], "as over HTTP"
     dnf("-y", "install", "one", code=1).has("rejected by policy").has(f"{POLICY}, default")
     assert registry.blobs() == []
     assert not [name for name in dnf.cached("tools") if name.startswith("packages/")]
@@ -366,13 +366,13 @@ def test_a_change_of_registries_d_is_seen(dnf, registry, pushed, acme):
     registries_d(registry.address, lookaside="[")
     result = dnf("--refresh", "repoquery", code=1)
     result.has(f"parsing {REGISTRIES_D}/test.yaml").has("registries.d(5)")
-    # Its name until some years ago.
+    # An earlier name.
     registries_d(registry.address, sigstore=f"file://{LOOKASIDE}")
     served(dnf)
 
 
 def test_a_users_own_policy(pushed):
-    # Wherever XDG_CONFIG_HOME leads, it is below HOME; for skopeo, too.
+    # skopeo also ignores XDG_CONFIG_HOME here and uses HOME.
     home = Path("/tmp/home-of-somebody")
     for config, requirement in ((".config", NOTHING), ("xdg", ANYTHING)):
         directory = home / config / "containers"
@@ -407,7 +407,7 @@ def fetch(reference, package, code=0):
 
 
 def test_what_was_accepted_is_not_fetched_once_the_key_is_another(pushed, acme, other):
-    # Beside /etc/containers: the policy alone says where.
+    # Not in /etc/containers: only the policy has the path.
     key = Path("/etc/pki/the-key.gpg")
     key.parent.mkdir(exist_ok=True)
     shutil.copy(acme.gpg, key)

@@ -1,4 +1,4 @@
-"""The service as systemd runs it: when it starts and ends, what it may write, and what it logs."""
+"""The service under systemd: its start and end, its permissions, and its log."""
 
 import shutil
 from pathlib import Path
@@ -16,7 +16,7 @@ SKOPEOS = Path("/var/lib/containers")
 
 @pytest.fixture
 def pushed(dnf, registry):
-    """A repository with one package, which dnf5 has as `tools`."""
+    """A repository with one package, which dnf5 knows as `tools`."""
     repository = dnf.repository().add(build("one")).createrepo()
     repository.push(dnf.reference(registry))
     dnf.add("tools", f"oci://{dnf.reference(registry)}")
@@ -25,7 +25,7 @@ def pushed(dnf, registry):
 
 
 def state():
-    """What the unit is doing, and how it has ended the last time."""
+    """The unit's state, and the result of its last run."""
     return run("systemctl", "show", "--property=ActiveState,Result", "--value", UNIT).output.split()
 
 
@@ -63,7 +63,7 @@ def test_it_makes_its_directories(dnf, pushed):
     dnf("-C", "repoquery").has("one-0:1-1.noarch")
     assert mode(CACHE) == "0o755"
     assert [mode(path) for path in STORE.iterdir() if path.is_dir()] in ([], ["0o700"])
-    assert not [path for path in SKOPEOS.rglob("*") if path.is_file()], "skopeo notes nothing"
+    assert not [path for path in SKOPEOS.rglob("*") if path.is_file()], "skopeo writes nothing"
 
 
 def test_its_directories_are_removed_while_it_runs(dnf, registry, pushed):

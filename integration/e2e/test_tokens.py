@@ -1,4 +1,4 @@
-"""Registries that take tokens, which a server of its own gives for credentials."""
+"""Registries with token authentication, by a separate token server."""
 
 import base64
 import json
@@ -37,7 +37,7 @@ def registry(tmp_path_factory, tokens):
 
 @pytest.fixture(autouse=True)
 def as_before(tokens):
-    """No credentials are left of another test, nor what it has told the token server."""
+    """Removes the credentials of other tests, and resets the token server."""
     yield
     USUAL.unlink(missing_ok=True)
     tokens.public.clear()
@@ -73,7 +73,7 @@ def identity(token):
 
 
 def same(dnf, reference):
-    """dnf5 is served, or refused in the same words, as podman; returns these."""
+    """Asserts that dnf5 succeeds if podman does, or fails with podman's message; returns that."""
     dnf.clear_cache()
     words = podman.refusal(reference)
     if words:
@@ -103,7 +103,7 @@ def test_anybody_may_pull_what_is_public(dnf, tokens, registry, pushed):
         tokens.requested.clear()
         assert same(dnf, pushed) == ""
         assert {user for _, user, _ in tokens.requested} == {None}
-    # Wrong ones are no reason to ask without.
+    # Wrong credentials are not retried anonymously.
     write(**{registry.address: password("wrong-password")})
     assert "invalid username/password" in same(dnf, pushed)
 
@@ -134,13 +134,13 @@ def test_tokens_expire_in_the_middle(dnf, tokens, registry, tmp_path):
     tokens.lifetime = 3
     registry.clear()
     log = tmp_path / "log"
-    # One after the other, and so by one process, whose token is good for fewer than half of them.
+    # One at a time, so by one process, whose token expires before half of them.
     one_by_one = "--setopt=max_parallel_downloads=1"
     with service_as_systemd_runs_it(log, DNF5_OCI_LOG="trace"):
         dnf("download", one_by_one, "--destdir", tmp_path, *names)
     assert len(list(tmp_path.glob("large*.rpm"))) == len(names)
     refused = [path for _, path, status in registry.requests("/blobs/") if status == 401]
-    assert refused, "no token has expired in the middle"
+    assert refused, "no token has expired on the way"
     assert relay.passed > 1_200_000
     assert "opening the image again" in log.read_text()
     assert not [token for token in tokens.given if token in log.read_text()]

@@ -1,4 +1,4 @@
-"""Of the metadata, only the types that dnf5 asks for are fetched."""
+"""Only the metadata types that dnf5 requests are fetched."""
 
 import re
 
@@ -9,10 +9,10 @@ from harness.commands import run
 from harness.repository import ADVISORY, COMPS, Repository, build
 from harness.sides import Machine, OverHttp, OverOci
 
-# What dnf5 fetches unless it is told otherwise.
+# dnf5's default types.
 USUAL = ["comps", "updateinfo"]
 
-# The types that a command wants besides primary, and the command.
+# The types that a command needs besides primary, and the command.
 COMMANDS = {
     "repoquery": (USUAL, ["repoquery"]),
     "provides": (USUAL + ["filelists"], ["provides", "/usr/share/app/file"]),
@@ -28,7 +28,7 @@ COMMANDS = {
             ["--setopt=optional_metadata_types=filelists,comps,updateinfo,other", "makecache"]),
 }
 
-# A checksum comes before the type.
+# The type follows a checksum.
 FILE = re.compile(r"repodata/[0-9a-f]+-(\w+)\.xml\.\w+")
 
 

@@ -1,4 +1,4 @@
-"""A cache that is warmed over D-Bus is all that the next dnf5 needs."""
+"""After a prefetch over D-Bus, the next dnf5 makes no requests."""
 
 import hashlib
 
@@ -14,7 +14,7 @@ def prefetch(reference, *options):
 
 @pytest.fixture(params=["archive", "files"])
 def pushed(dnf, registry, request):
-    """A repository whose metadata are in one layer, or each in its own."""
+    """A repository with its metadata in one layer, or in one layer for each file."""
     package = build("one")
     repository = dnf.repository().add(package, "Packages").createrepo()
     push = repository.push if request.param == "archive" else repository.push_files

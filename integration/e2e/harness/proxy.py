@@ -1,4 +1,4 @@
-"""tinyproxy, an HTTP proxy that wants to know its user."""
+"""tinyproxy, an HTTP proxy with authentication."""
 
 import subprocess
 from pathlib import Path
@@ -12,7 +12,7 @@ PASSWORD = "proxy-password"
 
 
 class Proxy:
-    """A proxy on this machine, and what it was asked for."""
+    """A proxy on this machine, and its log."""
 
     def __init__(self, directory):
         self.log = Path(directory) / "proxy.log"
@@ -24,7 +24,7 @@ class Proxy:
         wait_until(lambda: run("curl", "-s", URL, code=None).code == 0, "the proxy answers")
 
     def count(self, host):
-        """How many connections to a host it was asked for."""
+        """The number of connections to a host that were requested."""
         return self.log.read_text().count(f"CONNECT {host}")
 
     def stop(self):

@@ -1,4 +1,4 @@
-"""The system's service, started by hand so that its log can be read."""
+"""The service on the system bus."""
 
 import os
 import re
@@ -13,7 +13,7 @@ SERVE = ("dnf5-oci", "serve")
 NAME = "io.github.dnf5_oci"
 ASKED = re.compile(r'asked for location="((?:[^"\\]|\\.)*)"')
 
-# What systemd gives to a service without User= and Environment=: neither HOME nor XDG_RUNTIME_DIR.
+# systemd's environment for a service without User= and Environment=: no HOME and no XDG_RUNTIME_DIR.
 SYSTEMD = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin",
     "LANG": "C.UTF-8",
@@ -32,7 +32,7 @@ def call(method, signature, *arguments, **how):
 
 
 def stop_services():
-    """Ends those that the bus has started."""
+    """Stops all instances that the bus has started."""
     for process in processes(*SERVE):
         run("kill", process, code=None)
     wait_until(lambda: not processes(*SERVE), "the service has ended")
@@ -40,7 +40,7 @@ def stop_services():
 
 @contextmanager
 def unit(lines):
-    """Adds lines to the unit, for services that are started meanwhile."""
+    """Adds a drop-in to the unit for the duration of the context."""
     DROP_IN.parent.mkdir(exist_ok=True)
     DROP_IN.write_text(lines)
     try:
@@ -57,12 +57,12 @@ def reload_units():
 
 
 def journal(name, *options):
-    """What a unit has logged."""
+    """The log of a unit."""
     return run("journalctl", "--no-pager", "--output=cat", f"--unit={name}", *options).output
 
 
 class Service(Daemon):
-    """The service on the system bus."""
+    """The service, started by hand so that its log can be read."""
 
     def __init__(self, log, idle=600, environment=None):
         super().__init__(log)
@@ -83,13 +83,13 @@ class Service(Daemon):
         return run("busctl", "status", NAME, code=None).code == 0
 
     def requested(self):
-        """What dnf5 has asked for, in order."""
+        """The locations that dnf5 has requested, in order."""
         return ASKED.findall(self.new())
 
 
 @contextmanager
 def service_as_systemd_runs_it(log, **environment):
-    """Runs it in systemd's environment with these variables added; it writes to the file `log`."""
+    """Runs it in systemd's environment and these variables, with its log in the file `log`."""
     running = Service(log, environment=SYSTEMD | environment).start()
     try:
         yield running

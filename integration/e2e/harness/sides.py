@@ -1,7 +1,7 @@
-"""One repository at a web server and in a registry, and what dnf5 does with it at either.
+"""The same repository on a web server and in a registry.
 
-The same scenario is told twice, from the same state: what dnf5 prints, how it ends and what it asks
-for must be the same.
+A scenario runs with each of them, from the same state: dnf5's output, exit codes and requests must be
+the same.
 """
 
 import os
@@ -13,12 +13,12 @@ from pathlib import Path
 from .commands import run
 from .lines import as_text, normalize, split_output
 
-# What dnf5 remembers of packages and groups.
+# dnf5's records of packages and groups.
 STATE = Path("/usr/lib/sysimage/libdnf5")
 
 
 class OverHttp:
-    """At a web server."""
+    """A repository on a web server."""
 
     has_service = False
 
@@ -28,7 +28,7 @@ class OverHttp:
         self.url = f"{web.url}/{name}"
 
     def publish(self, repository):
-        """Puts the repository there, in place of what was there."""
+        """Publishes a repository, replacing the previous one."""
         shutil.rmtree(self.directory, ignore_errors=True)
         shutil.copytree(repository.directory, self.directory)
 
@@ -36,7 +36,7 @@ class OverHttp:
         self.web.clear()
 
     def requested(self):
-        """What dnf5 has asked for since then, in any order."""
+        """What dnf5 has requested since clear(), sorted."""
         return sorted(self.web.requested(self.directory.name))
 
     def down(self):
@@ -46,13 +46,13 @@ class OverHttp:
         self.web.start()
 
     def restart(self):
-        """Starts what dnf5 talks to anew."""
+        """Restarts the server that dnf5 talks to."""
         self.down()
         self.up()
 
 
 class OverOci:
-    """In a registry, every file a layer or every directory one."""
+    """A repository in a registry, with a layer for each file ("files") or each directory ("dirs")."""
 
     has_service = True
 
@@ -73,8 +73,8 @@ class OverOci:
         self.registry.clear()
 
     def requested(self):
-        """As above. On demand the registry is asked, at least for the tag's manifest, exactly when
-        dnf5 asks the service."""
+        """As above. On demand the registry is asked exactly when dnf5 asks the service, and at least for
+        the manifest."""
         asked = sorted(self.service.requested())
         if self.fetch == "on-demand":
             requests = self.registry.requests()
@@ -95,7 +95,7 @@ class OverOci:
 
 
 class Machine:
-    """A machine that has never seen the repository; what happens on it is told."""
+    """A machine that has never used the repository, and a transcript of what happens on it."""
 
     def __init__(self, side, cache, repos):
         self.side = side
@@ -112,13 +112,13 @@ class Machine:
         lines += [f"{key}={value}" for key, value in options.items()]
         file = self.repos / f"{repo_id}.repo"
         file.write_text("\n".join(lines) + "\n")
-        # Metadata older than the file are expired, which no scenario is about unless it says so.
+        # Metadata older than the file is expired, which most scenarios do not want.
         os.utime(file, (0, 0))
 
     def dnf(self, *arguments, ours=(), **options):
-        """Runs dnf5 and tells what it prints by itself and what it asks for.
+        """Runs dnf5 and records its output and its requests.
 
-        ours  expressions that fit the lines of our own service, which a web server has none of
+        ours  expressions that match our own lines, which do not exist for a web server
         """
         self.side.clear()
         result = run("dnf5", *arguments, code=None, **options)
@@ -126,17 +126,17 @@ class Machine:
         expected = ours if self.side.has_service else ()
         assert len(found) == len(expected) and all(map(re.search, expected, found)), result
         self.record(as_text(arguments, result.code, *normalize(theirs, self.side.url)))
-        self.record("asked for: " + ", ".join(self.side.requested()))
+        self.record("requested: " + ", ".join(self.side.requested()))
         return result
 
     def age(self, seconds):
-        """Makes all that is cached so old."""
+        """Sets the age of everything in the cache."""
         then = time.time() - seconds
         for path in self.cache.rglob("*"):
             os.utime(path, (then, then))
 
     def record_cache(self):
-        """Tells which files are cached, but for dnf5's solv files."""
+        """Records which files are cached, except dnf5's solv files."""
         names = (path.relative_to(self.cache).parts for path in self.cache.rglob("*") if path.is_file())
         self.record("cached: " + ", ".join(sorted("/".join(name[1:]) for name in names if "solv" not in name)))
 

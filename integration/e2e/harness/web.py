@@ -1,4 +1,4 @@
-"""nginx, a plain web server: what any other repository comes from."""
+"""nginx, a plain web server."""
 
 import subprocess
 from pathlib import Path
@@ -36,7 +36,7 @@ class Web(Daemon):
         return [(method, path, int(status)) for method, status, path in found]
 
     def requested(self, below):
-        """What was asked for below a directory, in order."""
+        """The requested paths below a directory, in order."""
         prefix = f"/{below}/"
         paths = [path for _, path, _ in self.requests()]
         return [path.removeprefix(prefix) for path in paths if path.startswith(prefix)]
