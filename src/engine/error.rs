@@ -195,4 +195,24 @@ mod tests {
         assert_eq!(Cause::reading(stalled.into()).kind(), Kind::Stalled);
         assert_eq!(Cause::reading(io::Error::other(Cancelled)).kind(), Kind::Cancelled);
     }
+
+    #[test]
+    fn wrong_bytes_are_the_mirrors_whatever_was_read() {
+        let wrong = || registry::Error::MirrorCorrupt(Box::new(registry::Error::NoOtherPullSource));
+        assert!(Cause::from(archive::Error::Read(wrong().into())).is_mirror_fault());
+        assert!(Cause::from(repomd::Error::Read(wrong().into())).is_mirror_fault());
+    }
+
+    #[test]
+    fn a_failed_write_names_its_file_once() {
+        let path = std::path::Path::new("/x");
+        let full = || io::Error::from(io::ErrorKind::StorageFull);
+        for error in
+            [dnf_cache::Error::at(path, full()).into(), layer_store::Error::at(path, full()).into()]
+        {
+            let cause = Cause::writing(error);
+            assert_eq!(cause.kind(), Kind::NoSpace);
+            assert_eq!(one_line(&cause), "/x: no storage space");
+        }
+    }
 }

@@ -13,7 +13,6 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::content::Content;
 use super::error::Cause;
-use crate::artifact::archive;
 use crate::blocking::{self, Cancelled};
 
 /// Runs `work` on a thread that may block, with `content` to read from.
@@ -37,15 +36,7 @@ where
     let cancelled = Box::pin(token.clone().cancelled_owned());
     let mut reader = SyncIoBridge::new(Cancellable { inner: blob, cancelled });
     let _cancel_when_dropped = token.drop_guard();
-    run(move || {
-        let outcome = work(&mut reader);
-        if let Err(Cause::Archive(archive::Error::Damaged(_))) = outcome {
-            // It may not be what the repository has: the digest tells, at the end.
-            io::copy(&mut reader, &mut io::sink()).map_err(Cause::reading)?;
-        }
-        outcome
-    })
-    .await
+    run(move || work(&mut reader)).await
 }
 
 /// Runs `work`; once more from the beginning when a mirror had wrong bytes and another may have the right
