@@ -18,7 +18,7 @@ help:
 	@echo 'make lint      the lints alone'
 	@echo 'make test      the Rust tests; T=registry K=mirror: those in tests/registry.rs with this name'
 	@echo 'make e2e       the end-to-end tests; T=test_run.py K=tag: those of one module with this name'
-	@echo 'make bench     how fast it is, beside a plain web server'
+	@echo 'make bench     how fast it is, beside a plain web server; BASE=REV: and beside another revision'
 	@echo 'make shell     a shell in the disposable root, with everything installed'
 	@echo 'make build     the service and the plugin, on this machine'
 	@echo 'make install   install what was built; PREFIX=$(PREFIX) DESTDIR='
@@ -81,10 +81,13 @@ demo: stage
 	@$(ENTER) --lower $(abspath $(STAGE)) --bind $(CURDIR)/integration/demo:/demo:ro /demo/demo
 
 bench: stage
-	@$(CARGO) build --quiet --release --locked --example floor
-	@$(ENTER) --lower $(abspath $(STAGE)) --bind $(CURDIR):/src:ro \
-	    --bind $(abspath $(TARGET))/release/examples:/floor:ro \
-	    env PYTHONPATH=/src/integration/e2e python3 -B /src/integration/bench/bench $(BENCH)
+	@$(CARGO) build --quiet --release --locked --example floor --example relay
+	@set -e; $(if $(BASE),base=$$(integration/bench/build-base '$(BASE)');) \
+	$(ENTER) --lower $(abspath $(STAGE)) --bind $(CURDIR):/src:ro \
+	    --bind $(abspath $(TARGET))/release/examples:/examples:ro \
+	    --bind $(abspath $(STAGE)):/stages/new:ro $(if $(BASE),--bind "$$base":/stages/base:ro) \
+	    env PYTHONPATH=/src/integration/e2e python3 -B /src/integration/bench/bench \
+	    $(if $(BASE),--base $$(git rev-parse --short '$(BASE)')) $(BENCH)
 
 shell: stage
 	@$(ENTER) --lower $(abspath $(STAGE)) --bind $(CURDIR):/src:ro bash

@@ -22,11 +22,13 @@
 //! | [`source`] | a repository, and how to reach it |
 //! | [`mod@reference`] | `oci://` references |
 //! | [`checksum`] | checksums and digests |
+//! | [`blocking`] | blocking work, away from async tasks |
 //! | [`redact`] | secrets, which no output shows |
 //! | [`error_kind`] | the kinds of failure, for every layer's error type |
 //! | [`config_file`] | configuration files and their drop-ins |
 
 pub mod artifact;
+pub mod blocking;
 pub mod checksum;
 pub mod cli;
 pub mod config_file;

@@ -5,16 +5,17 @@ use std::path::{Path, PathBuf};
 
 /// Returns the modules in the table in the documentation of `lib.rs`, from the top down.
 fn listed(lib: &str) -> Vec<String> {
-    let rows = lib.lines().filter_map(|line| line.strip_prefix("//! | [`")?.split_once("`]"));
-    rows.map(|(name, _)| name.trim_start_matches("mod@").to_owned()).collect()
+    let rows = lib.lines().filter_map(|line| line.strip_prefix("//! | ")?.split_once(" |"));
+    // A private module cannot be linked: its name has no brackets.
+    rows.filter(|(cell, _)| cell.starts_with(['[', '`']))
+        .map(|(cell, _)| cell.trim_matches(['[', ']', '`']).trim_start_matches("mod@").to_owned())
+        .collect()
 }
 
 /// Returns the modules that `lib.rs` declares.
 fn declared(lib: &str) -> Vec<String> {
-    let names = lib
-        .lines()
-        .filter_map(|line| line.trim_start_matches("pub ").strip_prefix("mod ")?.strip_suffix(';'));
-    names.map(str::to_owned).collect()
+    let items = lib.lines().filter_map(|line| line.strip_suffix(';')?.split_once("mod "));
+    items.map(|(_, name)| name.to_owned()).collect()
 }
 
 /// Returns the modules of the crate that a source uses, each with the number of its line.

@@ -189,7 +189,7 @@ def test_a_blob_that_the_registry_has_changed(dnf, registry):
     blob.write_bytes(content)
     dnf.add("tools", f"oci://{dnf.reference(registry)}")
     result = dnf("-y", "install", "--downloadonly", "one", code=1)
-    assert result.output.count(f"sha256:{digest} was sent as sha256:") == 1, result
+    assert result.output.count(f"mismatch: expected sha256:{digest}, got sha256:") == 1, result
     assert packages(dnf) == []
     dnf.is_whole("tools")
     subprocess.run(["rm", blob], check=True)

@@ -94,7 +94,7 @@ def test_a_package_that_the_registry_has_changed(dnf, pushed, registry, fetch):
         result = dnf("-y", "install", "--downloadonly", "one", "two", code=1)
     finally:
         blob.write_bytes(content)
-    [line] = [line for line in result.output.splitlines() if "was sent as" in line]
+    [line] = [line for line in result.output.splitlines() if "checksum mismatch: expected" in line]
     assert line.startswith("repository tools oci://"), result
     assert dnf.failed_head_starts() == ([line] if fetch == "eager" else [])
     if fetch == "eager":

@@ -18,7 +18,7 @@ use crate::source::Access;
 const DEPTH: u32 = 3;
 
 /// A hash of the state of all files that skopeo reads: equal as long as none has changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Fingerprint(u64);
 
 impl Fingerprint {

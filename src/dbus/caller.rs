@@ -1,4 +1,4 @@
-//! Who calls, whether it may, and whether it is still there.
+//! Who calls, whether it may, and whether it is still connected.
 
 use futures_util::StreamExt;
 use zbus::fdo::DBusProxy;
@@ -9,26 +9,27 @@ use zbus::{Connection, fdo};
 
 use super::PATH;
 use super::error::Error;
+use crate::error_kind::Kind;
 
-/// Who may call what writes or uses root's credentials.
+/// Who may call methods that write or that use root's credentials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Admission {
     /// On the system bus: root.
     Root,
-    /// On a socket of our own: its other end, which has started us.
+    /// On a private socket: its other end, which has started this process.
     Anyone,
 }
 
 /// The caller of a method.
 pub(super) struct Caller {
     connection: Connection,
-    /// Its name on the bus; a socket's other end has none.
+    /// Its name on the bus; the other end of a socket has none.
     name: Option<UniqueName<'static>>,
 }
 
 impl Caller {
     pub(super) fn new(connection: &Connection, header: &Header<'_>) -> Self {
-        // Only a bus vouches for the sender.
+        // Only a bus guarantees that the sender is who it says.
         let name = header.sender().filter(|_| connection.is_bus()).map(|name| name.to_owned());
         Self { connection: connection.clone(), name }
     }
@@ -44,20 +45,21 @@ impl Caller {
         self.name.as_ref()
     }
 
-    /// Lets it pass, or not.
+    /// Checks that it may call.
     pub(super) async fn admit(&self, admission: Admission) -> Result<(), Error> {
         if admission == Admission::Anyone {
             return Ok(());
         }
         match self.user().await {
             Ok(Some(0)) => Ok(()),
-            Ok(_) => Err(Error::access_denied(
-                "only root may use the system's instance; dnf5 run by another user starts an \
-                 instance of its own"
-                    .to_owned(),
+            Ok(_) => Err(Error::new(
+                Kind::AccessDenied,
+                "permission denied: only root may use the system instance; dnf5 starts a private \
+                 one for other users",
             )),
             Err(error) => {
-                Err(Error::access_denied(format!("it cannot be told who is calling: {error}")))
+                let line = format!("identifying the caller failed: {error}");
+                Err(Error::new(Kind::AccessDenied, line))
             }
         }
     }
@@ -70,20 +72,20 @@ impl Caller {
         bus.get_connection_unix_user(BusName::Unique(name.clone())).await.map(Some)
     }
 
-    /// Returns when the caller has left.
-    pub(super) async fn gone(&self) {
+    /// Returns when the caller has disconnected.
+    pub(super) async fn disconnected(&self) {
         match &self.name {
             None => self.connection.closed().await,
             Some(name) => {
-                if let Err(error) = left_the_bus(&self.connection, name).await {
-                    tracing::warn!(%error, "it is not noticed when the caller leaves");
+                if let Err(error) = name_lost(&self.connection, name).await {
+                    tracing::warn!(%error, "watching for the caller to disconnect failed");
                     std::future::pending().await
                 }
             }
         }
     }
 
-    /// Emits signals to the caller alone.
+    /// Emits signals to this caller only.
     pub(super) fn emitter(&self) -> zbus::Result<SignalEmitter<'static>> {
         let emitter = SignalEmitter::new(&self.connection, PATH)?.into_owned();
         Ok(match &self.name {
@@ -93,10 +95,10 @@ impl Caller {
     }
 }
 
-async fn left_the_bus(connection: &Connection, name: &UniqueName<'static>) -> zbus::Result<()> {
+async fn name_lost(connection: &Connection, name: &UniqueName<'static>) -> zbus::Result<()> {
     let bus = DBusProxy::new(connection).await?;
     let mut changes = bus.receive_name_owner_changed_with_args(&[(0, name.as_str())]).await?;
-    // It may have left before it was watched.
+    // It may have disconnected before the watch began.
     if !bus.name_has_owner(BusName::Unique(name.clone())).await? {
         return Ok(());
     }

@@ -5,7 +5,7 @@ use zbus::names::ErrorName;
 
 use crate::error_kind::{Failure, Kind, one_line};
 
-/// An error as it goes over the bus: a name and one line.
+/// An error as it is sent over the bus: a name and one line.
 #[derive(Debug)]
 pub(super) struct Error {
     name: &'static str,
@@ -13,27 +13,20 @@ pub(super) struct Error {
 }
 
 impl Error {
-    /// An option or argument that cannot be understood.
+    /// An invalid option or argument.
     pub(super) fn invalid_arguments(line: String) -> Self {
         Self { name: "org.freedesktop.DBus.Error.InvalidArgs", line }
     }
 
-    pub(super) fn invalid_settings(line: String) -> Self {
-        Self { name: name(Kind::InvalidSettings), line }
+    pub(super) fn new(kind: Kind, line: impl Into<String>) -> Self {
+        let line = line.into();
+        tracing::info!("{line}");
+        Self { name: name(kind), line }
     }
 
-    pub(super) fn access_denied(line: String) -> Self {
-        Self { name: name(Kind::AccessDenied), line }
-    }
-
-    /// The same, for a repository that the error does not name by itself.
+    /// Adds the repository to an error that does not name it.
     pub(super) fn of_repository(self, id: &str) -> Self {
         Self { line: format!("repository {id}: {}", self.line), ..self }
-    }
-
-    pub(super) fn cancelled(line: &str) -> Self {
-        tracing::info!("given up: {line}");
-        Self { name: name(Kind::Cancelled), line: line.to_owned() }
     }
 }
 
@@ -45,7 +38,7 @@ impl<E: Failure> From<E> for Error {
     }
 }
 
-/// What a kind of failure is called on the bus.
+/// The error name of a kind of failure.
 pub(super) fn name(kind: Kind) -> &'static str {
     match kind {
         Kind::InvalidReference => "io.github.dnf5_oci.Error.InvalidReference",

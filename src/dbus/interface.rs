@@ -1,4 +1,4 @@
-//! The methods and properties of `io.github.dnf5_oci.Backend1`, as dbus/ describes them.
+//! The methods and properties of `io.github.dnf5_oci.Backend1`. dbus/ documents them.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -18,15 +18,18 @@ use super::sessions::Sessions;
 use crate::dnf_cache;
 use crate::doctor::{self, Question};
 use crate::engine::{Package, PrefetchOptions, Progress, Repository, Status};
-use crate::error_kind;
+use crate::error_kind::{Kind, one_line};
 use crate::gateway::{self, Address};
 use crate::source::{Access, Source};
 
-/// A dictionary of options, as it comes.
-type Given = HashMap<String, OwnedVariant>;
+/// The options of a call, as received.
+type RawOptions = HashMap<String, OwnedVariant>;
 
-/// A dictionary of results.
+/// The results of a call.
 type Results = HashMap<&'static str, Variant<'static>>;
+
+/// Why a call fails while the service stops.
+const STOPPING: &str = "the dnf5-oci service is stopping; run dnf5 again";
 
 pub(super) struct Backend1 {
     instance: Instance,
@@ -40,21 +43,24 @@ impl Backend1 {
         Self { instance, jobs, admission, sessions: Sessions::default() }
     }
 
-    /// Lets a caller pass, if anybody can be served.
+    /// Checks that a caller may call, and that the settings are valid.
     async fn admit(&self, caller: &Caller) -> Result<(), Error> {
         caller.admit(self.admission).await?;
-        self.instance.refusal.clone().map_or(Ok(()), |line| Err(Error::invalid_settings(line)))
+        match &self.instance.refusal {
+            Some(line) => Err(Error::new(Kind::InvalidSettings, line)),
+            None => Ok(()),
+        }
     }
 
-    /// Sessions one call: lets the caller pass, counts the call, reports progress if the caller has
-    /// given it a number, and gives up when the caller leaves or the service stops.
+    /// Runs one call: admits the caller, counts the job, sends progress if the caller has numbered the call,
+    /// and cancels the work when the caller disconnects or the service stops.
     async fn run<T, F, W, E>(&self, caller: Caller, job: Option<u64>, work: W) -> Result<T, Error>
     where
         W: FnOnce(Arc<dyn Progress>) -> F,
         F: Future<Output = Result<T, E>>,
         E: Into<Error>,
     {
-        let _counted = self.jobs.begin();
+        let _job = self.jobs.start();
         self.admit(&caller).await?;
         let work = async {
             let emitter = caller.emitter();
@@ -62,17 +68,14 @@ impl Backend1 {
                 return work(Arc::new(())).await.map_err(E::into);
             };
             let (reporter, sending) = Reporter::new(emitter, job);
-            let result = work(Arc::new(reporter)).await;
-            // The last signals go out before the reply.
-            let _ = sending.await;
+            // The reply follows the last signals.
+            let (result, ()) = tokio::join!(work(Arc::new(reporter)), sending);
             result.map_err(E::into)
         };
         tokio::select! {
             result = work => result,
-            () = caller.gone() => Err(Error::cancelled("the caller has gone")),
-            () = self.jobs.given_up() => {
-                Err(Error::cancelled("the dnf5-oci service was told to stop; run dnf5 again"))
-            }
+            () = caller.disconnected() => Err(Error::new(Kind::Cancelled, "the caller has disconnected")),
+            () = self.jobs.cancelled.cancelled() => Err(Error::new(Kind::Cancelled, STOPPING)),
         }
     }
 }
@@ -85,14 +88,14 @@ impl Backend1 {
         repo_id: String,
         reference: String,
         cache_dir: String,
-        options: Given,
+        options: RawOptions,
         #[zbus(connection)] connection: &Connection,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<Results, Error> {
         let mut options = Options::new(options);
         let repository = repository(repo_id, &reference, cache_dir, options.access()?)?;
         let max_age = options.max_age()?;
-        let when = PrefetchOptions { max_age, repo_file: options.repo_file()? };
+        let when = PrefetchOptions { max_age, repo_file: options.path("repo-file")? };
         let job = options.job()?;
         options.finish()?;
         let work = |progress| self.instance.engine.prefetch(&repository, when, progress);
@@ -114,7 +117,7 @@ impl Backend1 {
         location: String,
         checksum: String,
         size: u64,
-        options: Given,
+        options: RawOptions,
         #[zbus(connection)] connection: &Connection,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<String, Error> {
@@ -133,7 +136,7 @@ impl Backend1 {
         reference: String,
         cache_dir: String,
         packages: Vec<(String, String, u64)>,
-        options: Given,
+        options: RawOptions,
         #[zbus(connection)] connection: &Connection,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<Vec<String>, Error> {
@@ -151,7 +154,7 @@ impl Backend1 {
     async fn inspect(
         &self,
         reference: String,
-        options: Given,
+        options: RawOptions,
         #[zbus(connection)] connection: &Connection,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<Results, Error> {
@@ -177,7 +180,7 @@ impl Backend1 {
         &self,
         repo_id: String,
         reference: String,
-        options: Given,
+        options: RawOptions,
         #[zbus(connection)] connection: &Connection,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<(String, String, String), Error> {
@@ -186,10 +189,14 @@ impl Backend1 {
         let mut options = Options::new(options);
         let (access, ignored) = (options.access()?, options.ignored()?);
         options.finish()?;
-        let run = self.sessions.of(caller, || self.instance.gateway.begin(), &self.jobs);
-        let run = run.map_err(|error| Error::from(error).of_repository(&repo_id))?;
-        let address = run.open(&repo_id, &reference, access, &ignored);
-        let Address { baseurl, proxy, proxy_username } = address;
+        if self.jobs.sessions_ended.is_cancelled() {
+            return Err(Error::new(Kind::Cancelled, STOPPING));
+        }
+        let open = || self.instance.gateway.open_session();
+        let session = self.sessions.get_or_open(caller, open, &self.jobs);
+        let session = session.map_err(|error| Error::from(error).of_repository(&repo_id))?;
+        let Address { baseurl, proxy, proxy_username } =
+            session.open(&repo_id, &reference, access, &ignored);
         Ok((baseurl, proxy, proxy_username))
     }
 
@@ -201,24 +208,27 @@ impl Backend1 {
     ) -> Result<Vec<String>, Error> {
         let caller = Caller::new(connection, &header);
         self.admit(&caller).await?;
-        // One that has opened something has a run, unless it was another process that opened it.
-        let run = self.sessions.known(&caller).ok_or_else(|| {
-            Error::cancelled("the dnf5-oci service that served this dnf5 has ended; run dnf5 again")
+        // Without a session, the process that had it has ended, and the bus has started this one.
+        let session = self.sessions.get(&caller).ok_or_else(|| {
+            Error::new(
+                Kind::Cancelled,
+                "the dnf5-oci service that served this dnf5 has ended; run dnf5 again",
+            )
         })?;
-        Ok(run.take_failures())
+        Ok(session.take_failures())
     }
 
     #[zbus(out_args("steps"))]
     async fn diagnose(
         &self,
         reference: String,
-        options: Given,
+        options: RawOptions,
         #[zbus(connection)] connection: &Connection,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<Vec<(String, String, String)>, Error> {
         let mut options = Options::new(options);
         let source = source(&reference, options.access()?)?;
-        let question = Question { source, baseurl: reference, cachedir: options.cachedir()? };
+        let question = Question { source, baseurl: reference, cachedir: options.path("cachedir")? };
         options.finish()?;
         let work =
             |_| async { Ok::<_, Error>(doctor::examine(&self.instance.engine, &question).await) };
@@ -279,7 +289,7 @@ fn repository(
 fn package((location, checksum, size): (String, String, u64)) -> Result<Package, Error> {
     let checksum = checksum
         .parse::<crate::checksum::Checksum>()
-        .map_err(|error| Error::invalid_arguments(error_kind::one_line(&error)))?;
+        .map_err(|error| Error::invalid_arguments(one_line(&error)))?;
     Ok(Package { location, checksum, size })
 }
 
@@ -291,7 +301,7 @@ fn status(status: Status) -> &'static str {
     }
 }
 
-/// D-Bus strings are UTF-8; a path that is not came from none of our callers.
+/// A path as a D-Bus string, which must be UTF-8. Paths come from callers in such strings.
 fn text(path: PathBuf) -> String {
     path.to_string_lossy().into_owned()
 }

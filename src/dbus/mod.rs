@@ -1,13 +1,13 @@
-//! The D-Bus front end: arguments in, one call of the engine, one result out.
+//! The D-Bus front end: each method parses its arguments, calls the engine and returns its result.
 //!
 //! | module | job |
 //! |---|---|
 //! | `interface` | the methods and properties |
-//! | `options` | the dictionaries of options |
-//! | `caller` | who calls, whether it may, and whether it is still there |
-//! | `progress` | signals to the caller |
-//! | `jobs` | what is being worked on |
-//! | `runs` | the runs of dnf5 that the gateway serves |
+//! | `options` | the options of a call |
+//! | `caller` | who calls, whether it may, and whether it is still connected |
+//! | `progress` | progress signals to the caller |
+//! | `jobs` | the running calls and the open sessions |
+//! | `sessions` | the gateway's sessions, one for each caller |
 //! | `error` | the interface's error names |
 
 mod caller;
@@ -32,7 +32,7 @@ use caller::Admission;
 use interface::Backend1;
 use jobs::Jobs;
 
-/// The name on the bus.
+/// The well-known bus name.
 pub const NAME: &str = "io.github.dnf5_oci";
 
 /// The one interface.
@@ -41,29 +41,28 @@ pub const INTERFACE: &str = "io.github.dnf5_oci.Backend1";
 /// The one object.
 pub const PATH: &str = "/io/github/dnf5_oci";
 
-/// How long the service on the bus stays without a call, unless somebody says otherwise.
+/// Default time without a call after which the service on the bus exits.
 pub const IDLE: Duration = Duration::from_secs(60);
 
-/// How long a call that has come takes to begin, at most. It is in this process by then: nothing is
-/// waited for but its turn.
+/// How long calls that were received before the name was released may take to start.
 const DRAIN_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// What is served.
+/// What the service works with.
 pub struct Instance {
-    /// The operations.
+    /// The operations behind most methods.
     pub engine: Engine,
     /// The HTTP front end.
     pub gateway: Arc<Gateway>,
-    /// If the settings cannot be read, the line that every call is refused with: whatever was done
-    /// would not be what the administrator wants.
+    /// Why the settings are invalid. Every call is refused with this line, because without the settings it
+    /// could do what the administrator has forbidden.
     pub refusal: Option<String>,
 }
 
-/// Serves the system bus, until nobody has wanted anything for `idle`, or the bus goes away, or
-/// `stop` is cancelled; calls being worked on then fail as cancelled.
+/// Serves the system bus until there has been no call for `idle`, the bus closes the connection, or `stop`
+/// is cancelled, which cancels the running calls.
 ///
 /// # Errors
-/// If the bus cannot be reached or does not give us the name.
+/// If connecting to the bus or acquiring the name fails.
 pub async fn serve_bus(
     instance: Instance,
     idle: Duration,
@@ -73,7 +72,7 @@ pub async fn serve_bus(
     let interface = Backend1::new(instance, jobs.clone(), Admission::Root);
     let start = async {
         let connection = Builder::system().serve_at(PATH, interface).build().await?;
-        // Called at once by whoever had us started: everything is in place now.
+        // The call that has activated the service comes at once, so the name comes last.
         connection.request_name(NAME).await?;
         Ok::<_, zbus::Error>(connection)
     };
@@ -83,23 +82,23 @@ pub async fn serve_bus(
     tracing::info!("ready");
     tokio::select! {
         () = connection.closed() => {
-            tracing::info!("the bus has gone");
+            tracing::info!("the bus has closed the connection");
             return Ok(());
         }
-        () = jobs.none_for(idle) => tracing::info!("nothing to do"),
+        () = jobs.idle_for(idle) => tracing::info!("idle"),
         () = stop.cancelled() => {
-            tracing::info!("told to stop");
-            jobs.give_up();
+            tracing::info!("stopping");
+            jobs.cancelled.cancel();
         }
     }
-    retire(connection, &jobs).await
+    retire(connection, &jobs, &stop).await
 }
 
-/// Serves the other end of a socket, until it is closed or `stop` is cancelled. That end has
-/// started this process and may do what this process may.
+/// Serves the other end of a socket until it is closed or `stop` is cancelled, which cancels the running
+/// calls. The other end has started this process, so it may call everything.
 ///
 /// # Errors
-/// If the other end does not speak D-Bus.
+/// If the D-Bus handshake fails.
 pub async fn serve_socket(
     instance: Instance,
     socket: UnixStream,
@@ -118,22 +117,25 @@ pub async fn serve_socket(
     tokio::select! {
         () = connection.closed() => (),
         () = stop.cancelled() => {
-            jobs.give_up();
+            jobs.cancelled.cancel();
             connection.graceful_shutdown().await;
         }
     }
     Ok(())
 }
 
-/// Gives the name up, and answers the calls that have come until then. For later ones the bus
-/// starts another instance.
+/// Releases the name, and finishes the calls that were sent to it. For later ones the bus starts another
+/// instance, but systemd does so only when this one has exited.
 ///
-/// systemd sends SIGTERM to a service that loses its name; nobody listens for signals by now, so it
-/// takes no call's answer away.
-async fn retire(connection: Connection, jobs: &Jobs) -> zbus::Result<()> {
+/// systemd sends SIGTERM to a service that loses its name, so `stop` must not cancel these calls. It ends
+/// sessions, which can last as long as dnf5 runs.
+async fn retire(connection: Connection, jobs: &Jobs, stop: &CancellationToken) -> zbus::Result<()> {
     connection.release_name(NAME).await?;
-    // The bus passes on in order: what was sent to the name came before the answer to this.
-    jobs.none_for(DRAIN_TIMEOUT).await;
+    // Messages arrive in order, so calls that were sent to the name have been received before the reply.
+    if stop.run_until_cancelled(jobs.idle_for(DRAIN_TIMEOUT)).await.is_none() {
+        jobs.sessions_ended.cancel();
+        jobs.idle_for(DRAIN_TIMEOUT).await;
+    }
     connection.graceful_shutdown().await;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The dictionaries of options.
+//! The options of a call.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -12,8 +12,7 @@ use crate::dnf_cache::MaxAge;
 use crate::redact::Secret;
 use crate::source::{Access, Certificates, Login};
 
-/// The options of a call, of which each must be taken by its name: one that is left over is
-/// unknown.
+/// The options of a call. A method takes those that it knows; any that are left are unknown.
 pub(super) struct Options(HashMap<String, OwnedVariant>);
 
 impl Options {
@@ -29,13 +28,13 @@ impl Options {
             .remove(name)
             .map(|value| {
                 T::try_from(value).map_err(|_| {
-                    Error::invalid_arguments(format!("the option {name:?} is not {wanted}"))
+                    Error::invalid_arguments(format!("option {name:?} is not {wanted}"))
                 })
             })
             .transpose()
     }
 
-    fn path(&mut self, name: &str) -> Result<Option<PathBuf>, Error> {
+    pub(super) fn path(&mut self, name: &str) -> Result<Option<PathBuf>, Error> {
         Ok(self.text(name)?.map(PathBuf::from))
     }
 
@@ -43,7 +42,7 @@ impl Options {
         self.take(name, "a string")
     }
 
-    /// How the registry is reached.
+    /// How to reach the registry.
     pub(super) fn access(&mut self) -> Result<Access, Error> {
         Ok(Access {
             auth_file: self.path("auth-file")?,
@@ -60,20 +59,20 @@ impl Options {
         })
     }
 
-    /// A password without a name means nothing, as in dnf's configuration.
+    /// A password without a user name has no effect, as in dnf's configuration.
     fn login(&mut self, username: &str, password: &str) -> Result<Option<Login>, Error> {
         let (username, password) = (self.text(username)?, self.text(password)?);
         Ok(username
             .map(|username| Login { username, password: password.unwrap_or_default().into() }))
     }
 
-    /// The proxy's URL with its credentials in it, as Go wants it in the environment.
+    /// The proxy's URL with its credentials, as Go expects it in the environment.
     fn proxy(&mut self) -> Result<Option<Secret>, Error> {
         let login = self.login("proxy-username", "proxy-password")?;
         let Some(url) = self.text("proxy")? else {
             return Ok(None);
         };
-        // Like libcurl, which dnf's documentation refers to.
+        // libcurl's default scheme, which dnf's documentation refers to.
         let (scheme, rest) = url.split_once("://").unwrap_or(("http", &url));
         let login = login.map_or(String::new(), |Login { username, password }| {
             format!("{}:{}@", encoded(&username), encoded(password.reveal()))
@@ -81,37 +80,26 @@ impl Options {
         Ok(Some(format!("{scheme}://{login}{rest}").into()))
     }
 
-    /// How old cached metadata may be.
+    /// How old cached metadata may be to be used without a request.
     pub(super) fn max_age(&mut self) -> Result<MaxAge, Error> {
         let seconds = self.take::<i64>("max-age", "a 64-bit number")?.unwrap_or_default();
         Ok(u64::try_from(seconds).map_or(MaxAge::Forever, MaxAge::Seconds))
     }
 
-    pub(super) fn repo_file(&mut self) -> Result<Option<PathBuf>, Error> {
-        self.path("repo-file")
-    }
-
-    /// DNF's directory for all its caches.
-    pub(super) fn cachedir(&mut self) -> Result<Option<PathBuf>, Error> {
-        self.path("cachedir")
-    }
-
-    /// What dnf's configuration says of the repository without any effect on it.
+    /// Options in the repository's configuration that have no effect.
     pub(super) fn ignored(&mut self) -> Result<Vec<String>, Error> {
         Ok(self.take("ignored", "an array of strings")?.unwrap_or_default())
     }
 
-    /// The number that the caller has given the call.
+    /// The number of the call in its Progress signals.
     pub(super) fn job(&mut self) -> Result<Option<u64>, Error> {
         self.take("job", "an unsigned 64-bit number")
     }
 
-    /// Ends the taking: what is left is unknown.
+    /// Fails if an option is left.
     pub(super) fn finish(self) -> Result<(), Error> {
         match self.0.into_keys().next() {
-            Some(name) => {
-                Err(Error::invalid_arguments(format!("there is no option {name:?} here")))
-            }
+            Some(name) => Err(Error::invalid_arguments(format!("unknown option {name:?}"))),
             None => Ok(()),
         }
     }
@@ -121,14 +109,14 @@ fn encoded(text: &str) -> impl fmt::Display {
     utf8_percent_encode(text, NON_ALPHANUMERIC)
 }
 
-/// An architecture in Go's names, unless it is the machine's own: skopeo knows that one better, down to
-/// its variants.
+/// An architecture by its Go name, unless it is the machine's: skopeo detects that itself, down to the
+/// variant.
 fn foreign(arch: &str) -> Option<String> {
     let arch = go_arch(arch);
     (arch != go_arch(std::env::consts::ARCH)).then(|| arch.to_owned())
 }
 
-/// An architecture in Go's names, which registries use, if it is in RPM's or Rust's.
+/// The Go name of an architecture, which image indexes use, from its RPM or Rust name.
 fn go_arch(arch: &str) -> &str {
     match arch {
         "x86_64" => "amd64",

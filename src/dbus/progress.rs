@@ -1,68 +1,58 @@
-//! Signals to the caller about how far its call has come.
+//! Progress signals to the caller.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 use zbus::object_server::SignalEmitter;
 
 use super::interface::Backend1Signals;
 use crate::engine::Progress;
 
-/// The pause between two signals about one item: more is more than an eye can see.
+/// The shortest time between two signals about one item. Progress bars need no more.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// One signal.
-struct Report {
-    item: String,
-    received: u64,
-    total: u64,
-    finished: bool,
-}
+/// The arguments of one signal after `job`.
+type Report = (String, u64, u64, bool);
 
-/// Turns progress into signals.
+/// Sends progress as signals.
 pub(super) struct Reporter {
     reports: mpsc::UnboundedSender<Report>,
     reported: Mutex<HashMap<String, Instant>>,
 }
 
 impl Reporter {
-    /// A reporter, and the task that sends its signals; it ends when the reporter is dropped.
-    pub(super) fn new(emitter: SignalEmitter<'static>, job: u64) -> (Self, JoinHandle<()>) {
+    /// A reporter, and the future that sends its signals and ends when the reporter is dropped.
+    pub(super) fn new(
+        emitter: SignalEmitter<'static>,
+        job: u64,
+    ) -> (Self, impl Future<Output = ()>) {
         let (reports, mut queue) = mpsc::unbounded_channel::<Report>();
-        let sending = tokio::spawn(async move {
-            while let Some(report) = queue.recv().await {
-                let Report { item, received, total, finished } = report;
+        let sending = async move {
+            while let Some((item, received, total, finished)) = queue.recv().await {
                 if let Err(error) = emitter.progress(job, &item, received, total, finished).await {
-                    tracing::debug!(%error, "a signal was not sent");
+                    tracing::debug!(%error, "sending a progress signal failed");
                 }
             }
-        });
+        };
         (Self { reports, reported: Mutex::default() }, sending)
     }
 
-    /// Whether it is time for another signal about `item`.
+    /// Whether another signal about `item` is due.
     fn is_due(&self, item: &str) -> bool {
         let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        match reported.get_mut(item) {
-            Some(last) if now.duration_since(*last) < PAUSE => false,
-            Some(last) => {
-                *last = now;
-                true
-            }
-            None => {
-                reported.insert(item.to_owned(), now);
-                true
-            }
+        let is_due = reported.get(item).is_none_or(|last| now.duration_since(*last) >= PAUSE);
+        if is_due {
+            reported.insert(item.to_owned(), now);
         }
+        is_due
     }
 
     fn report(&self, item: &str, received: u64, total: u64, finished: bool) {
-        // The task ends only after this is dropped.
-        let _ = self.reports.send(Report { item: item.to_owned(), received, total, finished });
+        // If nothing receives reports any more, the call has been cancelled.
+        let _ = self.reports.send((item.to_owned(), received, total, finished));
     }
 }
 
@@ -109,7 +99,7 @@ mod tests {
         }
         reporter.finished("a.rpm", 1_000);
         drop(reporter);
-        sending.await.expect("sent");
+        sending.await;
         ours.close().await.expect("closed");
 
         let mut seen = Vec::new();

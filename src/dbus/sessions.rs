@@ -1,4 +1,4 @@
-//! The runs of dnf5 that the gateway serves: one for each caller.
+//! The gateway's sessions, one for each caller.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,42 +9,39 @@ use super::caller::Caller;
 use super::jobs::Jobs;
 use crate::gateway::Session;
 
-/// Sessions by their callers' names; a socket's other end has none.
+/// Sessions by the caller's bus name; the other end of a socket has none.
 type ByCaller = HashMap<Option<UniqueName<'static>>, Arc<Session>>;
 
 #[derive(Clone, Default)]
 pub(super) struct Sessions(Arc<Mutex<ByCaller>>);
 
 impl Sessions {
-    /// The run of a caller. It begins with the first call, and ends when the caller leaves or all
-    /// is given up; as long as it lasts it counts as a job, so that the service does not end.
-    pub(super) fn of<E>(
+    /// The session of a caller, opened if there is none. It ends when the caller disconnects or sessions are
+    /// ended. Until then it counts as a job, so that the service does not exit.
+    pub(super) fn get_or_open<E>(
         &self,
         caller: Caller,
-        begin: impl FnOnce() -> Result<Session, E>,
+        open: impl FnOnce() -> Result<Session, E>,
         jobs: &Jobs,
     ) -> Result<Arc<Session>, E> {
-        let mut known = self.lock();
-        if let Some(run) = known.get(&caller.name().cloned()) {
-            return Ok(Arc::clone(run));
+        let mut sessions = self.lock();
+        if let Some(session) = sessions.get(&caller.name().cloned()) {
+            return Ok(Arc::clone(session));
         }
-        let run = Arc::new(begin()?);
-        known.insert(caller.name().cloned(), Arc::clone(&run));
-        drop(known);
-        let (sessions, jobs, counted) = (self.clone(), jobs.clone(), jobs.begin());
+        let session = Arc::new(open()?);
+        sessions.insert(caller.name().cloned(), Arc::clone(&session));
+        drop(sessions);
+        let (sessions, job, ended) = (self.clone(), jobs.start(), jobs.sessions_ended.clone());
         tokio::spawn(async move {
-            tokio::select! {
-                () = caller.gone() => (),
-                () = jobs.given_up() => (),
-            }
+            ended.run_until_cancelled(caller.disconnected()).await;
             sessions.lock().remove(&caller.name().cloned());
-            drop(counted);
+            drop(job);
         });
-        Ok(run)
+        Ok(session)
     }
 
-    /// The run of a caller, if one has begun.
-    pub(super) fn known(&self, caller: &Caller) -> Option<Arc<Session>> {
+    /// The session of a caller, if there is one.
+    pub(super) fn get(&self, caller: &Caller) -> Option<Arc<Session>> {
         self.lock().get(&caller.name().cloned()).cloned()
     }
 

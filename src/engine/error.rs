@@ -5,8 +5,8 @@ use std::io;
 use std::sync::Arc;
 
 use super::advice::remedy;
-use super::blocking::Cancelled;
 use crate::artifact::{self, archive};
+use crate::blocking::Cancelled;
 use crate::error_kind::{Failure, Kind, one_line};
 use crate::reference::Reference;
 use crate::registry;
@@ -57,6 +57,12 @@ pub(crate) enum Cause {
 impl From<registry::Error> for Cause {
     fn from(error: registry::Error) -> Self {
         Self::Registry(error)
+    }
+}
+
+impl From<Cancelled> for Cause {
+    fn from(_: Cancelled) -> Self {
+        Self::Cancelled
     }
 }
 

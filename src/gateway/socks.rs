@@ -1,6 +1,6 @@
 //! The SOCKS5 handshake.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use fast_socks5::server::states::CommandRead;
 use fast_socks5::server::{Socks5ServerProtocol, SocksServerError};
@@ -8,20 +8,17 @@ use fast_socks5::util::target_addr::TargetAddr;
 use fast_socks5::{ReplyError, Socks5Command};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::Routes;
+use super::route::Routes;
+use super::url::HOST;
 
-/// The one host that is us. The name is looked up by nobody, and would not be found: RFC 9476 keeps
-/// all below alt out of the DNS. It is none below localhost, which many have in `$no_proxy`.
-pub(super) const HOST: &str = "dnf5-oci.alt";
+/// The address in a reply (RFC 1928, section 6), which libcurl ignores.
+const UNSPECIFIED: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
-/// The address that SOCKS wants in its answer; nobody looks at it.
-const NOWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
-
-/// A client that was let in by its user name.
+/// Where an authenticated client wants to connect to.
 pub(super) enum Target<T> {
-    /// It wants us; from here on the stream is HTTP.
+    /// The gateway: what follows on the stream is HTTP.
     Local(T, Routes),
-    /// It wants another host, and has to be told whether it gets there.
+    /// Another host. The client waits for a reply.
     Remote(Request<T>),
 }
 
@@ -33,8 +30,8 @@ pub(super) struct Request<T> {
     pub(super) routes: Routes,
 }
 
-/// Lets a client in by its user name. Nothing comes back for one that wants something else than a
-/// connection, and has been told so.
+/// Authenticates a client by its user name, and reads its request. `None` if that was refused because it is
+/// not for a connection.
 pub(super) async fn handshake<T>(
     stream: T,
     routes: impl Fn(&str) -> Option<Routes>,
@@ -51,7 +48,7 @@ where
     };
     let (host, port) = match target {
         TargetAddr::Domain(host, _) if host == HOST => {
-            return Ok(Some(Target::Local(protocol.reply_success(NOWHERE).await?, routes)));
+            return Ok(Some(Target::Local(protocol.reply_success(UNSPECIFIED).await?, routes)));
         }
         TargetAddr::Domain(host, port) => (host, port),
         TargetAddr::Ip(address) => (address.ip().to_string(), address.port()),
@@ -60,9 +57,9 @@ where
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Request<T> {
-    /// The client is connected from here on.
+    /// Tells the client that it is connected.
     pub(super) async fn grant(self) -> Result<T, SocksServerError> {
-        self.protocol.reply_success(NOWHERE).await
+        self.protocol.reply_success(UNSPECIFIED).await
     }
 
     pub(super) async fn refuse(self) -> Result<(), SocksServerError> {

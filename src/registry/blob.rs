@@ -8,11 +8,13 @@ use std::task::{Context, Poll, ready};
 
 use containers_image_proxy::oci_spec::image::Descriptor;
 use futures_util::future::BoxFuture;
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf, Take};
 
 use super::Error;
-use super::pool::Pool;
-use super::transfer::Transfer;
+use super::attempts::Attempts;
+use super::body::Body;
+use super::pool::{Failed, Pool};
+use crate::checksum::{Checksum, Hasher};
 use crate::source::Source;
 
 /// A blob's bytes.
@@ -32,6 +34,17 @@ enum State {
     Ended(Result<(), Error>),
 }
 
+/// A body that is being read, and what it takes to open another one when it fails.
+struct Transfer {
+    attempts: Attempts,
+    /// Limited to the bytes that are still to come.
+    body: Take<Body>,
+    size: u64,
+    received: u64,
+    expected: Checksum,
+    hasher: Hasher,
+}
+
 impl Blob {
     /// Opens a blob; returns when the registry has begun to answer.
     pub(super) async fn open(
@@ -39,8 +52,14 @@ impl Blob {
         source: &Source,
         descriptor: &Descriptor,
     ) -> Result<Self, Error> {
-        let transfer = Transfer::start(pool, source, descriptor).await?;
-        Ok(Self { size: descriptor.size(), state: State::Reading(Box::new(transfer)) })
+        let digest = descriptor.digest().to_string();
+        let expected: Checksum = digest.parse().map_err(|_| Error::UnknownDigest(digest))?;
+        let mut attempts = Attempts::new(pool, source, descriptor.digest()).await?;
+        let size = descriptor.size();
+        let body = attempts.body(0).await?.take(size);
+        let hasher = expected.hasher();
+        let transfer = Transfer { attempts, body, size, received: 0, expected, hasher };
+        Ok(Self { size, state: State::Reading(Box::new(transfer)) })
     }
 
     /// The blob's size in bytes.
@@ -85,6 +104,63 @@ impl AsyncRead for Blob {
                 State::Ended(ended) => return Poll::Ready(ended.clone().map_err(io::Error::from)),
             }
         }
+    }
+}
+
+impl Transfer {
+    /// Reads the next bytes; the last ones only if all are right.
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<Result<(), Error>> {
+        let start = buf.filled().len();
+        ready!(Pin::new(&mut self.body).poll_read(cx, buf))?;
+        let bytes = &buf.filled()[start..];
+        self.hasher.update(bytes);
+        self.received += bytes.len() as u64;
+        let outcome = if self.is_complete() {
+            self.check(cx)
+        } else if bytes.is_empty() {
+            let digest = self.expected.to_string();
+            Err(Error::Short { digest, received: self.received, size: self.size })
+        } else {
+            Ok(())
+        };
+        Poll::Ready(outcome.inspect_err(|_| buf.set_filled(start)))
+    }
+
+    /// Whether the last byte has come.
+    fn is_complete(&self) -> bool {
+        self.received == self.size
+    }
+
+    /// Continues with another body after an error.
+    ///
+    /// # Errors
+    /// If there is no attempt left, or what has come is wrong.
+    async fn recover(mut self: Box<Self>, error: Error) -> Result<Box<Self>, Error> {
+        let error = match error {
+            // skopeo knows why, unless it was killed.
+            Error::Short { .. } => self.body.get_mut().outcome().await.err().unwrap_or(error),
+            other => other,
+        };
+        self.attempts.recover(Failed::Blob(error), self.received).await?;
+        let body = self.attempts.body(self.received).await?;
+        self.body = body.take(self.size - self.received);
+        Ok(self)
+    }
+
+    /// Checks size and digest. If they are right, what skopeo reports of the end does not matter.
+    fn check(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
+        if self.body.get_mut().has_more(cx) {
+            return Err(Error::Long { digest: self.expected.to_string(), size: self.size });
+        }
+        let found = mem::replace(&mut self.hasher, self.expected.hasher()).finish();
+        if found == self.expected {
+            return Ok(());
+        }
+        Err(Error::DigestMismatch { expected: self.expected.to_string(), found: found.to_string() })
     }
 }
 

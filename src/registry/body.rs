@@ -69,7 +69,14 @@ impl Body {
         Ok(Self { worker, data, outcome, stall, timer, waiting: false })
     }
 
-    /// Asks skopeo why the body has ended.
+    /// Whether more bytes are there already.
+    pub(super) fn has_more(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut byte = [0];
+        let mut byte = ReadBuf::new(&mut byte);
+        Pin::new(&mut self.data).poll_read(cx, &mut byte).is_ready() && !byte.filled().is_empty()
+    }
+
+    /// Asks skopeo why the body has ended; to be called once.
     pub(super) async fn outcome(&mut self) -> Result<(), Error> {
         match tokio::time::timeout(self.stall, &mut self.outcome).await {
             Ok(outcome) => outcome,

@@ -1,4 +1,4 @@
-//! How skopeo is started for a source: its arguments, environment and files.
+//! The command that starts skopeo for a source: its arguments, environment and files.
 
 use std::env;
 use std::fs::File;
@@ -15,29 +15,27 @@ use tempfile::TempDir;
 
 use super::{Error, Settings};
 use crate::reference::Reference;
-use crate::source::{Access, Source};
-use crate::source::{Certificates, Login};
+use crate::source::{Access, Certificates, Login, Source};
 
-/// The variables that send skopeo's requests through a proxy. `NO_PROXY` makes exceptions, as it
-/// does for libcurl.
+/// The variables that set a proxy for skopeo. `NO_PROXY` makes exceptions, as it does for libcurl.
 const PROXY: [&str; 2] = ["HTTPS_PROXY", "HTTP_PROXY"];
 
-/// Where skopeo looks for credential helpers if nobody says where: the bus empties the environment of
-/// what it starts. These are systemd's directories.
+/// Where skopeo looks for credential helpers if the environment has no `PATH`: the bus daemon starts services
+/// with an empty one. These are systemd's directories.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin";
 
-/// What is needed to start skopeo.
+/// A command, and what it refers to.
 pub(super) struct Invocation {
-    /// The command, to which the crate adds the proxy's own arguments.
+    /// containers-image-proxy adds the arguments of `experimental-image-proxy`.
     pub(super) command: Command,
-    /// What those arguments are made of.
+    /// The source of those arguments.
     pub(super) config: ImageProxyConfig,
-    /// A directory that must be there as long as the process.
+    /// Must exist as long as the process.
     pub(super) certificates: Option<TempDir>,
 }
 
 impl Invocation {
-    /// For a source; with another registries.conf than the usual, if one is given.
+    /// Prepares the command, with another registries.conf than the default one if given.
     pub(super) fn new(
         settings: &Settings,
         source: &Source,
@@ -78,7 +76,7 @@ fn command(settings: &Settings, access: &Access) -> Command {
     command
 }
 
-/// Certificates as skopeo wants them: all in one directory, under names of its own.
+/// Puts the certificates into a directory, under the names of containers-certs.d(5).
 fn directory(certificates: &Certificates) -> io::Result<Option<TempDir>> {
     if certificates.named().next().is_none() {
         return Ok(None);
@@ -90,8 +88,8 @@ fn directory(certificates: &Certificates) -> io::Result<Option<TempDir>> {
     Ok(Some(directory))
 }
 
-/// An auth file with one entry: containers-auth.json(5). It is in memory only, since a command line
-/// and a file could be read by others.
+/// An auth file with one entry: containers-auth.json(5). In memory, since others may read a command line or
+/// a file.
 fn auth_file(host: &str, login: &Login) -> io::Result<File> {
     let userpwd = format!("{}:{}", login.username, login.password.reveal());
     let auths = serde_json::json!({"auths": {host: {"auth": BASE64.encode(userpwd)}}});
@@ -102,7 +100,7 @@ fn auth_file(host: &str, login: &Login) -> io::Result<File> {
 }
 
 fn not_prepared(error: io::Error) -> Error {
-    Error::Process(format!("what it needs cannot be put together: {error}"))
+    Error::Process(format!("preparing its files: {error}"))
 }
 
 #[cfg(test)]
@@ -114,7 +112,7 @@ mod tests {
     fn invocation(access: Access) -> Invocation {
         let reference = "oci://quay.io/acme/rpms".parse().expect("valid");
         let settings = Settings {
-            environment: [("HTTPS_PROXY".into(), "http://usual".into())].into(),
+            environment: [("HTTPS_PROXY".into(), "http://default".into())].into(),
             ..Settings::default()
         };
         Invocation::new(&settings, &Source { reference, access }, None).expect("prepared")
@@ -126,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_login_is_an_entry_for_the_registry_alone() {
+    fn a_login_is_for_its_registry_only() {
         let login = Login { username: "me".into(), password: "a:b".to_owned().into() };
         let access = Access { login: Some(login), ..Access::default() };
         let mut text = String::new();
@@ -136,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn certificates_are_together_under_the_names_that_skopeo_knows() {
+    fn certificates_have_the_names_that_skopeo_knows() {
         let top = tempfile::tempdir().expect("a temporary directory");
         let file = top.path().join("own.pem");
         fs::write(&file, "PEM").expect("written");
@@ -149,9 +147,9 @@ mod tests {
     }
 
     #[test]
-    fn a_proxy_of_its_own_comes_before_that_of_the_environment() {
-        let usual = invocation(Access::default());
-        assert_eq!(variable(&usual, "HTTPS_PROXY").as_deref(), Some("http://usual"));
+    fn the_proxy_of_the_source_overrides_that_of_the_environment() {
+        let default = invocation(Access::default());
+        assert_eq!(variable(&default, "HTTPS_PROXY").as_deref(), Some("http://default"));
         let proxy = Some("http://u:p@proxy:3128".to_owned().into());
         let own = invocation(Access { proxy, ..Access::default() });
         assert_eq!(variable(&own, "HTTPS_PROXY").as_deref(), Some("http://u:p@proxy:3128"));

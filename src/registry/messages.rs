@@ -1,7 +1,8 @@
 //! What skopeo's messages mean.
 //!
-//! skopeo passes on what registries, TLS and its own policy say as text, with one bit on whether
-//! another try could help. This is the only place that reads that text.
+//! skopeo passes on the errors of registries, TLS and its own policy as text, and whether another attempt
+//! could succeed. This is the only module that reads that text. OpenImageOptional would not help: it
+//! reports only one of the ways in which registries say "not found", and drops what the mirrors said.
 
 use containers_image_proxy as proxy;
 
@@ -9,17 +10,17 @@ use super::Error;
 use crate::error_kind::Kind;
 use crate::redact::without_secrets;
 
-/// Words of a message, in lower case, and what they mean. The first that fits counts. None of them
-/// can be part of a reference, which many messages quote: most have a space, or what comes before or
-/// after a reference.
+/// Words in messages, in lower case, and their meaning. The first match counts. None of them can be part
+/// of a reference, which many messages quote: most have a space, or the character before or after a
+/// reference.
 const WORDS: &[(&str, Kind)] = &[
     ("proxy authentication required", Kind::Unreachable),
     ("getting username and password", Kind::Unauthorized),
     ("rejected by policy", Kind::PolicyRejected),
     ("signature verification policy", Kind::PolicyRejected),
-    // Of signatures: those that are missing, cannot be had, cannot be read, or are wrong.
+    // Signatures that are missing, unreachable, malformed, or wrong.
     ("reading signature from", Kind::PolicyRejected),
-    // Only the URL of a signature in a lookaside has it.
+    // Part of the URL of a signature in a lookaside, and of nothing else.
     ("@sha256=", Kind::PolicyRejected),
     ("signature was required", Kind::PolicyRejected),
     ("none of the signatures were accepted", Kind::PolicyRejected),
@@ -75,7 +76,7 @@ const WORDS: &[(&str, Kind)] = &[
     ("statuscode: 404", Kind::NotFound),
 ];
 
-/// Answers by which registries also hide that there is no such repository.
+/// Answers that some registries also give for a repository that does not exist.
 const HIDING: &[&str] = &[
     ": denied",
     "is denied",
@@ -85,13 +86,13 @@ const HIDING: &[&str] = &[
     "statuscode: 403",
 ];
 
-/// What is said of a registry that registries.conf forbids.
+/// Part of the message about a registry that registries.conf blocks.
 const BLOCKED: &str = " is blocked in ";
 
-/// What is said of certificates, the registry's and ours, in lower case.
+/// Words in messages about certificates, the registry's and the client's, in lower case.
 const CERTIFICATES: &[&str] = &["x509: ", "tls: ", "client certificate"];
 
-/// What is said of files that belong to the policy, in lower case, if they cannot be understood.
+/// Words in messages about malformed files of the signature policy, in lower case.
 const DAMAGED: &[&str] = &[
     "no policy.json file",
     "invalid policy in",
@@ -103,7 +104,7 @@ const DAMAGED: &[&str] = &[
     "invalid signature storage url",
 ];
 
-/// What to do about a failure of that kind with these words, in lower case.
+/// Remedies for failures of that kind with these words, in lower case.
 const REMEDIES: &[(Kind, &str, &str)] = &[
     (
         Kind::Unreachable,
@@ -114,23 +115,22 @@ const REMEDIES: &[(Kind, &str, &str)] = &[
     (Kind::BadRepository, "no image found in", "push it with an entry for this architecture"),
 ];
 
-/// How GPG's verdict on a signature is shown: all of its fields.
+/// Start of GPG's verdict on a signature, which has all of its fields.
 const GPG_VERDICT: &str = "gpgme.Signature{";
 
-/// What GPG says of damaged signatures, all that there is of the message.
-const CURT: [&str; 3] = ["No data", "Bad data", "Unknown compression algorithm"];
+/// GPG's messages about malformed signatures, which do not mention signatures.
+const GPG_MESSAGES: [&str; 3] = ["No data", "Bad data", "Unknown compression algorithm"];
 
-/// What stands between the failures of mirrors and that of the registry itself.
+/// The separator between the errors of the mirrors and that of the registry itself.
 const AFTER_MIRRORS: &str = "]): ";
 
-/// The first version of the protocol with GetRawBlob, whose error pipe tells what happened to a
-/// body; skopeo 1.19.
+/// The first version of the protocol with GetRawBlob, which reports errors of a body; skopeo 1.19.
 pub(super) const WANTED_PROTOCOL: &str = "0.2.8";
 
-/// An answer of skopeo that was an error.
+/// The error for a message of skopeo.
 pub(super) fn refused(message: &str, retryable: bool) -> Error {
     let mut message = without_internals(&without_secrets(message));
-    // That a mirror is blocked does not matter when the registry itself is asked.
+    // A blocked mirror does not matter, since the registry itself is asked.
     if own_part(&message).contains(BLOCKED) {
         return Error::Blocked(message);
     }
@@ -139,26 +139,26 @@ pub(super) fn refused(message: &str, retryable: bool) -> Error {
     }
     let kind = kind(&message);
     if kind == Kind::Unauthorized && contains_any(&message.to_lowercase(), HIDING) {
-        message.push_str(" (some registries say so of a repository that does not exist)");
+        message.push_str(" (some registries answer this for a repository that does not exist)");
     }
     let own = own_part(&message).to_lowercase();
     if kind == Kind::Unreachable && !retryable && contains_any(&own, CERTIFICATES) {
         return Error::Certificate(message);
     }
-    // skopeo calls a blob that the registry does not have worth a retry. Of what the policy has to
-    // do with, it calls only a lookaside so that could not be reached.
+    // skopeo calls a missing blob retryable. Of the failures of the policy, it calls only an unreachable
+    // lookaside retryable.
     let can_pass = matches!(kind, Kind::Unreachable | Kind::PolicyRejected);
     Error::Refused { kind, retryable: retryable && can_pass, message }
 }
 
-/// What to do about such an answer, where there is more to be said than of its kind.
+/// The remedy for such a message, where there is a better one than that of its kind.
 pub(super) fn remedy(kind: Kind, message: &str) -> Option<&'static str> {
     let message = message.to_lowercase();
     let known = REMEDIES.iter().find(|(of, words, _)| *of == kind && message.contains(words));
     known.map(|(_, _, remedy)| *remedy)
 }
 
-/// An error of the crate that talks to skopeo.
+/// The error for one of containers-image-proxy.
 pub(super) fn failed(error: proxy::Error) -> Error {
     let retryable = error.is_retryable();
     match error {
@@ -172,9 +172,9 @@ pub(super) fn failed(error: proxy::Error) -> Error {
     }
 }
 
-/// What the error pipe of a body said. The registry had begun to send: whatever broke that off can
-/// pass, though skopeo calls only some of it worth a retry. If it was a token that had expired when
-/// skopeo asked for the rest, the next try has a new one.
+/// The error of a body. The registry had begun to send, so every failure is temporary, though skopeo calls
+/// only some of them retryable. If a token expired before skopeo asked for the rest, the next attempt gets
+/// a new one.
 pub(super) fn body(error: proxy::GetBlobError) -> Error {
     let message = match error {
         proxy::GetBlobError::Retryable(message) | proxy::GetBlobError::Other(message) => message,
@@ -188,18 +188,17 @@ pub(super) fn body(error: proxy::GetBlobError) -> Error {
     }
 }
 
-/// What a message means; that of the registry itself decides before those of its mirrors, unless
-/// it could not be reached.
+/// The meaning of a message. The registry itself decides before its mirrors, unless it was unreachable.
 fn kind(message: &str) -> Kind {
     if let Some(kind) = of_a_file(message) {
         return kind;
     }
-    // So that ": denied" is found at the beginning too.
+    // Lets ": denied" match at the start, too.
     let message = format!(": {}", message.to_lowercase());
     known(own_part(&message)).or_else(|| known(&message)).unwrap_or(Kind::Unreachable)
 }
 
-/// What it means that a file cannot be opened: then its path and the reason are the whole message.
+/// The meaning of a message that consists of a path and the reason why it cannot be opened.
 fn of_a_file(message: &str) -> Option<Kind> {
     if message.starts_with("lstat /") {
         return Some(Kind::NotFound);
@@ -208,15 +207,15 @@ fn of_a_file(message: &str) -> Option<Kind> {
     let path = path.rsplit_once(": ").map_or(path, |(path, _reason)| path);
     let has_name = |name| path.split('/').any(|part| part == name);
     Some(match path {
-        // Of a layout.
+        // Files of a layout.
         _ if ["index.json", "oci-layout", "blobs"].into_iter().any(has_name) => Kind::NotFound,
         _ if has_name("certs.d") => Kind::Unreachable,
-        // What else is opened is a key that the policy names, or a signature.
+        // Other files are keys that the policy names, and signatures.
         _ => Kind::PolicyRejected,
     })
 }
 
-/// What is said of the registry itself, without its mirrors.
+/// The part of a message that is about the registry itself, not about its mirrors.
 fn own_part(message: &str) -> &str {
     message.rfind(AFTER_MIRRORS).map_or(message, |at| &message[at..])
 }
@@ -229,10 +228,9 @@ fn contains_any(message: &str, words: &[&str]) -> bool {
     words.iter().any(|words| message.contains(words))
 }
 
-/// Puts the key that a signature was made with in the place of GPG's verdict on it, and says of what
-/// GPG speaks when it says next to nothing.
+/// Replaces GPG's verdict on a signature by the key that made it, and completes GPG's shortest messages.
 fn without_internals(message: &str) -> String {
-    if CURT.contains(&message) {
+    if GPG_MESSAGES.contains(&message) {
         return format!("GPG cannot read the signature: {message}");
     }
     let mut clean = String::with_capacity(message.len());
@@ -246,8 +244,10 @@ fn without_internals(message: &str) -> String {
         let (fields, after) = verdict.split_at(end.unwrap_or(verdict.len()));
         let key = fields.split_once("Fingerprint:\"").and_then(|(_, key)| key.split('"').next());
         clean.push_str(before);
-        clean.push_str("made with the key ");
-        clean.push_str(key.filter(|key| !key.is_empty()).unwrap_or("of somebody unknown"));
+        match key.filter(|key| !key.is_empty()) {
+            Some(key) => clean.extend(["made with the key ", key]),
+            None => clean.push_str("made with an unknown key"),
+        }
         rest = after.strip_prefix('}').unwrap_or(after);
     }
     clean.push_str(rest);
@@ -384,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn a_blocked_registry_is_told_from_a_refused_signature() {
+    fn a_blocked_registry_is_not_a_refused_signature() {
         let message = "registry blocked.example is blocked in /etc/containers/registries.conf";
         assert!(matches!(refused(message, false), Error::Blocked(text) if text == message));
         let of_a_mirror = format!("(Mirrors also failed: [m/a: {message}]): host/a: no such host");
@@ -392,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn damaged_files_are_told_from_a_refused_signature() {
+    fn damaged_files_are_not_refused_signatures() {
         for message in [
             "no policy.json file found at any of the following: \"/root/.config/containers/policy.json\", \"/etc/containers/policy.json\"",
             "invalid policy in \"/etc/containers/policy.json\": invalid character 'b' looking for beginning of object key string",
@@ -406,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_done_is_said() {
+    fn some_messages_have_remedies() {
         for (message, has) in [
             ("http: server gave HTTP response to HTTPS client", "insecure = true"),
             ("no image found in image index for architecture \"arm64\"", "an entry for this"),
@@ -418,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn of_gpgs_verdict_the_key_is_shown() {
+    fn gpgs_verdict_is_reduced_to_the_key() {
         let verdict = |key: &str| {
             format!(
                 "Invalid GPG signature: gpgme.Signature{{Summary:128, Fingerprint:\"{key}\", \
@@ -429,9 +429,11 @@ mod tests {
         assert_eq!(
             without_internals(&reasons),
             "reasons: Invalid GPG signature: made with the key F4D9; Invalid GPG signature: made \
-             with the key of somebody unknown; more"
+             with an unknown key; more"
         );
-        assert!(without_internals("gpgme.Signature{Summary:1").ends_with("somebody unknown"));
+        assert!(
+            without_internals("gpgme.Signature{Summary:1").ends_with("made with an unknown key")
+        );
     }
 
     #[test]
@@ -451,7 +453,7 @@ mod tests {
     }
 
     #[test]
-    fn certificates_are_told_from_networks() {
+    fn certificate_errors_are_not_network_errors() {
         for (message, is_one) in [
             (
                 "Get \"https://h/v2/\": tls: failed to verify certificate: x509: unknown authority",
@@ -469,8 +471,8 @@ mod tests {
     }
 
     #[test]
-    fn what_may_not_exist_is_told_so() {
-        let hint = "(some registries say so of a repository that does not exist)";
+    fn a_denied_repository_may_not_exist() {
+        let hint = "(some registries answer this for a repository that does not exist)";
         let denied = refused("reading manifest 1 in ghcr.io/a/b: denied", false);
         assert!(denied.to_string().ends_with(hint), "{denied}");
         let required = refused("reading manifest 1 in host/a/b: authentication required", false);
@@ -478,7 +480,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_that_breaks_off_is_tried_again() {
+    fn a_body_that_ends_early_is_retried() {
         for message in [
             "unexpected EOF",
             "unexpected EOF (after reconnecting, fetching blob: authentication required)",
@@ -491,7 +493,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_can_pass_is_tried_again() {
+    fn only_temporary_failures_are_retried() {
         assert!(refused("connect: connection refused", true).is_worth_a_retry());
         assert!(!refused("x509: unknown authority", false).is_worth_a_retry());
         assert!(refused("tls: internal error", true).is_worth_a_retry());

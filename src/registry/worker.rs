@@ -1,4 +1,4 @@
-//! One skopeo process and its requests.
+//! A skopeo process and its requests.
 
 use std::io;
 use std::path::Path;
@@ -15,12 +15,13 @@ use super::child::Child;
 use super::command::Invocation;
 use super::messages::{self, WANTED_PROTOCOL};
 use super::{Error, Manifest, Settings};
+use crate::blocking;
 use crate::source::Source;
 
-/// The largest manifest that is read; skopeo itself reads no larger one.
+/// Size limit of manifests, in bytes; skopeo has the same.
 const MAX_MANIFEST: usize = 4 << 20;
 
-/// A running skopeo. It answers one request at a time; the bodies of blobs flow beside that.
+/// A running skopeo. It answers one request at a time, and sends the bodies of blobs in parallel.
 pub(super) struct Worker {
     proxy: ImageProxy,
     child: Child,
@@ -28,8 +29,8 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    /// Starts skopeo and greets it. It reads `registries_conf`, if given, when it first opens an
-    /// image.
+    /// Starts skopeo on this thread, which must not end before it: see [`Child`]. skopeo reads
+    /// `registries_conf`, if given, when it opens the first image.
     pub(super) async fn start(
         settings: &Settings,
         source: &Source,
@@ -37,7 +38,7 @@ impl Worker {
     ) -> Result<Self, Error> {
         let Invocation { mut command, mut config, certificates } =
             Invocation::new(settings, source, registries_conf)?;
-        // Dropped, and with it killed, if what follows fails or is given up.
+        // Kills the process when it is dropped because something here fails or is cancelled.
         let child = Child::of(&mut command)?;
         config.skopeo_cmd = Some(command);
         let proxy = tokio::time::timeout(settings.stall, ImageProxy::new_with_config(config))
@@ -52,7 +53,7 @@ impl Worker {
         Ok(Self { proxy, child, _certificates: certificates })
     }
 
-    /// Opens an image: the registry is asked for its manifest, the policy is checked.
+    /// Opens an image: skopeo asks the registry for its manifest and checks the signature policy.
     pub(super) async fn open(
         &self,
         reference: &str,
@@ -61,7 +62,7 @@ impl Worker {
         self.request(limit, self.proxy.open_image(reference)).await
     }
 
-    /// Closes an image that is not needed any more.
+    /// Closes an image.
     pub(super) async fn close(&self, image: &OpenedImage, limit: Duration) -> Result<(), Error> {
         self.request(limit, self.proxy.close_image(image)).await
     }
@@ -74,7 +75,7 @@ impl Worker {
     ) -> Result<Manifest, Error> {
         let (digest, raw) = self.request(limit, self.proxy.fetch_manifest_raw_oci(image)).await?;
         if raw.len() > MAX_MANIFEST {
-            return Err(Error::BadManifest(format!("it is larger than {MAX_MANIFEST} bytes")));
+            return Err(Error::BadManifest(format!("larger than {MAX_MANIFEST} bytes")));
         }
         let digest = digest.parse().map_err(|_| Error::UnknownDigest(digest))?;
         let image =
@@ -82,7 +83,7 @@ impl Worker {
         Ok(Manifest { digest, image })
     }
 
-    /// Asks for a blob: its data, and the future that tells why they ended.
+    /// Requests a blob: its data, and a future that tells why they ended.
     pub(super) async fn raw_blob(
         &self,
         image: &OpenedImage,
@@ -94,16 +95,16 @@ impl Worker {
         Ok((data, outcome))
     }
 
-    /// Awaits one request. When it takes longer than `limit`, or nobody waits for it any more,
-    /// skopeo is in the middle of it and good for nothing else: it is killed.
+    /// Awaits a request. If that takes longer than `limit`, or is cancelled, skopeo is killed, since it is
+    /// still busy with this request.
     async fn request<T>(
         &self,
         limit: Duration,
         request: impl Future<Output = Result<T, proxy::Error>>,
     ) -> Result<T, Error> {
-        let mut unfinished = KillOnDrop { process: self, armed: true };
+        let mut guard = KillOnDrop { worker: self, armed: true };
         let answer = tokio::time::timeout(limit, request).await;
-        unfinished.armed = answer.is_err();
+        guard.armed = answer.is_err();
         answer.map_err(|_| Error::Stalled(limit))?.map_err(|error| {
             let error = messages::failed(error);
             if matches!(error, Error::Process(_)) {
@@ -118,21 +119,21 @@ impl Worker {
         self.child.is_alive()
     }
 
-    /// Ends it at once, and with it all bodies that it sends; `reason` is for the log.
+    /// Kills it, and with it all its transfers; `reason` is for the log.
     pub(super) fn kill(&self, reason: &str) {
         self.child.kill(reason);
     }
 }
 
 struct KillOnDrop<'a> {
-    process: &'a Worker,
+    worker: &'a Worker,
     armed: bool,
 }
 
 impl Drop for KillOnDrop<'_> {
     fn drop(&mut self) {
         if self.armed {
-            self.process.kill("a request was not answered, or is not wanted any more");
+            self.worker.kill("a request timed out or was cancelled");
         }
     }
 }
@@ -144,7 +145,7 @@ fn not_started(skopeo: &Path, error: proxy::Error) -> Error {
     }
 }
 
-/// Tells a program that is not there from a system that has no room for a process.
+/// Distinguishes a missing program from a lack of resources.
 fn not_run(skopeo: &Path, error: &io::Error) -> Error {
     match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => {
@@ -154,17 +155,16 @@ fn not_run(skopeo: &Path, error: &io::Error) -> Error {
     }
 }
 
-/// Asks the program for its version: `skopeo version 1.22.0`.
+/// Reads the version from skopeo's output: `skopeo version 1.22.0`.
 pub(super) async fn skopeo_version(skopeo: &Path) -> Result<String, Error> {
-    let mut command = Command::new(skopeo);
-    command.arg("--version");
-    let output = tokio::task::spawn_blocking(move || command.output())
-        .await
-        .map_err(|error| Error::Process(error.to_string()))?
-        .map_err(|error| not_run(skopeo, &error))?;
+    let skopeo = skopeo.to_owned();
+    let output = blocking::run(move || {
+        Command::new(&skopeo).arg("--version").output().map_err(|error| not_run(&skopeo, &error))
+    })
+    .await?;
     let text = String::from_utf8_lossy(&output.stdout);
     text.split_whitespace()
         .nth(2)
         .map(str::to_owned)
-        .ok_or_else(|| Error::Process(format!("it says of its version: {:?}", text.trim())))
+        .ok_or_else(|| Error::Process(format!("no version in its output {:?}", text.trim())))
 }

@@ -3,10 +3,10 @@
 use std::fs::File;
 use std::process::{Command, Stdio};
 
-use super::place::PROGRAM;
+use super::environment::PROGRAM;
 
 #[test]
-fn the_version_is_told() {
+fn the_version_is_printed() {
     let output = Command::new(PROGRAM).arg("--version").output().expect("run");
     let text = String::from_utf8(output.stdout).expect("text");
     assert_eq!(text, format!("dnf5-oci {}\n", env!("CARGO_PKG_VERSION")));
@@ -14,7 +14,7 @@ fn the_version_is_told() {
 }
 
 #[test]
-fn a_descriptor_that_is_no_socket_is_a_wrong_argument() {
+fn a_descriptor_must_be_a_socket() {
     let file = || Stdio::from(File::open("/dev/null").expect("opened"));
     for (number, problem) in [
         ("0", "Socket operation on non-socket"),

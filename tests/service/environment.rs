@@ -1,4 +1,4 @@
-//! Where a test runs the program: a directory with a skopeo that never answers.
+//! What a test runs the program with: a directory with a skopeo that never answers.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -8,18 +8,18 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-/// The program that is tested.
+/// The program under test.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_dnf5-oci");
 
-/// How long anything here may take.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+/// How long any step of a test may take.
+pub const TIMEOUT: Duration = Duration::from_secs(20);
 
-pub struct Place(TempDir);
+pub struct Environment(TempDir);
 
-impl Place {
+impl Environment {
     pub fn new() -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        // Other users reach the bus in it.
+        // Other users connect to the bus in it.
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).expect("opened");
         let skopeo = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/service/skopeo");
         symlink(skopeo, directory.path().join("skopeo")).expect("linked");
@@ -30,7 +30,7 @@ impl Place {
         self.0.path()
     }
 
-    /// A command that finds this place's skopeo.
+    /// A command that finds this skopeo.
     pub fn command(&self, program: impl AsRef<Path>) -> Command {
         let mut command = Command::new(program.as_ref());
         let path = std::env::var("PATH").expect("a PATH");
@@ -42,37 +42,37 @@ impl Place {
     /// The directory in /proc of the skopeo that a call waits for.
     pub async fn skopeo(&self) -> PathBuf {
         let note = self.path().join("pid");
-        until("skopeo is started", async || note.exists()).await;
+        wait_until("skopeo is started", async || note.exists()).await;
         Path::new("/proc").join(fs::read_to_string(note).expect("a number").trim())
     }
 }
 
-/// Whether a process, by its directory in /proc, is no more, or waits for nothing but its parent.
-pub fn has_ended(process: &Path) -> bool {
+/// Whether a process, given by its directory in /proc, has exited or is a zombie.
+pub fn has_exited(process: &Path) -> bool {
     let Ok(status) = fs::read_to_string(process.join("status")) else {
         return true;
     };
     status.lines().any(|line| line.starts_with("State:") && line.contains('Z'))
 }
 
-/// Waits for something to become true.
-pub async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-    let begin = std::time::Instant::now();
+/// Waits for a condition to become true.
+pub async fn wait_until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let start = std::time::Instant::now();
     while !is_so().await {
-        assert!(begin.elapsed() < PATIENCE, "it never happened that {what}");
+        assert!(start.elapsed() < TIMEOUT, "timed out: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
-/// Waits for a process to end.
-pub async fn end_of(child: &mut Child) -> ExitStatus {
+/// Waits for a process to exit.
+pub async fn exit_status(child: &mut Child) -> ExitStatus {
     let mut status = None;
-    until("the process ends", async || {
+    wait_until("the process exits", async || {
         status = child.try_wait().expect("waited");
         status.is_some()
     })
     .await;
-    status.expect("it has ended")
+    status.expect("it has exited")
 }
 
 /// Sends a signal.
