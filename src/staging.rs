@@ -9,8 +9,9 @@
 
 use std::io::{self, ErrorKind};
 
-use cap_std::fs::{Dir, DirBuilder, DirBuilderExt as _, File, MetadataExt as _};
-use cap_std::fs::{OpenOptions, OpenOptionsExt as _};
+use cap_std::fs::{
+    Dir, DirBuilder, DirBuilderExt as _, File, MetadataExt as _, OpenOptions, OpenOptionsExt as _,
+};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use uuid::Uuid;
@@ -19,7 +20,7 @@ use crate::error_kind::Kind;
 
 /// Something that is being written. Dropping it removes whatever has its name then.
 #[derive(Debug)]
-pub struct Staged {
+pub(crate) struct Staged {
     parent: Dir,
     name: String,
     /// The file or directory; locked for as long as it or a clone of it is open.
@@ -28,19 +29,13 @@ pub struct Staged {
 
 impl Staged {
     /// Creates a file for writing, with a random name that begins with `prefix`.
-    ///
-    /// # Errors
-    /// If it cannot be created or locked.
-    pub fn new_file(parent: &Dir, prefix: &str, mode: u32) -> io::Result<Self> {
+    pub(crate) fn new_file(parent: &Dir, prefix: &str, mode: u32) -> io::Result<Self> {
         let options = OpenOptions::new().write(true).create_new(true).mode(mode).clone();
         Self::create(parent, prefix, |name| parent.open_with(name, &options).map(Some))
     }
 
     /// Creates a directory with a random name that begins with `prefix`.
-    ///
-    /// # Errors
-    /// If it cannot be created or locked.
-    pub fn new_dir(parent: &Dir, prefix: &str, mode: u32) -> io::Result<Self> {
+    pub(crate) fn new_dir(parent: &Dir, prefix: &str, mode: u32) -> io::Result<Self> {
         Self::create(parent, prefix, |name| {
             parent.create_dir_with(name, DirBuilder::new().mode(mode))?;
             if_exists(parent.open(name))
@@ -64,29 +59,21 @@ impl Staged {
         }
     }
 
-    /// The name in the parent directory.
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
     /// The file, or the directory as one. A clone of it keeps the lock.
-    pub fn file(&self) -> &File {
+    pub(crate) fn file(&self) -> &File {
         &self.file
     }
 
-    /// The directory.
-    ///
-    /// # Errors
-    /// If the process has too many open files.
-    pub fn dir(&self) -> io::Result<Dir> {
+    pub(crate) fn dir(&self) -> io::Result<Dir> {
         Ok(Dir::from_std_file(self.file.try_clone()?.into_std()))
     }
 
     /// Moves it to its place, `name` in `to`. It stays locked.
-    ///
-    /// # Errors
-    /// If it cannot be renamed.
-    pub fn rename(&self, to: &Dir, name: &str) -> io::Result<()> {
+    pub(crate) fn rename(&self, to: &Dir, name: &str) -> io::Result<()> {
         self.parent.rename(&self.name, to, name)
     }
 }
@@ -101,19 +88,13 @@ impl Drop for Staged {
 
 /// Opens a file or directory and keeps it from being removed for as long as it is open. `None` if it does
 /// not exist or is being removed.
-///
-/// # Errors
-/// If it cannot be opened or locked.
-pub fn open_in_use(parent: &Dir, name: &str) -> io::Result<Option<File>> {
+pub(crate) fn open_in_use(parent: &Dir, name: &str) -> io::Result<Option<File>> {
     open_locked(parent, name, FlockOperation::NonBlockingLockShared)
 }
 
 /// Removes all entries that `is_leftover` and are not in use. One that cannot be removed stays until the
 /// next sweep.
-///
-/// # Errors
-/// If the directory cannot be read.
-pub fn sweep(parent: &Dir, is_leftover: impl Fn(&str) -> bool) -> io::Result<()> {
+pub(crate) fn sweep(parent: &Dir, is_leftover: impl Fn(&str) -> bool) -> io::Result<()> {
     for name in names(parent)?.iter().filter(|name| is_leftover(name)) {
         if let Err(error) = remove_unused(parent, name) {
             tracing::debug!(name, %error, "a leftover cannot be removed");
@@ -131,10 +112,7 @@ fn remove_unused(parent: &Dir, name: &str) -> io::Result<()> {
 
 /// Removes an entry unless it is in use, and returns whether it did. It is first renamed to a leftover with
 /// this prefix: a kill in the middle must not leave half of it under its own name.
-///
-/// # Errors
-/// If it cannot be locked, renamed or removed.
-pub fn remove_aside(parent: &Dir, name: &str, prefix: &str) -> io::Result<bool> {
+pub(crate) fn remove_aside(parent: &Dir, name: &str, prefix: &str) -> io::Result<bool> {
     let exclusive = FlockOperation::NonBlockingLockExclusive;
     let Some(_locked) = open_locked(parent, name, exclusive)? else {
         return Ok(false);
@@ -146,10 +124,7 @@ pub fn remove_aside(parent: &Dir, name: &str, prefix: &str) -> io::Result<bool> 
 }
 
 /// Removes a file, a link or a directory with its content, if it exists.
-///
-/// # Errors
-/// If it cannot be removed.
-pub fn remove(parent: &Dir, name: &str) -> io::Result<()> {
+pub(crate) fn remove(parent: &Dir, name: &str) -> io::Result<()> {
     let removed = parent.symlink_metadata(name).and_then(|found| {
         if found.is_dir() { parent.remove_dir_all(name) } else { parent.remove_file(name) }
     });
@@ -157,16 +132,13 @@ pub fn remove(parent: &Dir, name: &str) -> io::Result<()> {
 }
 
 /// The names in a directory that are UTF-8.
-///
-/// # Errors
-/// If the directory cannot be read.
-pub fn names(dir: &Dir) -> io::Result<Vec<String>> {
+pub(crate) fn names(dir: &Dir) -> io::Result<Vec<String>> {
     let names = dir.entries()?.map(|entry| Ok(entry?.file_name().into_string().ok()));
     names.filter_map(Result::transpose).collect()
 }
 
 /// How the interface calls a failure to write.
-pub fn kind(error: &io::Error) -> Kind {
+pub(crate) fn kind(error: &io::Error) -> Kind {
     match error.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Kind::NoSpace,
         _ => Kind::CacheDirectory,
@@ -286,15 +258,15 @@ mod tests {
 
     #[test]
     fn a_sweep_follows_no_link() {
-        let ((_top, dir), (outside_path, outside)) = (parent(), parent());
+        let ((top, dir), (outside_path, outside)) = (parent(), parent());
         outside.write("file", "outside").expect("written");
         outside.create_dir("directory").expect("made");
         dir.write("inside", "inside").expect("written");
         for target in ["file", "directory"] {
-            let link = _top.path().join(format!("{PREFIX}{target}"));
+            let link = top.path().join(format!("{PREFIX}{target}"));
             symlink(outside_path.path().join(target), link).expect("linked");
         }
-        symlink("inside", _top.path().join(".staged-inside")).expect("linked");
+        symlink("inside", top.path().join(".staged-inside")).expect("linked");
         sweep_all(&dir);
         assert_eq!(outside.read_to_string("file").expect("there"), "outside");
         assert!(outside.is_dir("directory"));
@@ -340,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_file_system_is_told_apart() {
+    fn a_full_file_system_has_its_own_kind() {
         for error in [ErrorKind::StorageFull, ErrorKind::QuotaExceeded] {
             assert_eq!(kind(&error.into()), Kind::NoSpace);
         }

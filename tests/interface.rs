@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use dnf5_oci::dbus;
 use dnf5_oci::engine::{self, Engine};
-use dnf5_oci::gateway::{self, Gateway};
+use dnf5_oci::gateway::Gateway;
 use dnf5_oci::registry::{self, Registry};
 use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
@@ -27,7 +27,7 @@ async fn instance() -> Connection {
     let settings =
         registry::Settings { skopeo: PathBuf::from("/nonexistent/skopeo"), ..Default::default() };
     let engine = Engine::new(Registry::new(settings), engine::Settings::default());
-    let gateway = Arc::new(Gateway::new(engine.clone(), gateway::runtime_directories()));
+    let gateway = Arc::new(Gateway::new(engine.clone()));
     let instance = dbus::Instance { engine, gateway, refusal: None };
     tokio::spawn(dbus::serve_socket(instance, theirs, CancellationToken::new()));
     Builder::unix_stream(ours).p2p().build().await.expect("connected")

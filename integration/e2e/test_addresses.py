@@ -9,7 +9,6 @@ from conftest import insecure
 from harness.registry import Registry
 from harness.repository import Repository, build
 
-
 pytestmark = pytest.mark.usefixtures("fetch")
 
 
@@ -134,6 +133,14 @@ def test_the_next_address_has_what_the_first_has_not(dnf, registry, web, install
     assert [url.replace("http://dnf5-oci.alt/", "oci://") for url in shown] == [
         f"{url}/web-one-1-1.noarch.rpm" for url in (first, good)
     ]
+
+
+def test_the_first_address_is_asked_first(dnf, registry, web, installed):
+    installed.append("web-one")
+    dnf.add("tools", f"{web.url}/web, {push(dnf, registry, 'web-one', 'both')}")
+    dnf("-y", "install", "web-one").has("Complete!")
+    assert_is_installed("web-one")
+    assert registry.requests() == []
 
 
 METALINK = """<?xml version="1.0" encoding="utf-8"?>

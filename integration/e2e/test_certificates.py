@@ -141,7 +141,7 @@ def test_no_image_that_was_opened_before_a_change_is_used(dnf, private_registry,
 
 
 def test_the_first_directory_for_the_host_counts(dnf, private_registry):
-    advice = f"; certificates for {HOST} belong into {PLACES[1] / HOST}: see"
+    advice = f"; put certificates for {HOST} into {PLACES[1] / HOST}; see"
     ask(dnf, private_registry.reference, code=1).has(advice)
     private_registry.trust(PLACES[2])
     assert same(dnf, private_registry.reference) == ""
@@ -149,7 +149,7 @@ def test_the_first_directory_for_the_host_counts(dnf, private_registry):
         # It is empty, but ends the search.
         (place / HOST).mkdir(parents=True)
         assert UNKNOWN in same(dnf, private_registry.reference)
-        advice = f"; certificates for {HOST} belong into {place / HOST}: see"
+        advice = f"; put certificates for {HOST} into {place / HOST}; see"
         ask(dnf, private_registry.reference, code=1).has(advice)
         private_registry.trust(place)
         assert same(dnf, private_registry.reference) == ""

@@ -9,8 +9,8 @@ import pytest
 
 from conftest import CACHE, insecure
 from harness.commands import processes, run, wait_until
-from harness.relay import Relay
 from harness.registry import Registry
+from harness.relay import Relay
 from harness.repository import build
 
 pytestmark = pytest.mark.usefixtures("fetch")

@@ -166,6 +166,6 @@ def test_as_for_http(web, registry, service, repositories, scenario):
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_ahead_of_dnf5(registry, service, repositories, scenario, eager):
     """The checks in the scenarios also hold when the service fetches ahead of dnf5."""
-    first, second = (transcript(OverOci(registry, service, f"ahead-{scenario}", layout, "eager"), scenario, repositories)
-                     for layout in ("dirs", "files"))
+    sides = [OverOci(registry, service, f"ahead-{scenario}", layout, "eager") for layout in ("dirs", "files")]
+    first, second = (transcript(side, scenario, repositories) for side in sides)
     assert first == second

@@ -7,9 +7,9 @@ import pytest
 
 from conftest import CACHE, REPOS
 from harness.commands import run
+from harness.keys import Key, remove_keys
 from harness.repository import Repository, build
 from harness.sides import Machine, OverHttp, OverOci
-from harness.keys import Key, remove_keys
 
 KEYS = Path("/tmp/keys")
 

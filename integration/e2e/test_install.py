@@ -50,6 +50,7 @@ def test_without_a_bus_there_is_a_private_instance(dnf, pushed):
     line = "dnf5-oci: connection to the service failed: "
     result.has(line).has('; check "backend" and "service" in oci.conf')
     assert result.output.count(line) == 1, result
+    assert result.output.startswith("Updating and loading repositories:\n"), result
 
 
 def test_another_user_has_an_instance_and_a_cache_of_its_own(dnf, pushed):
@@ -79,6 +80,15 @@ def test_refresh_costs_one_manifest(dnf, registry, pushed):
     registry.clear()
     dnf("repoquery")
     assert registry.requests() == []
+
+
+def test_expired_metadata_cost_one_manifest(dnf, registry, pushed):
+    dnf.add("tools", f"oci://{dnf.reference(registry)}", metadata_expire=0)
+    dnf("repoquery")
+    registry.clear()
+    dnf("repoquery").has("one-0:1-1.noarch")
+    assert len(registry.manifests()) == 1, "dnf5 does not ask again after a head start"
+    assert registry.blobs() == []
 
 
 def test_a_moved_tag_brings_new_metadata(dnf, registry, pushed):

@@ -147,6 +147,6 @@ def test_same(urls, tmp_path, case, layout):
     present, commands = CASES[case]
     expected = outcome(urls["http"], present, commands, tmp_path / "here")
     found = outcome(urls[layout], present, commands, tmp_path / "here")
-    for want, have in zip(expected[0], found[0]):
+    for want, have in zip(expected[0], found[0], strict=True):
         assert as_text(*have) == as_text(*want)
     assert found[1:] == expected[1:]

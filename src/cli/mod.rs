@@ -16,7 +16,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 use crate::dbus::Instance;
 use crate::engine::Engine;
-use crate::gateway::{self, Gateway};
+use crate::gateway::Gateway;
 use crate::registry::Registry;
 use crate::settings::{self, Loaded, Settings};
 
@@ -69,6 +69,6 @@ fn dispatch(command: Command) -> Result<ExitCode, Box<dyn Error>> {
 /// Creates an instance with these settings.
 fn instance(settings: &Settings) -> Instance {
     let engine = Engine::new(Registry::new(settings.registry()), settings.engine());
-    let gateway = Arc::new(Gateway::new(engine.clone(), gateway::runtime_directories()));
+    let gateway = Arc::new(Gateway::new(engine.clone()));
     Instance { engine, gateway, refusal: None }
 }

@@ -55,17 +55,13 @@ pub struct Mismatch {
 }
 
 impl Mismatch {
-    pub(super) fn checksum(file: &str, expected: impl ToString, found: impl ToString) -> Self {
-        Self::new("checksum", file, expected.to_string(), found.to_string())
-    }
-
-    /// `found` is `None` for a stream that goes on after the expected size.
-    pub(super) fn size(file: &str, expected: u64, found: Option<u64>) -> Self {
-        let found = found.map_or_else(|| "more".to_owned(), |found| format!("{found} bytes"));
-        Self::new("size", file, format!("{expected} bytes"), found)
-    }
-
-    fn new(property: &'static str, file: &str, expected: String, found: String) -> Self {
+    pub(super) fn new(
+        property: &'static str,
+        file: &str,
+        expected: impl ToString,
+        found: impl ToString,
+    ) -> Self {
+        let (expected, found) = (expected.to_string(), found.to_string());
         Self { property, file: file.to_owned(), expected, found }
     }
 }

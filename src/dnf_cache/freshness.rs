@@ -120,7 +120,7 @@ mod tests {
         cache
     }
 
-    fn worth(cache: &Cache, max_age: MaxAge) -> Freshness {
+    fn freshness(cache: &Cache, max_age: MaxAge) -> Freshness {
         cache.dir.freshness(max_age, Some(&cache.path(REPO_FILE)))
     }
 
@@ -135,20 +135,20 @@ mod tests {
     #[test]
     fn age_decides() {
         let cache = with_metadata(100);
-        assert_eq!(worth(&cache, MaxAge::Seconds(200)), Freshness::Fresh);
-        assert_eq!(worth(&cache, MaxAge::Seconds(100)), Freshness::Expired);
-        assert_eq!(worth(&cache, MaxAge::Seconds(0)), Freshness::Expired);
-        assert_eq!(worth(&cache, MaxAge::Seconds(u64::MAX)), Freshness::Fresh);
-        assert_eq!(worth(&cache, MaxAge::Forever), Freshness::Fresh);
+        assert_eq!(freshness(&cache, MaxAge::Seconds(200)), Freshness::Fresh);
+        assert_eq!(freshness(&cache, MaxAge::Seconds(100)), Freshness::Expired);
+        assert_eq!(freshness(&cache, MaxAge::Seconds(0)), Freshness::Expired);
+        assert_eq!(freshness(&cache, MaxAge::Seconds(u64::MAX)), Freshness::Fresh);
+        assert_eq!(freshness(&cache, MaxAge::Forever), Freshness::Fresh);
     }
 
     #[test]
     fn whole_seconds_count() {
         let cache = with_metadata(100);
         set_age(&cache.path("repodata/primary.xml"), 100, 999_999_999);
-        assert_eq!(worth(&cache, MaxAge::Seconds(100)), Freshness::Expired);
+        assert_eq!(freshness(&cache, MaxAge::Seconds(100)), Freshness::Expired);
         set_age(&cache.path("repodata/primary.xml"), -100, 0);
-        assert_eq!(worth(&cache, MaxAge::Seconds(0)), Freshness::Fresh, "as dnf5 counts");
+        assert_eq!(freshness(&cache, MaxAge::Seconds(0)), Freshness::Fresh, "as dnf5 counts");
     }
 
     #[test]
@@ -156,10 +156,10 @@ mod tests {
         let cache = with_metadata(100);
         let file = cache.path(REPO_FILE);
         fs::write(&file, "").expect("written");
-        assert_eq!(worth(&cache, MaxAge::Seconds(200)), Freshness::Expired);
-        assert_eq!(worth(&cache, MaxAge::Forever), Freshness::Fresh);
+        assert_eq!(freshness(&cache, MaxAge::Seconds(200)), Freshness::Expired);
+        assert_eq!(freshness(&cache, MaxAge::Forever), Freshness::Fresh);
         set_age(&file, 150, 0);
-        assert_eq!(worth(&cache, MaxAge::Seconds(200)), Freshness::Fresh);
+        assert_eq!(freshness(&cache, MaxAge::Seconds(200)), Freshness::Fresh);
     }
 
     #[test]
@@ -167,25 +167,25 @@ mod tests {
         let cache = with_metadata(100);
         fs::create_dir(cache.path("attrs")).expect("made");
         fs::write(cache.path(EXPIRED), "").expect("written");
-        assert_eq!(worth(&cache, MaxAge::Forever), Freshness::Expired);
+        assert_eq!(freshness(&cache, MaxAge::Forever), Freshness::Expired);
         set_age(&cache.path("repodata/.dnf5-oci.json"), 100, 0);
         let before = cache.dir.confirmed().expect("there");
         cache.dir.confirm().expect("confirmed");
         assert!(cache.dir.confirmed().expect("there") > before);
         assert!(!cache.path(EXPIRED).exists());
-        assert_eq!(worth(&cache, MaxAge::Seconds(50)), Freshness::Fresh);
+        assert_eq!(freshness(&cache, MaxAge::Seconds(50)), Freshness::Fresh);
         assert!(now() - fs::metadata(cache.path(REPOMD)).expect("read").mtime() < 50);
     }
 
     #[test]
-    fn without_usable_metadata_they_are_missing() {
+    fn unusable_metadata_is_missing() {
         let cache = Cache::new();
-        assert_eq!(worth(&cache, MaxAge::Forever), Freshness::Missing);
+        assert_eq!(freshness(&cache, MaxAge::Forever), Freshness::Missing);
         let cache = with_metadata(0);
         fs::remove_file(cache.path("repodata/primary.xml")).expect("removed");
-        assert_eq!(worth(&cache, MaxAge::Forever), Freshness::Missing);
+        assert_eq!(freshness(&cache, MaxAge::Forever), Freshness::Missing);
         let cache = with_metadata(0);
         fs::write(cache.path(REPOMD), "<").expect("written");
-        assert_eq!(worth(&cache, MaxAge::Forever), Freshness::Missing);
+        assert_eq!(freshness(&cache, MaxAge::Forever), Freshness::Missing);
     }
 }

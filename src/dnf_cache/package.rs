@@ -110,7 +110,7 @@ impl StagedPackage<'_> {
 
     fn verify(&mut self) -> Result<(), Mismatch> {
         if self.written != self.size {
-            return Err(Mismatch::size(&self.location, self.size, Some(self.written)));
+            return Err(self.wrong_size(format!("{} bytes", self.written)));
         }
         let Some((expected, hasher)) = self.expected.take() else {
             return Ok(());
@@ -119,15 +119,18 @@ impl StagedPackage<'_> {
         if found == expected {
             return Ok(());
         }
-        Err(Mismatch::checksum(&self.location, expected, found))
+        Err(Mismatch::new("checksum", &self.location, expected, found))
+    }
+
+    fn wrong_size(&self, found: String) -> Mismatch {
+        Mismatch::new("size", &self.location, format!("{} bytes", self.size), found)
     }
 }
 
 impl Write for StagedPackage<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if bytes.len() as u64 > self.size - self.written {
-            let mismatch = Mismatch::size(&self.location, self.size, None);
-            return Err(Error::WrongPackage(mismatch).into());
+            return Err(Error::WrongPackage(self.wrong_size("more".to_owned())).into());
         }
         let written = self
             .staged
@@ -158,11 +161,11 @@ mod tests {
         cache: &Cache,
         location: &str,
         content: &[u8],
-        promised: &[u8],
+        expected: &[u8],
     ) -> Result<PathBuf, Error> {
-        let promise = sha256(promised);
-        let verification = Verification::Checksum(&promise);
-        let mut staged = cache.dir.stage_package(location, promised.len() as u64, verification)?;
+        let checksum = sha256(expected);
+        let verification = Verification::Checksum(&checksum);
+        let mut staged = cache.dir.stage_package(location, expected.len() as u64, verification)?;
         staged.write_all(content)?;
         staged.commit()
     }

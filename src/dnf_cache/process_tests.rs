@@ -1,6 +1,6 @@
-//! What needs a process of its own: to be killed, to have another umask, to mount file systems.
+//! Tests that need a separate process: to kill it, to set its umask, to mount file systems.
 //!
-//! Such a test runs this test binary again, for itself alone, with the cache directory in the
+//! Such a test runs this test binary again, with itself as the only test and the cache directory in the
 //! environment.
 
 use std::fs;
@@ -20,19 +20,19 @@ use crate::error_kind::{Failure, Kind};
 
 const DIRECTORY: &str = "DNF5_OCI_TEST_DIRECTORY";
 
-/// How many processes are killed.
+/// Number of processes that are killed.
 const ROUNDS: u32 = 40;
 
-/// How much later each of them is killed than the one before: together they cover some commits,
-/// each of which takes about a millisecond.
+/// Each process is killed this much later than the one before. Together they cover several commits of
+/// about a millisecond each.
 const STEP: Duration = Duration::from_micros(317);
 
-/// The directory in the process that a test has started; nothing in the test itself.
+/// The directory, in the process that a test has started; `None` in the test itself.
 fn given_directory() -> Option<PathBuf> {
     std::env::var_os(DIRECTORY).map(PathBuf::from)
 }
 
-/// This binary, `test` alone.
+/// This binary with `test` as the only test.
 fn myself(test: &str, directory: &Path) -> Command {
     let mut command = Command::new("/proc/self/exe");
     let module = module_path!().split_once("::").map_or("", |(_, module)| module);
@@ -40,7 +40,7 @@ fn myself(test: &str, directory: &Path) -> Command {
     command
 }
 
-/// Runs `test` with `mounts`, a shell script, done before in a mount namespace of its own.
+/// Runs `test` in a new mount namespace, after `mounts`, a shell script.
 fn run_in_namespace(test: &str, directory: &Path, mounts: &str) {
     let test = myself(test, directory);
     let mut command = Command::new("unshare");
@@ -51,15 +51,15 @@ fn run_in_namespace(test: &str, directory: &Path, mounts: &str) {
     assert_passes(command.env(DIRECTORY, directory));
 }
 
-/// Runs a test in its process; one that is not found there has not passed.
+/// Runs a test in its process. A test that is not found has not passed.
 fn assert_passes(command: &mut Command) {
     let done = command.output().expect("started");
-    let said = String::from_utf8_lossy(&[done.stdout, done.stderr].concat()).into_owned();
-    assert!(done.status.success() && said.contains("1 passed"), "{said}");
+    let output = String::from_utf8_lossy(&[done.stdout, done.stderr].concat()).into_owned();
+    assert!(done.status.success() && output.contains("1 passed"), "{output}");
 }
 
-/// Kills a process that commits for ever, again and again, at another instant each time; `check`
-/// sees what it has left.
+/// Kills a process that commits for ever, many times, each time at another instant. `check` inspects what
+/// it has left.
 fn kill_again_and_again(test: &str, check: impl Fn(&Cache)) {
     let cache = Cache::new();
     cache.commit("first");
@@ -82,7 +82,7 @@ fn kill_again_and_again(test: &str, check: impl Fn(&Cache)) {
     }
 }
 
-/// Until the test that has started this process kills it, or ends.
+/// Commits until the test that has started this process kills it or ends.
 fn commit_for_ever(directory: &Path, commit: fn(&Cache, &str)) -> ! {
     set_parent_process_death_signal(Some(Signal::KILL)).expect("set");
     let cache = Cache::at(directory);
@@ -94,21 +94,21 @@ fn commit_for_ever(directory: &Path, commit: fn(&Cache, &str)) -> ! {
 }
 
 #[test]
-fn killed_at_any_instant_the_metadata_are_whole() {
+fn killed_at_any_instant_the_metadata_is_whole() {
     if let Some(directory) = given_directory() {
         commit_for_ever(&directory, Cache::commit);
     }
-    kill_again_and_again("killed_at_any_instant_the_metadata_are_whole", |cache| {
+    kill_again_and_again("killed_at_any_instant_the_metadata_is_whole", |cache| {
         assert!(cache.is_whole());
     });
 }
 
 #[test]
-fn killed_in_a_swap_in_steps_the_metadata_are_whole_or_hidden() {
+fn killed_in_a_swap_in_steps_the_metadata_is_whole_or_hidden() {
     if let Some(directory) = given_directory() {
         commit_for_ever(&directory, Cache::commit_in_steps);
     }
-    kill_again_and_again("killed_in_a_swap_in_steps_the_metadata_are_whole_or_hidden", |cache| {
+    kill_again_and_again("killed_in_a_swap_in_steps_the_metadata_is_whole_or_hidden", |cache| {
         assert!(!cache.path(REPOMD).exists() || cache.is_whole());
     });
 }
@@ -140,14 +140,14 @@ fn modes_are_no_wider_than_those_of_dnf5() {
     }
 }
 
-/// As in a container whose image has cached metadata already.
+/// As in a container whose image has cached metadata.
 #[test]
-fn metadata_of_a_lower_layer_are_replaced() {
+fn metadata_of_a_lower_layer_is_replaced() {
     let Some(directory) = given_directory() else {
         let top = tempfile::tempdir().expect("a temporary directory");
         Cache::at(&top.path().join("seed")).commit("lower");
         run_in_namespace(
-            "metadata_of_a_lower_layer_are_replaced",
+            "metadata_of_a_lower_layer_is_replaced",
             top.path(),
             "mkdir layers merged
              mount -t tmpfs tmpfs layers
@@ -165,7 +165,7 @@ workdir=layers/work overlay merged",
         let (probe, repodata) = (cache.path("probe"), cache.path(REPODATA));
         renameat_with(CWD, probe, CWD, repodata, RenameFlags::EXCHANGE)
     };
-    assert_eq!(exchange(), Err(Errno::XDEV), "this file system is not what the test is about");
+    assert_eq!(exchange(), Err(Errno::XDEV), "the test needs a file system without exchange");
     cache.commit("one");
     exchange().expect("possible now");
     exchange().expect("and back");
@@ -174,16 +174,16 @@ workdir=layers/work overlay merged",
     cache.holds_only("two");
 }
 
-/// What is mounted in the old metadata keeps them from being removed.
+/// The old metadata cannot be removed while something is mounted in it.
 #[test]
-fn a_swap_in_steps_that_fails_hides_the_old_metadata_and_is_finished_later() {
+fn a_swap_in_steps_that_fails_hides_the_old_metadata_and_is_completed_later() {
     let Some(directory) = given_directory() else {
         let top = tempfile::tempdir().expect("a temporary directory");
         Cache::at(&top.path().join("seed")).commit("one");
         run_in_namespace(
-            "a_swap_in_steps_that_fails_hides_the_old_metadata_and_is_finished_later",
+            "a_swap_in_steps_that_fails_hides_the_old_metadata_and_is_completed_later",
             top.path(),
-            // Its directories are read from the newest name to the oldest.
+            // tmpfs lists the newest name first, so removal reaches the mount first.
             "mkdir cache && mount -t tmpfs tmpfs cache
              mkdir -p cache/repodata && cp seed/repodata/* cache/repodata
              mkdir cache/repodata/mounted && mount -t tmpfs tmpfs cache/repodata/mounted",
@@ -205,11 +205,11 @@ fn a_swap_in_steps_that_fails_hides_the_old_metadata_and_is_finished_later() {
 }
 
 #[test]
-fn a_full_file_system_is_told_apart() {
+fn a_full_file_system_has_its_own_kind() {
     let Some(directory) = given_directory() else {
         let top = tempfile::tempdir().expect("a temporary directory");
         run_in_namespace(
-            "a_full_file_system_is_told_apart",
+            "a_full_file_system_has_its_own_kind",
             top.path(),
             "mkdir full && mount -t tmpfs -o size=64k tmpfs full",
         );

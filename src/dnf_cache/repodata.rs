@@ -106,13 +106,16 @@ impl StagedRepodata {
         };
         let mut hasher = record.checksum.hasher();
         let size = io::copy(&mut file, &mut hasher).map_err(error)?;
-        let name = format!("repodata/{}", record.name);
+        let wrong = |property, expected: String, found: String| {
+            let file = format!("repodata/{}", record.name);
+            Err(Error::WrongFile(Mismatch::new(property, &file, expected, found)))
+        };
         if let Some(expected) = record.size.filter(|expected| *expected != size) {
-            return Err(Error::WrongFile(Mismatch::size(&name, expected, Some(size))));
+            return wrong("size", format!("{expected} bytes"), format!("{size} bytes"));
         }
         let found = hasher.finish();
         if found != record.checksum {
-            return Err(Error::WrongFile(Mismatch::checksum(&name, &record.checksum, found)));
+            return wrong("checksum", record.checksum.to_string(), found.to_string());
         }
         Ok(())
     }
@@ -159,15 +162,15 @@ mod tests {
     }
 
     #[test]
-    fn files_that_repomd_does_not_list_are_kept() {
+    fn files_that_repomd_does_not_list_stay() {
         let cache = Cache::new();
         let mut files = sample("one");
         files.push(("repomd.xml.asc".to_owned(), "signature".to_owned()));
         let staged = cache.stage(&files);
         staged.verify().expect("verified");
         staged.commit(&Cache::marker("1")).expect("committed");
-        let kept = fs::read_to_string(cache.path("repodata/repomd.xml.asc")).expect("read");
-        assert_eq!(kept, "signature");
+        let signature = fs::read_to_string(cache.path("repodata/repomd.xml.asc")).expect("read");
+        assert_eq!(signature, "signature");
     }
 
     #[test]
@@ -207,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_plain_and_not_ours() {
+    fn names_are_plain_and_not_reserved() {
         let cache = Cache::new();
         let staged = cache.dir.stage_repodata().expect("staged");
         let long = "n".repeat(256);

@@ -85,7 +85,7 @@ mod tests {
     use crate::dnf_cache::testing::{Cache, sample};
     use std::fs;
 
-    /// A cache with the metadata `one` and, ready to take their place, `two`.
+    /// A cache with the metadata `one` and a swap to `two` that was killed after its first step.
     fn in_the_middle() -> Cache {
         let cache = Cache::new();
         cache.commit("one");
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_swap_that_was_killed_at_any_step_is_finished() {
+    fn a_swap_that_was_killed_at_any_step_is_completed() {
         type Step = fn(&Cache);
         let steps: [Step; 5] = [
             |_| {},
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn metadata_that_are_a_link_are_replaced_and_what_it_leads_to_is_not_touched() {
+    fn metadata_that_is_a_link_is_replaced_and_its_target_is_not_touched() {
         let swaps: [fn(&Cache, &str); 2] = [Cache::commit, Cache::commit_in_steps];
         for swap in swaps {
             let (cache, outside) = (Cache::new(), Cache::new());

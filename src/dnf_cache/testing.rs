@@ -1,4 +1,4 @@
-//! What the tests of this layer share.
+//! Helpers for the tests of the cache.
 
 use std::fs;
 use std::io::Write as _;
@@ -38,7 +38,7 @@ pub(super) fn names(directory: &Path) -> Vec<String> {
     names
 }
 
-/// A cache directory, in a temporary one if it is not a given one.
+/// A cache directory, by default in a temporary one.
 pub(super) struct Cache {
     pub(super) dir: Arc<CacheDir>,
     _temporary: Option<tempfile::TempDir>,
@@ -55,7 +55,7 @@ impl Cache {
         Self { dir: Arc::new(CacheDir::open(path).expect("opened")), _temporary: None }
     }
 
-    /// As another run would.
+    /// As another process would.
     pub(super) fn reopen(&self) {
         CacheDir::open(&self.dir.path).expect("opened");
     }
@@ -95,7 +95,7 @@ impl Cache {
         staged.commit(&Self::marker(content)).expect("committed");
     }
 
-    /// The same as it is done where the file system has no exchange.
+    /// The same as on a file system without exchange.
     pub(super) fn commit_in_steps(&self, content: &str) {
         let staged = self.stage(&sample(content));
         staged.verify().expect("verified");
@@ -104,7 +104,7 @@ impl Cache {
         self.dir.swap_in_steps(staged.staged.name(), &locked).expect("swapped");
     }
 
-    /// Whether the metadata are all there and go with each other.
+    /// Whether the metadata is complete and consistent.
     pub(super) fn is_whole(&self) -> bool {
         let repodata = names(&self.path(REPODATA));
         let content = self.primary();
@@ -114,7 +114,7 @@ impl Cache {
             && self.dir.marker() == Some(Self::marker(&content))
     }
 
-    /// The metadata are those of `content`, whole, and nothing else is in the directory.
+    /// Asserts that the directory has the metadata of `content`, all of it, and nothing else.
     #[track_caller]
     pub(super) fn holds_only(&self, content: &str) {
         assert_eq!(self.names(), [REPODATA]);

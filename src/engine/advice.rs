@@ -9,7 +9,7 @@ use crate::reference::Reference;
 use crate::registry::{self, INCOMPLETE};
 use crate::source::Source;
 
-/// What to do where a file system cannot be written: most likely only the service cannot.
+/// What to do if a file system is read-only: most likely it is so only for the service.
 const SANDBOX: &str = "the system's service writes below /var/cache: for more, set ReadWritePaths= of dnf5-oci.service";
 
 /// What to do about it, where there is something to be done that the fact itself does not say.
@@ -26,7 +26,7 @@ pub(super) fn remedy(cause: &Cause, source: &Source) -> Option<String> {
         (Some(special), _) => Some(special.to_owned()),
         (None, Kind::Unauthorized) => Some(log_in(source)),
         (None, Kind::PolicyRejected) => Some(satisfy_policy(&source.reference)),
-        (None, kind) => usual_remedy(kind).map(str::to_owned),
+        (None, kind) => default_remedy(kind).map(str::to_owned),
     }
 }
 
@@ -44,7 +44,7 @@ fn log_in(source: &Source) -> String {
             return format!("correct {file}, which is not valid JSON from line {line} on");
         }
     }
-    let host = asked_last(&repositories);
+    let host = own_host(&repositories);
     let searched = auth::search_order(access);
     let helpers = credential_helpers().unwrap_or_default();
     let helpers = helpers.iter().map(|helper| format!("docker-credential-{helper}"));
@@ -57,26 +57,23 @@ fn log_in(source: &Source) -> String {
     )
 }
 
-/// The host of the registry itself, which is asked after its mirrors: what it says counts.
-fn asked_last(repositories: &[String]) -> &str {
+/// The host of the registry itself, which is the last pull source: its answer is the one that is shown.
+fn own_host(repositories: &[String]) -> &str {
     repositories.last().map(|last| auth::host(last)).unwrap_or_default()
 }
 
-/// Origin certificates belong.
+/// Where to put certificates.
 fn certify(source: &Source) -> String {
     if source.access.certificates.named().next().is_some() {
         return "check the certificates in the repository's configuration".to_owned();
     }
     let repositories = auth::repositories(&source.reference);
-    let host = asked_last(&repositories);
+    let host = own_host(&repositories);
     let directory = certs::directory(host);
-    format!(
-        "certificates for {host} belong into {}: see containers-certs.d(5)",
-        directory.display()
-    )
+    format!("put certificates for {host} into {}; see containers-certs.d(5)", directory.display())
 }
 
-/// Which scope of which file has refused the artifact.
+/// The rule that has refused the artifact, and how to satisfy it.
 fn satisfy_policy(reference: &Reference) -> String {
     match policy::rule(reference) {
         Ok(rule) => format!("{rule}; {}", rule.remedy()),
@@ -84,17 +81,19 @@ fn satisfy_policy(reference: &Reference) -> String {
     }
 }
 
-fn usual_remedy(kind: Kind) -> Option<&'static str> {
+fn default_remedy(kind: Kind) -> Option<&'static str> {
     Some(match kind {
         Kind::NotFound => "check the reference's spelling and tag, and that it was pushed",
         Kind::Unreachable => "check the network, the registry, and registries.conf for its mirrors",
-        Kind::BadRepository => "push it anew: createrepo_c . && oras push REFERENCE repodata *.rpm",
+        Kind::BadRepository => {
+            "push it again: createrepo_c . && oras push REFERENCE repodata *.rpm"
+        }
         Kind::BadMetadata => "have its owner run createrepo_c and push it again",
         Kind::DigestMismatch => {
-            "run dnf5 again with --refresh; if it stays, the repository's owner must push it anew"
+            "run dnf5 again with --refresh; if that does not help, have its owner push it again"
         }
         Kind::PackageNotInRepository => {
-            "run dnf5 again with --refresh; if it stays, the package was never pushed"
+            "run dnf5 again with --refresh; if that does not help, have its owner push the package"
         }
         Kind::NoSpace => "free space where the cache is, for example with \"dnf5 clean packages\"",
         Kind::Stalled => "try again; the registry or a proxy in between stopped sending",

@@ -5,8 +5,8 @@ use std::io;
 use std::sync::Arc;
 
 use super::advice::remedy;
-use super::blocking::Cancelled;
 use crate::artifact::{self, archive};
+use crate::blocking::Cancelled;
 use crate::error_kind::{Failure, Kind, one_line};
 use crate::reference::Reference;
 use crate::registry;
@@ -57,6 +57,12 @@ pub(crate) enum Cause {
 impl From<registry::Error> for Cause {
     fn from(error: registry::Error) -> Self {
         Self::Registry(error)
+    }
+}
+
+impl From<Cancelled> for Cause {
+    fn from(_: Cancelled) -> Self {
+        Self::Cancelled
     }
 }
 
@@ -188,5 +194,25 @@ mod tests {
         let stalled = registry::Error::Stalled(std::time::Duration::from_secs(30));
         assert_eq!(Cause::reading(stalled.into()).kind(), Kind::Stalled);
         assert_eq!(Cause::reading(io::Error::other(Cancelled)).kind(), Kind::Cancelled);
+    }
+
+    #[test]
+    fn wrong_bytes_are_the_mirrors_whatever_was_read() {
+        let wrong = || registry::Error::MirrorCorrupt(Box::new(registry::Error::NoOtherPullSource));
+        assert!(Cause::from(archive::Error::Read(wrong().into())).is_mirror_fault());
+        assert!(Cause::from(repomd::Error::Read(wrong().into())).is_mirror_fault());
+    }
+
+    #[test]
+    fn a_failed_write_names_its_file_once() {
+        let path = std::path::Path::new("/x");
+        let full = || io::Error::from(io::ErrorKind::StorageFull);
+        for error in
+            [dnf_cache::Error::at(path, full()).into(), layer_store::Error::at(path, full()).into()]
+        {
+            let cause = Cause::writing(error);
+            assert_eq!(cause.kind(), Kind::NoSpace);
+            assert_eq!(one_line(&cause), "/x: no storage space");
+        }
     }
 }

@@ -9,11 +9,12 @@ use tokio::sync::OwnedMutexGuard;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::Engine;
-use super::blocking::{join, read_blocking, retry_next_mirror};
 use super::content::Content;
 use super::copy::copy;
 use super::error::Cause;
+use super::reading::{read_blocking, retry_next_mirror};
 use crate::artifact::archive::{Limits, read_archive};
+use crate::blocking::join;
 use crate::layer_store::{Layer, Store};
 use crate::source::Source;
 

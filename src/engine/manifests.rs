@@ -7,8 +7,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Engine;
-use super::blocking::run;
 use super::error::Cause;
+use super::reading::run;
 use crate::artifact::Artifact;
 use crate::containers_config::Fingerprint;
 use crate::source::Source;

@@ -12,11 +12,11 @@
 //! | `prefetch` | metadata into DNF's cache |
 //! | `packages` | packages into DNF's cache |
 //! | `inspect` | what a reference leads to, for people |
-//! | `blocking`, `copy`, `meter` | content for synchronous readers, and its progress |
+//! | `reading`, `copy`, `meter` | content for synchronous readers, and its progress |
 //! | `error`, `advice` | the one line for a failure, and what to do about it |
 
 mod advice;
-mod blocking;
+
 mod content;
 mod copy;
 pub(crate) mod error;
@@ -26,6 +26,7 @@ mod manifests;
 mod meter;
 mod packages;
 mod prefetch;
+mod reading;
 mod view;
 
 use std::collections::HashSet;
@@ -51,16 +52,16 @@ use crate::containers_config::auth;
 use crate::layer_store::{self, Store};
 use crate::registry::Registry;
 use crate::source::Source;
-use blocking::run;
 use error::Cause;
 use manifests::Manifests;
+use reading::run;
 
 /// One repository, as a front end hands it over.
 #[derive(Clone, Debug)]
 pub struct Repository {
     /// Its id in dnf's configuration, for messages.
     pub id: String,
-    /// Origin it is and how it is reached.
+    /// Where it is and how it is reached.
     pub source: Source,
     /// DNF's own cache directory for it.
     pub cache_dir: PathBuf,

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use containers_image_proxy::oci_spec::image::{Descriptor, Digest, MediaType};
 use futures_util::{TryStreamExt, stream};
 
-use super::blocking::{read_blocking, retry_next_mirror, run};
 use super::content::Entry;
 use super::copy::copy;
 use super::error::{Cause, Error};
 use super::meter::Meter;
+use super::reading::{read_blocking, retry_next_mirror, run};
 use super::{Engine, Progress, Repository, View};
 use crate::checksum::{Algorithm, Checksum};
 use crate::dnf_cache::{CacheDir, Verification};
@@ -20,7 +20,7 @@ use crate::dnf_cache::{CacheDir, Verification};
 /// One package, as the repository's primary metadata describe it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Package {
-    /// Origin it is, relative to the repository.
+    /// Where it is, relative to the repository.
     pub location: String,
     /// What its bytes hash to.
     pub checksum: Checksum,

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use futures_util::{TryStreamExt, stream};
 
-use super::blocking::{read_blocking, retry_next_mirror, run};
 use super::content::Entry;
 use super::copy::copy;
 use super::error::{Cause, Error};
 use super::meter::Meter;
+use super::reading::{read_blocking, retry_next_mirror, run};
 use super::view::{REPODATA, REPOMD};
 use super::{Engine, Progress, Repository, View};
 use crate::containers_config::Fingerprint;

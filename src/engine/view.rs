@@ -9,15 +9,16 @@ use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio::sync::{Mutex, OnceCell};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::blocking::{join, read_blocking, retry_next_mirror};
 use super::content::{Content, Entry, Origin};
 use super::error::{Cause, Error};
 use super::layers::Layers;
 use super::manifests::Snapshot;
 use super::packages::Package;
+use super::reading::{read_blocking, retry_next_mirror};
 use super::{Engine, packages};
 use crate::artifact::archive::Limits;
 use crate::artifact::{PackageLocation, Repodata};
+use crate::blocking::join;
 use crate::repomd::{Listed, MAX_REPOMD, Repomd, read_primary};
 use crate::source::Source;
 

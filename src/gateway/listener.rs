@@ -1,6 +1,5 @@
 //! The Unix socket that dnf5 connects to, and its connections.
 
-use std::error::Error;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,7 +19,8 @@ use tokio_util::task::AbortOnDropHandle;
 use super::route::RouteTable;
 use super::socks::{self, Target};
 use super::{http, tunnel};
-use crate::dnf_cache;
+use crate::error_kind::{Failure, Kind};
+use crate::staging;
 
 /// The beginning of the names of the sockets' directories.
 const DIRECTORY: &str = "dnf5-oci-";
@@ -41,26 +41,33 @@ pub(super) struct Listener {
     _accepting: AbortOnDropHandle<()>,
 }
 
+/// Why no socket can be made.
+#[derive(Debug, thiserror::Error)]
+#[error("making a socket in {path} failed: {error}", path = .parent.display())]
+pub struct Error {
+    parent: PathBuf,
+    /// Part of the text, and therefore not the source.
+    error: io::Error,
+}
+
+impl Failure for Error {
+    fn kind(&self) -> Kind {
+        staging::kind(&self.error)
+    }
+}
+
 impl Listener {
-    /// Listens in a fresh directory below the first of `parents` where that is possible.
+    /// Listens in a fresh directory that only the user can enter.
     ///
     /// # Errors
-    /// If it is possible in none; the error is that of the last.
-    pub(super) fn start(
-        parents: &[PathBuf],
-        table: Arc<RouteTable>,
-    ) -> Result<Self, dnf_cache::Error> {
-        let mut failed = dnf_cache::Error::at(Path::new(SOCKET), io::ErrorKind::NotFound.into());
-        for parent in parents {
-            match bind_below(parent) {
-                Ok((directory, socket)) => {
-                    let _accepting = AbortOnDropHandle::new(tokio::spawn(accept(socket, table)));
-                    return Ok(Self { directory, _accepting });
-                }
-                Err(error) => failed = dnf_cache::Error::at(parent, error),
-            }
-        }
-        Err(failed)
+    /// If no socket can be made, not even below the directory for temporary files.
+    pub(super) fn start(table: Arc<RouteTable>) -> Result<Self, Error> {
+        let temporary = std::env::temp_dir();
+        let bound = runtime_directory().and_then(|parent| bind_below(&parent).ok());
+        let bound = bound.map_or_else(|| bind_below(&temporary), Ok);
+        let (directory, socket) = bound.map_err(|error| Error { parent: temporary, error })?;
+        let _accepting = AbortOnDropHandle::new(tokio::spawn(accept(socket, table)));
+        Ok(Self { directory, _accepting })
     }
 
     /// The path of the socket.
@@ -69,16 +76,20 @@ impl Listener {
     }
 }
 
-/// A fresh directory that only the user can enter.
-fn private_directory(parent: &Path) -> io::Result<TempDir> {
-    let private = fs::Permissions::from_mode(0o700);
-    tempfile::Builder::new().prefix(DIRECTORY).permissions(private).tempdir_in(parent)
+fn runtime_directory() -> Option<PathBuf> {
+    if geteuid().is_root() {
+        return Some(PathBuf::from("/run/dnf5-oci"));
+    }
+    // After su it may be another user's, in which nothing can be made.
+    std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute())
 }
 
 fn bind_below(parent: &Path) -> io::Result<(TempDir, UnixListener)> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
     remove_stale(parent);
-    let directory = private_directory(parent)?;
+    let private = fs::Permissions::from_mode(0o700);
+    let directory =
+        tempfile::Builder::new().prefix(DIRECTORY).permissions(private).tempdir_in(parent)?;
     // Renamed once it accepts connections: a socket of that name that refuses them is a stale one.
     let unnamed = directory.path().join("new");
     let listener = UnixListener::bind(&unnamed)?;
@@ -125,7 +136,10 @@ async fn accept(listener: UnixListener, table: Arc<RouteTable>) {
     }
 }
 
-async fn serve(stream: UnixStream, table: &RouteTable) -> Result<(), Box<dyn Error + Send + Sync>> {
+async fn serve(
+    stream: UnixStream,
+    table: &RouteTable,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let peer = stream.peer_cred()?.uid();
     if peer != geteuid().as_raw() {
         return Err(format!("permission denied for user {peer}").into());

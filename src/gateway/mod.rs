@@ -24,12 +24,11 @@ mod socks;
 mod tunnel;
 mod url;
 
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::dnf_cache;
 use crate::engine::Engine;
+pub use listener::Error;
 use listener::Listener;
 use route::RouteTable;
 pub use session::{Address, Session};
@@ -38,8 +37,6 @@ pub use url::baseurl;
 /// Serves repositories over HTTP. It starts listening when the first session is opened.
 pub struct Gateway {
     engine: Engine,
-    /// The socket's directory is made below the first of these where that is possible.
-    runtime: Vec<PathBuf>,
     next_session: AtomicU64,
     table: Arc<RouteTable>,
     listener: Mutex<Option<Listener>>,
@@ -47,25 +44,20 @@ pub struct Gateway {
 
 impl Gateway {
     /// A gateway without sessions, which does not listen yet.
-    pub fn new(engine: Engine, runtime: Vec<PathBuf>) -> Self {
-        Self {
-            engine,
-            runtime,
-            next_session: AtomicU64::new(1),
-            table: Arc::default(),
-            listener: Mutex::default(),
-        }
+    pub fn new(engine: Engine) -> Self {
+        let (table, listener) = Default::default();
+        Self { engine, next_session: AtomicU64::new(1), table, listener }
     }
 
     /// Opens a session.
     ///
     /// # Errors
     /// If the socket cannot be made.
-    pub fn open_session(&self) -> Result<Session, dnf_cache::Error> {
+    pub fn open_session(&self) -> Result<Session, Error> {
         let mut listener = lock(&self.listener);
         let listener = match &mut *listener {
             Some(listener) => listener,
-            none => none.insert(Listener::start(&self.runtime, Arc::clone(&self.table))?),
+            none => none.insert(Listener::start(Arc::clone(&self.table))?),
         };
         Ok(Session {
             number: self.next_session.fetch_add(1, Ordering::Relaxed),
@@ -81,17 +73,6 @@ impl Gateway {
     pub fn close(&self) {
         lock(&self.listener).take();
     }
-}
-
-/// Where sockets are made: for root the directory of the system service, otherwise that of the user. After
-/// su, the variable may name another user's.
-pub fn runtime_directories() -> Vec<PathBuf> {
-    let set = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let first = match rustix::process::geteuid().is_root() {
-        true => Some(PathBuf::from("/run/dnf5-oci")),
-        false => set("XDG_RUNTIME_DIR"),
-    };
-    first.into_iter().chain([std::env::temp_dir()]).collect()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

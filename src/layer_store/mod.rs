@@ -56,13 +56,6 @@ pub struct Layer {
     _in_use: File,
 }
 
-/// A layer that could be removed.
-struct Candidate {
-    name: String,
-    size: u64,
-    used: SystemTime,
-}
-
 impl Store {
     /// Opens the directory, and creates it if needed. Nothing is removed: see [`Store::sweep`].
     ///
@@ -107,15 +100,15 @@ impl Store {
     /// Removes layers until the rest is within the limit.
     fn reclaim(&self) {
         let names = staging::names(&self.dir).unwrap_or_default();
-        let mut candidates: Vec<_> =
-            names.into_iter().filter_map(|name| self.candidate(name)).collect();
-        candidates.sort_by_key(|candidate| candidate.used);
-        let mut total: u64 = candidates.iter().map(|candidate| candidate.size).sum();
-        for Candidate { name, size, .. } in candidates {
+        let mut layers: Vec<_> =
+            names.iter().filter_map(|name| Some((self.usage(name)?, name))).collect();
+        layers.sort();
+        let mut total: u64 = layers.iter().map(|((_, size), _)| size).sum();
+        for ((_, size), name) in layers {
             if total <= self.limit {
                 return;
             }
-            match staging::remove_aside(&self.dir, &name, STAGED) {
+            match staging::remove_aside(&self.dir, name, STAGED) {
                 Ok(true) => total -= size,
                 Ok(false) => {}
                 Err(error) => tracing::warn!(name, %error, "a layer cannot be removed"),
@@ -123,14 +116,14 @@ impl Store {
         }
     }
 
-    fn candidate(&self, name: String) -> Option<Candidate> {
+    /// The time of the last use of a layer and its size in bytes; `None` if it is not complete.
+    fn usage(&self, name: &str) -> Option<(SystemTime, u64)> {
         if name.starts_with(STAGED) {
             return None;
         }
-        let layer = self.dir.open_dir(&name).ok()?;
-        let size = layer.read_to_string(SIZE).ok()?.parse().ok()?;
+        let layer = self.dir.open_dir(name).ok()?;
         let used = layer.metadata(SIZE).ok()?.modified().ok()?.into_std();
-        Some(Candidate { name, size, used })
+        Some((used, layer.read_to_string(SIZE).ok()?.parse().ok()?))
     }
 }
 

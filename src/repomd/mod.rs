@@ -4,18 +4,15 @@
 
 mod error;
 mod primary;
-mod record;
+mod xml;
 
 use std::collections::HashMap;
-
-use quick_xml::Reader;
-use quick_xml::events::{BytesStart, Event};
 
 use crate::checksum::Checksum;
 pub use error::Error;
 use error::Reason;
 pub use primary::{Listed, read_primary};
-use record::{Draft, Field};
+use xml::{Item, read_items};
 
 /// The metadata directory of a repository.
 const DIRECTORY: &str = "repodata/";
@@ -44,107 +41,44 @@ pub struct Record {
 }
 
 impl Repomd {
-    /// Parses repomd.xml. Namespaces and unknown elements and attributes are ignored. Entities are never
-    /// expanded.
+    /// Parses repomd.xml.
     ///
     /// # Errors
     /// If it is malformed or larger than [`MAX_REPOMD`], a record lacks its location or checksum,
     /// or a location is anything but a plain name in `repodata/`.
     pub fn parse(xml: &[u8]) -> Result<Self, Error> {
-        parse(xml).map_err(|reason| reason.in_document("repomd.xml"))
+        let mut records = Vec::new();
+        let read = read_items(xml, MAX_REPOMD, ["repomd", "data"], |item| {
+            let record = Record::new(&item);
+            records.push(record.map_err(|problem| format!("record {:?} {problem}", item.kind))?);
+            Ok(())
+        });
+        read.and_then(|()| check_duplicates(&records))
+            .map_err(|reason| reason.in_document("repomd.xml"))?;
+        Ok(Self { records })
     }
 }
 
-fn parse(xml: &[u8]) -> Result<Repomd, Reason> {
-    if xml.len() as u64 > MAX_REPOMD {
-        return Err(format!("it is larger than {MAX_REPOMD} bytes").into());
-    }
-    let mut reader = Reader::from_str(std::str::from_utf8(xml)?);
-    reader.config_mut().expand_empty_elements = true;
-    let mut document = Document::default();
-    loop {
-        match reader.read_event()? {
-            Event::Start(tag) => document.start(&tag)?,
-            Event::End(_) => document.end()?,
-            Event::Text(text) => document.text(&text)?,
-            Event::CData(text) => document.text(&text)?,
-            Event::GeneralRef(name) => document.reference(&name)?,
-            // It could define entities and attributes that other parsers would expand.
-            Event::DocType(_) => return Err("it has a document type".into()),
-            Event::Eof => return document.finish(),
-            Event::Empty(_) | Event::Decl(_) | Event::Comment(_) | Event::PI(_) => {}
+impl Record {
+    fn new(item: &Item) -> Result<Self, String> {
+        let location = item.location()?;
+        if let Some(base) = &item.base {
+            return Err(format!("has another base, {base:?}"));
         }
+        let name = plain_name(location).ok_or_else(|| {
+            format!("has the location {location:?}, which is not a file in {DIRECTORY}")
+        })?;
+        let (kind, name) = (item.kind.clone(), name.to_owned());
+        Ok(Self { kind, name, checksum: item.checksum()?, size: item.size()? })
     }
 }
 
-/// repomd.xml as its events come: records are the children of the root, their fields the
-/// children of those.
-struct Document {
-    depth: usize,
-    whole: bool,
-    draft: Option<Draft>,
-    field: Field,
-    records: Vec<Record>,
-}
-
-impl Default for Document {
-    fn default() -> Self {
-        Self { depth: 0, whole: false, draft: None, field: Field::Other, records: Vec::new() }
-    }
-}
-
-impl Document {
-    fn start(&mut self, tag: &BytesStart<'_>) -> Result<(), Reason> {
-        self.field = Field::Other;
-        match (self.depth, tag.local_name().as_ref(), &mut self.draft) {
-            (0, "repomd", _) if !self.whole => {}
-            (0, ..) => return Err("it is another document".into()),
-            (1, "data", _) => self.draft = Some(Draft::new(tag)?),
-            (2, _, Some(draft)) => self.field = draft.open(tag)?,
-            _ => {}
-        }
-        self.depth += 1;
-        Ok(())
-    }
-
-    /// The reader checks that tags match, so the depth is never 0 here.
-    fn end(&mut self) -> Result<(), Reason> {
-        self.field = Field::Other;
-        self.depth -= 1;
-        match self.depth {
-            0 => self.whole = true,
-            1 => {
-                if let Some(draft) = self.draft.take() {
-                    self.records.push(draft.finish()?);
-                }
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    fn text(&mut self, text: &str) -> Result<(), Reason> {
-        match &mut self.draft {
-            Some(draft) => draft.text(self.field, text),
-            None => Ok(()),
-        }
-    }
-
-    /// Refuses entities where parsers could differ; digits need none.
-    fn reference(&self, name: &str) -> Result<(), Reason> {
-        match self.field {
-            Field::Other => Ok(()),
-            _ => Err(format!("a checksum or size has the reference {name:?}").into()),
-        }
-    }
-
-    fn finish(self) -> Result<Repomd, Reason> {
-        if !self.whole {
-            return Err("it ends early".into());
-        }
-        check_duplicates(&self.records)?;
-        Ok(Repomd { records: self.records })
-    }
+/// The name of a file directly in the metadata directory.
+fn plain_name(location: &str) -> Option<&str> {
+    let name = location.trim_start_matches("./").strip_prefix(DIRECTORY)?;
+    let plain =
+        !matches!(name, "" | "." | "..") && !name.contains('/') && !name.contains(char::is_control);
+    plain.then_some(name)
 }
 
 /// Two records may share a file, if they agree on it.

@@ -1,15 +1,12 @@
 //! primary.xml: the packages of a repository.
 
-use std::io::{BufReader, Read};
-
-use quick_xml::Reader;
-use quick_xml::events::{BytesStart, Event};
+use std::io::Read;
 
 use super::Error;
 use super::error::Reason;
-use super::record::{append, attribute};
+use super::xml::{Item, read_items};
 use crate::checksum::Checksum;
-use crate::decompress::{Bounded, ErrorTap, HeaderBudget, decompress};
+use crate::decompress::{ErrorTap, decompress};
 
 /// The largest primary.xml that is read, in bytes after decompression. Those of the largest
 /// distributions have some hundred megabytes.
@@ -26,8 +23,7 @@ pub struct Listed {
     pub size: u64,
 }
 
-/// Reads primary.xml, which may be compressed with gzip or zstd, as a stream and hands every package to
-/// `visit`.
+/// Reads primary.xml, which may be compressed with gzip or zstd, and hands every package to `visit`.
 ///
 /// The stream is read to its end, also if the document is malformed, so that a checksum over it has been
 /// checked when this returns.
@@ -46,96 +42,24 @@ pub fn read_primary(stream: impl Read, visit: impl FnMut(Listed)) -> Result<(), 
 }
 
 fn parse(stream: impl Read, mut visit: impl FnMut(Listed)) -> Result<(), Reason> {
-    let budget = HeaderBudget::default();
-    let xml = Bounded::new(decompress(stream)?, MAX_PRIMARY, budget.clone());
-    let mut reader = Reader::from_reader(BufReader::new(xml));
-    reader.config_mut().expand_empty_elements = true;
-    let mut document = Document::default();
-    let mut buffer = Vec::new();
-    loop {
-        buffer.clear();
-        match budget.during(|| reader.read_event_into(&mut buffer)) {
-            Ok(Event::Start(tag)) => document.start(&tag)?,
-            Ok(Event::End(_)) => document.end()?.into_iter().for_each(&mut visit),
-            Ok(Event::Text(text)) => document.text(&text)?,
-            Ok(Event::Eof) => return document.finish(),
-            Ok(_) => {}
-            // Of the decompressor or a bound; its own text says it better.
-            Err(quick_xml::Error::Io(error)) => return Err(error.into()),
-            Err(error) => return Err(error.into()),
-        }
-    }
-}
-
-/// primary.xml as its events come: packages are the children of the root, their fields the children of
-/// those.
-#[derive(Default)]
-struct Document {
-    depth: usize,
-    is_whole: bool,
-    draft: Option<Draft>,
-    in_checksum: bool,
-}
-
-/// A package that is being read.
-#[derive(Default)]
-struct Draft {
-    location: Option<String>,
-    algorithm: Option<String>,
-    hex: String,
-    size: Option<u64>,
-}
-
-impl Document {
-    fn start(&mut self, tag: &BytesStart<'_>) -> Result<(), Reason> {
-        match (self.depth, tag.local_name().as_ref(), &mut self.draft) {
-            (0, "metadata", _) if !self.is_whole => {}
-            (0, ..) => return Err("it is another document".into()),
-            (1, "package", _) => self.draft = Some(Draft::default()),
-            (2, "checksum", Some(draft)) => {
-                draft.algorithm = attribute(tag, "type")?;
-                self.in_checksum = true;
-            }
-            (2, "size", Some(draft)) => {
-                draft.size = attribute(tag, "package")?.and_then(|size| size.parse().ok());
-            }
-            (2, "location", Some(draft)) => draft.location = attribute(tag, "href")?,
-            _ => {}
-        }
-        self.depth += 1;
+    read_items(decompress(stream)?, MAX_PRIMARY, ["metadata", "package"], |item| {
+        visit(Listed::new(&item)?);
         Ok(())
-    }
-
-    /// A package, if one ends here. The reader checks that tags match.
-    fn end(&mut self) -> Result<Option<Listed>, Reason> {
-        self.in_checksum = false;
-        self.depth -= 1;
-        self.is_whole = self.depth == 0;
-        let ended = if self.depth == 1 { self.draft.take() } else { None };
-        ended.map(Draft::finish).transpose()
-    }
-
-    fn text(&mut self, text: &str) -> Result<(), Reason> {
-        match &mut self.draft {
-            Some(draft) if self.in_checksum => append(&mut draft.hex, text.trim()),
-            _ => Ok(()),
-        }
-    }
-
-    fn finish(self) -> Result<(), Reason> {
-        if self.is_whole { Ok(()) } else { Err("it ends early".into()) }
-    }
+    })
 }
 
-impl Draft {
-    fn finish(self) -> Result<Listed, Reason> {
-        let location = self.location.ok_or("a package has no location")?;
-        let lacks = |what| format!("package {location:?} has no {what}");
-        let algorithm = self.algorithm.ok_or_else(|| lacks("checksum"))?;
-        let checksum = Checksum::new(&algorithm, &self.hex)
-            .map_err(|error| format!("package {location:?} has an {error}"))?;
-        let size = self.size.ok_or_else(|| lacks("size"))?;
-        Ok(Listed { location, checksum, size })
+impl Listed {
+    fn new(item: &Item) -> Result<Self, String> {
+        let location = item.location().map_err(|problem| format!("a package {problem}"))?;
+        let of_package = |problem| format!("package {location:?} {problem}");
+        Ok(Self {
+            location: location.to_owned(),
+            checksum: item.checksum().map_err(of_package)?,
+            size: item
+                .size()
+                .and_then(|size| size.ok_or("has no size".into()))
+                .map_err(of_package)?,
+        })
     }
 }
 

@@ -166,8 +166,11 @@ fn what_parsers_could_differ_on_is_refused() {
 
 #[test]
 fn size_is_bounded() {
-    let large = REPOMD.replace("</repomd>", &" ".repeat(16 << 20)) + "</repomd>";
-    assert!(refused(&large).contains("larger than 16777216 bytes"));
+    let comment = format!("<!--{}-->", " ".repeat(1 << 16));
+    let large = REPOMD.replace("</repomd>", &comment.repeat(256)) + "</repomd>";
+    assert!(refused(&large).ends_with("more than 16777216 bytes"));
+    let long = REPOMD.replace("</repomd>", &" ".repeat(2 << 20)) + "</repomd>";
+    assert!(refused(&long).ends_with("a header or element larger than 1048576 bytes"));
 }
 
 proptest! {

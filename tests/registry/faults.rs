@@ -403,6 +403,33 @@ async fn an_image_that_opens_slowly_is_opened_once_for_all_who_ask_and_give_up()
     assert_eq!(stand_in.count("OpenImage"), 1);
 }
 
+#[tokio::test]
+async fn a_failure_to_unpack_is_remembered_although_the_request_has_left() {
+    let layer = json!({
+        "mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "size": 9,
+        "digest": content().digest(), "annotations": {"org.opencontainers.image.title": "repodata"},
+    });
+    let stand_in = StandIn::new(json!({
+        "manifest": {"schemaVersion": 2, "config": layer, "layers": [layer]},
+        "bodies": [[["wait", "go"], ["send", "no archive"]]],
+    }));
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let layer_store = Some(directory.path().to_owned());
+    let settings = engine::Settings { layer_store, ..engine::Settings::default() };
+    let engine = Engine::new(stand_in.registry(), settings);
+    let view = engine.view("tools", &source());
+    tokio::select! {
+        _ = view.find("repodata/repomd.xml") => panic!("the layer has not come yet"),
+        () = stand_in.wait_until_logged("GetRawBlob", 1) => {}
+    }
+    std::fs::write(stand_in.path("go"), "").expect("written");
+    for _ in 0..2 {
+        let error = view.find("repodata/repomd.xml").await.map(drop).expect_err("refused");
+        assert_eq!(error.kind(), Kind::DigestMismatch, "{error}");
+    }
+    assert_eq!(stand_in.count("GetRawBlob"), 1);
+}
+
 #[test]
 fn a_process_outlives_the_thread_that_asked_for_it() {
     // skopeo dies with the thread that started it, and a thread for blocking work ends when it is idle.

@@ -220,7 +220,7 @@ fn extensions_do_not_fill_the_memory() {
 }
 
 #[test]
-fn damage_is_told_from_a_broken_stream() {
+fn damage_is_not_confused_with_a_broken_stream() {
     let whole = gzip(&files(&[("a", &[7; 900])]));
     assert!(matches!(read(&whole[..whole.len() / 2]), Err(Error::Damaged(_))));
     assert!(matches!(read(b"no tar at all, but longer than nothing"), Err(Error::Damaged(_))));

@@ -13,12 +13,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::content::Content;
 use super::error::Cause;
-use crate::artifact::archive;
-
-/// The error of a stream whose reader is no longer waited for.
-#[derive(Debug, thiserror::Error)]
-#[error("cancelled")]
-pub(super) struct Cancelled;
+use crate::blocking::{self, Cancelled};
 
 /// Runs `work` on a thread that may block, with `content` to read from.
 pub(super) async fn read_blocking<T, W>(content: Content, work: W) -> Result<T, Cause>
@@ -41,15 +36,7 @@ where
     let cancelled = Box::pin(token.clone().cancelled_owned());
     let mut reader = SyncIoBridge::new(Cancellable { inner: blob, cancelled });
     let _cancel_when_dropped = token.drop_guard();
-    run(move || {
-        let outcome = work(&mut reader);
-        if let Err(Cause::Archive(archive::Error::Damaged(_))) = outcome {
-            // It may not be what the repository has: the digest tells, at the end.
-            io::copy(&mut reader, &mut io::sink()).map_err(Cause::reading)?;
-        }
-        outcome
-    })
-    .await
+    run(move || work(&mut reader)).await
 }
 
 /// Runs `work`; once more from the beginning when a mirror had wrong bytes and another may have the right
@@ -66,25 +53,13 @@ where
     }
 }
 
-/// Runs `work` on a thread that may block.
-pub(crate) async fn run<T, W>(work: W) -> Result<T, Cause>
+/// Runs `work`, which fails as the engine does, on a thread that may block.
+pub(super) async fn run<T, W>(work: W) -> Result<T, Cause>
 where
     T: Send + 'static,
     W: FnOnce() -> Result<T, Cause> + Send + 'static,
 {
-    join(tokio::task::spawn_blocking(work)).await
-}
-
-/// Awaits a task. A panic goes on here; a task that was cancelled, as at the end of the runtime, is a
-/// failure of that kind.
-pub(super) async fn join<T>(
-    task: impl Future<Output = Result<Result<T, Cause>, tokio::task::JoinError>>,
-) -> Result<T, Cause> {
-    match task.await {
-        Ok(result) => result,
-        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        Err(_) => Err(Cause::Cancelled),
-    }
+    blocking::run(work).await
 }
 
 /// A reader that fails from the moment it is cancelled.
@@ -103,17 +78,5 @@ impl<R: AsyncRead + Unpin> AsyncRead for Cancellable<R> {
             Poll::Ready(()) => Poll::Ready(Err(io::Error::other(Cancelled))),
             Poll::Pending => Pin::new(&mut self.inner).poll_read(context, buffer),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_panic_is_not_taken_for_a_cancelled_task() {
-        let outer = tokio::spawn(run(|| -> Result<(), Cause> { panic!("a bug") }));
-        let error = outer.await.expect_err("the panic goes on");
-        assert_eq!(error.into_panic().downcast_ref(), Some(&"a bug"));
     }
 }
