@@ -203,7 +203,7 @@ def test_an_unknown_authority(doctor, tmp_path):
         assert found.verdicts["registry"] == "failed", str(found.result)
         found.says("registry", "x509: certificate signed by unknown authority",
                    "; put certificates for localhost:5003 into "
-                   "/etc/containers/certs.d/localhost:5003: see containers-certs.d(5)")
+                   "/etc/containers/certs.d/localhost:5003; see containers-certs.d(5)")
     finally:
         running.stop()
 

@@ -147,7 +147,8 @@ def test_a_package_changed_under_its_title(dnf, registry, good, fetch):
     if fetch == "eager":
         [line] = dnf.failed_head_starts()
         assert "one-1-1.noarch.rpm" in line and right in line and sha256(package) in line
-    assert registry.blobs() == [f"sha256:{sha256(package)}"], "only dnf5 has fetched it"
+    # librepo tries four times. The head start fetches nothing, because the manifest's digest is another.
+    assert registry.blobs() == 4 * [f"sha256:{sha256(package)}"]
 
 
 def test_a_package_changed_after_its_metadata_were_cached(dnf, registry, good, fetch):

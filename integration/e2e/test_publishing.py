@@ -50,7 +50,7 @@ def test_a_directory(dnf, follow):
 
 def test_a_layer_for_each_package_in_a_subdirectory(dnf, registry, follow):
     repository = dnf.repository().add(build("one"), "Packages/o").add(build("two"), "Packages/t")
-    repository.describe()
+    repository.createrepo()
     follow(block("find Packages"), repository.directory)
     registry.clear()
     install(dnf, "one")
@@ -60,7 +60,7 @@ def test_a_layer_for_each_package_in_a_subdirectory(dnf, registry, follow):
 
 def test_several_architectures(dnf, follow, tmp_path):
     for arch in ("x86_64", "aarch64"):
-        dnf.repository(arch).add(build(f"for-{arch}", arch=arch)).describe()
+        dnf.repository(arch).add(build(f"for-{arch}", arch=arch)).createrepo()
     follow(block("linux/amd64", "linux/arm64"), tmp_path)
     dnf("--forcearch=x86_64", "repoquery").has("for-x86_64").has_not("for-aarch64")
     dnf("--forcearch=aarch64", "repoquery").has("for-aarch64").has_not("for-x86_64")

@@ -558,6 +558,7 @@ class TestPullThroughCache:
         dnf.repository("moved").add(build("new")).createrepo().push(tools)
         for service in processes(*SERVICE):
             os.kill(service, signal.SIGKILL)
+        wait_until(lambda: not processes(*SERVICE), "the bus starts a new one")
         cache.clear()
         fetch(dnf, "old")
         assert (dnf.cache("tools") / "packages/old-1-1.noarch.rpm").exists()

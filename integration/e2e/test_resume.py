@@ -17,7 +17,7 @@ SIZE = 24 * MEGABYTE
 SKOPEO = ("skopeo", "experimental-image-proxy")
 NAME = "large-1-1.noarch.rpm"
 DOWNLOAD = ("-y", "install", "--downloadonly", "large")
-ASKED = re.compile(rf'asked for location="{NAME}" method=GET range=(None|Some\("bytes=(\d+)-"\))')
+ASKED = re.compile(rf'request location="{NAME}" method=GET range=(None|Some\("bytes=(\d+)-"\))')
 
 
 @pytest.fixture(scope="module")

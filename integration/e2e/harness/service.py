@@ -11,7 +11,7 @@ from .daemon import Daemon
 
 SERVE = ("dnf5-oci", "serve")
 NAME = "io.github.dnf5_oci"
-ASKED = re.compile(r'asked for location="((?:[^"\\]|\\.)*)"')
+ASKED = re.compile(r'request location="((?:[^"\\]|\\.)*)"')
 
 # systemd's environment for a service without User= and Environment=: no HOME and no XDG_RUNTIME_DIR.
 SYSTEMD = {
