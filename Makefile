@@ -18,6 +18,7 @@ help:
 	@echo 'make lint      the lints alone'
 	@echo 'make test      the Rust tests; T=registry K=mirror: those in tests/registry.rs with this name'
 	@echo 'make e2e       the end-to-end tests; T=test_run.py K=tag: those of one module with this name'
+	@echo 'make audit     licences and advisories of the crates, and a build with the oldest Rust'
 	@echo 'make bench     how fast it is, beside a plain web server; BASE=REV: and beside another revision'
 	@echo 'make shell     a shell in the disposable root, with everything installed'
 	@echo 'make build     the service and the plugin, on this machine'
@@ -95,7 +96,7 @@ shell: stage
 # --- checks ------------------------------------------------------------------------------------
 
 # T names one test file or several, K tests in them: part of a name for cargo, an expression for pytest.
-.PHONY: check lint test e2e
+.PHONY: check lint test e2e audit
 check: stage
 	@integration/check --stage $(STAGE)
 
@@ -108,3 +109,9 @@ test: prepare
 
 e2e: stage
 	@integration/check --stage $(STAGE) -k '$(K)' e2e $(T)
+
+# What `cargo deny` checks. Its database of advisories comes from the network; without one:
+# make audit DENY='bans licenses sources'
+DENY ?= advisories bans licenses sources
+audit: prepare
+	@integration/audit $(DENY)

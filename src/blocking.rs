@@ -7,13 +7,10 @@ use tokio::task::JoinError;
 #[error("cancelled")]
 pub struct Cancelled;
 
-/// Runs `work` on a thread that may block.
+/// Runs `work` on a thread that may block. Panics if `work` does.
 ///
 /// # Errors
 /// Those of `work`, and [`Cancelled`].
-///
-/// # Panics
-/// If `work` panics.
 pub async fn run<T, E, W>(work: W) -> Result<T, E>
 where
     T: Send + 'static,
@@ -23,13 +20,10 @@ where
     join(tokio::task::spawn_blocking(work)).await
 }
 
-/// Awaits a task.
+/// Awaits a task. Panics if the task did: a bug must not look like a failed request.
 ///
 /// # Errors
 /// Those of the task, and [`Cancelled`].
-///
-/// # Panics
-/// If the task has panicked: a bug must not look like a failed request.
 pub async fn join<T, E: From<Cancelled>>(
     task: impl Future<Output = Result<Result<T, E>, JoinError>>,
 ) -> Result<T, E> {

@@ -41,7 +41,7 @@ class Servers:
         routes = [f"{far}:{near}" for near, far in FAR.items()]
         subprocess.Popen(["/examples/relay", str(ROUND_TRIP), *routes])
         for port in (WEB, FAR[WEB]):
-            wait_until(lambda: run("curl", "-s", f"http://localhost:{port}", code=None).code == 0,
+            wait_until(lambda port=port: run("curl", "-s", f"http://localhost:{port}", code=None).code == 0,
                        "nginx answers")
         confs = Path("/etc/containers/registries.conf.d")
         confs.mkdir(parents=True, exist_ok=True)

@@ -139,7 +139,7 @@ def test_cacheonly_asks_nobody(dnf, registry, pushed):
     registry.clear()
     dnf("-C", "--refresh", "repoquery", code=None)
     dnf("-C", "repoquery").has("one-0:1-1.noarch")
-    dnf("-C", "-y", "install", "one", code=1).has("cacheonly option is activated")
+    dnf("-C", "-y", "install", "--downloadonly", "one", code=1).has("cacheonly option is activated")
     assert registry.requests() == []
 
 

@@ -19,6 +19,7 @@ MAIN = CONTAINERS / "registries.conf"
 DROP_INS = CONTAINERS / "registries.conf.d"
 HOME = Path("/root/.config/containers")
 SERVICE = ("dnf5-oci", "serve")
+UNPACKED = Path("/var/cache/dnf5-oci")
 
 # A port without a listener.
 DEAD = "localhost:5099"
@@ -450,6 +451,8 @@ class TestIncompleteMirror:
         assert len(self.hosts["second"].blobs()) == len(self.layers)
         self.conf(entry(GONE, "{second}", "{first}") + "# changed\n")
         dnf("clean", "all")
+        for layer in UNPACKED.glob("*/sha256-*"):
+            shutil.rmtree(layer)
         self.hosts.clear()
         dnf("repoquery").has("p0-0:1-1.noarch")
         assert self.in_vain("first") == [self.layers["repodata"]]

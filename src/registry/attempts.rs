@@ -68,6 +68,9 @@ impl Attempts {
             let copied = tokio::io::copy_buf(&mut skipped, &mut tokio::io::sink()).await;
             copied.map_err(|error| Failed::Blob(error.into()))?;
         }
+        if self.source.skip > 0 {
+            self.pool.prefer(&self.source);
+        }
         Ok(body)
     }
 

@@ -5,7 +5,6 @@ use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use containers_image_proxy::OpenedImage;
 use containers_image_proxy::oci_spec::image::Digest;
@@ -30,61 +29,55 @@ pub(super) struct Body {
     data: pipe::Receiver,
     /// Reports why the body ended.
     outcome: BoxFuture<'static, Result<(), Error>>,
-    stall: Duration,
     timer: Pin<Box<Sleep>>,
     /// Whether the timer runs.
     waiting: bool,
 }
 
 impl Body {
-    /// Asks for a blob; returns when the registry has begun to answer.
+    /// Requests a blob; returns when the registry has begun to answer.
     pub(super) async fn request(
         worker: Arc<Worker>,
         image: Arc<OpenedImage>,
         digest: Digest,
-        stall: Duration,
     ) -> Result<Self, Error> {
         let (sender, receiver) = oneshot::channel();
-        let requester = Arc::clone(&worker);
-        // The proxy's future for the outcome borrows the proxy, so that one future must own both.
+        let owned = Arc::clone(&worker);
+        // The future for the outcome borrows from the worker. This future owns both.
         let mut outcome: BoxFuture<'static, Result<(), Error>> = Box::pin(async move {
-            let (data, outcome) = requester.raw_blob(&image, &digest, stall).await?;
+            let (data, outcome) = owned.blob(&image, &digest).await?;
             let _ = sender.send(data);
-            // Reading the outcome blocks a thread, so it has to wait until the body has ended.
+            // Reading the outcome occupies a thread until the body ends, so it waits for its caller.
             tokio::task::yield_now().await;
             outcome.await.map_err(messages::body)
         });
         let data = tokio::select! {
             biased;
-            result = &mut outcome => return Err(result.err().unwrap_or_else(no_data)),
-            data = receiver => data.map_err(|_| no_data())?,
+            Err(error) = &mut outcome => return Err(error),
+            Ok(data) = receiver => data.into_std().await,
+            else => return Err(Error::Process("no data".to_owned())),
         };
-        let data = data.into_std().await;
         if let Err(error) = rustix::pipe::fcntl_setpipe_size(&data, PIPE_SIZE) {
             // All pipes of a user share one limit.
             tracing::debug!(%error, "the pipe keeps its size");
         }
         let data = pipe::Receiver::from_file(data)?;
-        let timer = Box::pin(tokio::time::sleep(stall));
-        Ok(Self { worker, data, outcome, stall, timer, waiting: false })
+        let timer = Box::pin(tokio::time::sleep(worker.settings.stall));
+        Ok(Self { worker, data, outcome, timer, waiting: false })
     }
 
     /// Whether more bytes are there already.
-    pub(super) fn has_more(&mut self, cx: &mut Context<'_>) -> bool {
-        let mut byte = [0];
-        let mut byte = ReadBuf::new(&mut byte);
-        Pin::new(&mut self.data).poll_read(cx, &mut byte).is_ready() && !byte.filled().is_empty()
+    pub(super) fn has_more(&self) -> bool {
+        matches!(self.data.try_read(&mut [0]), Ok(1))
     }
 
     /// Asks skopeo why the body has ended; to be called once.
     pub(super) async fn outcome(&mut self) -> Result<(), Error> {
-        match tokio::time::timeout(self.stall, &mut self.outcome).await {
-            Ok(outcome) => outcome,
-            Err(_) => {
-                self.worker.kill("it did not report how a body ended");
-                Err(Error::Stalled(self.stall))
-            }
-        }
+        let limit = self.worker.settings.stall;
+        tokio::time::timeout(limit, &mut self.outcome).await.unwrap_or_else(|_| {
+            self.worker.kill("it did not report why a body ended");
+            Err(Error::Stalled(limit))
+        })
     }
 }
 
@@ -99,16 +92,13 @@ impl AsyncRead for Body {
             body.waiting = false;
             return Poll::Ready(read);
         }
-        // The time between two reads is the reader's, not skopeo's.
+        let limit = body.worker.settings.stall;
+        // Not earlier: the time between two reads is the reader's.
         if !mem::replace(&mut body.waiting, true) {
-            body.timer.as_mut().reset(Instant::now() + body.stall);
+            body.timer.as_mut().reset(Instant::now() + limit);
         }
         ready!(body.timer.as_mut().poll(cx));
         body.worker.kill("a body stalled");
-        Poll::Ready(Err(Error::Stalled(body.stall).into()))
+        Poll::Ready(Err(Error::Stalled(limit).into()))
     }
-}
-
-fn no_data() -> Error {
-    Error::Process("it sent no data".to_owned())
 }

@@ -109,8 +109,8 @@ pub enum Error {
     #[error("communication with skopeo failed: {0}")]
     Pipe(String),
     /// The service is shutting down.
-    #[error("cancelled")]
-    Cancelled,
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
 }
 
 impl Error {
@@ -166,14 +166,8 @@ impl Failure for Error {
             Self::UnknownDigest(_) | Self::BadManifest(_) => Kind::BadRepository,
             Self::SkopeoMissing { .. } => Kind::SkopeoMissing,
             Self::SkopeoTooOld { .. } => Kind::SkopeoTooOld,
-            Self::Cancelled => Kind::Cancelled,
+            Self::Cancelled(_) => Kind::Cancelled,
         }
-    }
-}
-
-impl From<Cancelled> for Error {
-    fn from(_: Cancelled) -> Self {
-        Self::Cancelled
     }
 }
 

@@ -65,16 +65,17 @@ impl Pool {
 
     async fn try_manifest(self: &Arc<Self>, source: &PullSource) -> Result<Manifest, Error> {
         let pool = self.source_pool(source);
-        let _permit = pool.permit().await;
+        // The semaphore is never closed.
+        let _permit = pool.permits.acquire().await;
         let (connection, manifest) = match pool.take() {
-            // The image is opened again: that is the request.
+            // Opening the image again is the request.
             Some(mut used) => {
-                let manifest = used.reopen(&source.source, self.settings.open).await;
+                let manifest = used.reopen(&source.source).await;
                 (used, manifest)
             }
             None => {
                 let fresh = self.connect(&pool, source).await?;
-                let manifest = fresh.manifest(self.settings.open).await;
+                let manifest = fresh.manifest().await;
                 (fresh, manifest)
             }
         };
@@ -89,43 +90,34 @@ impl Pool {
         digest: &Digest,
     ) -> Result<Body, Failed> {
         let pool = self.source_pool(source);
-        let _permit = pool.permit().await;
+        let _permit = pool.permits.acquire().await;
         if let Some(used) = pool.take() {
-            match used.body(digest, &self.settings).await {
+            match used.body(digest).await {
                 // The token that came with the image has expired. skopeo requests another one only when it
                 // believes the token to be older than a minute.
                 Err(error) if error.kind() == Kind::Unauthorized => {
                     tracing::info!(%digest, %error, "opening the image again");
                 }
-                body => return self.finish(&pool, source, used, body),
+                body => {
+                    pool.put(used);
+                    return body.map_err(Failed::Blob);
+                }
             }
         }
         let fresh = self.connect(&pool, source).await.map_err(Failed::Image)?;
-        let body = fresh.body(digest, &self.settings).await;
-        self.finish(&pool, source, fresh, body)
+        let body = fresh.body(digest).await;
+        pool.put(fresh);
+        body.map_err(Failed::Blob)
     }
 
     async fn connect(&self, pool: &SourcePool, source: &PullSource) -> Result<Connection, Error> {
         let begin = Instant::now();
         let connection = Connection::start(&self.settings, source).await?;
         if begin.elapsed() > self.settings.slow_open {
-            pool.restrict_to_one(&self.settings);
+            // All permits but that of this request.
+            pool.permits.forget_permits(self.settings.max_processes);
         }
         Ok(connection)
-    }
-
-    fn finish(
-        &self,
-        pool: &SourcePool,
-        source: &PullSource,
-        connection: Connection,
-        body: Result<Body, Error>,
-    ) -> Result<Body, Failed> {
-        if body.is_ok() && source.skip > 0 {
-            self.prefer(source);
-        }
-        pool.put(connection);
-        body.map_err(Failed::Blob)
     }
 
     /// The pull source that gets the first request for a blob.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use containers_image_proxy::OpenedImage;
 use containers_image_proxy::oci_spec::image::Digest;
 use tempfile::NamedTempFile;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::Semaphore;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::body::Body;
@@ -17,12 +17,9 @@ use super::{Error, Manifest, Settings};
 use crate::blocking;
 use crate::source::Source;
 
-/// Timeout for closing an image, which sends no request to the registry.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
-
 pub(super) struct SourcePool {
     /// One for each request at a time, and so for each worker.
-    permits: Semaphore,
+    pub(super) permits: Semaphore,
     /// The most recently used last.
     idle: Mutex<Vec<IdleWorker>>,
 }
@@ -42,17 +39,6 @@ impl SourcePool {
     pub(super) fn new(settings: &Settings) -> Arc<Self> {
         let permits = Semaphore::new(settings.max_processes.max(1));
         Arc::new(Self { permits, idle: Mutex::default() })
-    }
-
-    /// Waits for the permit to use a connection.
-    pub(super) async fn permit(&self) -> Option<SemaphorePermit<'_>> {
-        // The semaphore is never closed.
-        self.permits.acquire().await.ok()
-    }
-
-    /// Lets one request run at a time, apart from those that run already.
-    pub(super) fn restrict_to_one(&self, settings: &Settings) {
-        self.permits.forget_permits(settings.max_processes);
     }
 
     /// Takes an idle connection.
@@ -98,34 +84,29 @@ impl Connection {
         let task = tokio::spawn(async move {
             let file = source.registries_conf().await?;
             let file = file.as_ref().map(NamedTempFile::path);
-            let worker = Worker::start(&settings, &source.source, file).await?;
-            let reference = source.source.reference.to_skopeo();
-            let image = worker.open(&reference, settings.open).await?;
+            let worker = Worker::start(settings, &source.source, file).await?;
+            let image = worker.open(&source.source).await?;
             Ok(Self { worker: Arc::new(worker), image: Arc::new(image) })
         });
         blocking::join(AbortOnDropHandle::new(task)).await
     }
 
-    /// Opens the image again: asks the registry for the current manifest.
-    pub(super) async fn reopen(
-        &mut self,
-        source: &Source,
-        limit: Duration,
-    ) -> Result<Manifest, Error> {
-        let image = self.worker.open(&source.reference.to_skopeo(), limit).await?;
+    /// Opens the image again, which asks the registry for the current manifest.
+    pub(super) async fn reopen(&mut self, source: &Source) -> Result<Manifest, Error> {
+        let image = self.worker.open(source).await?;
         let old = mem::replace(&mut self.image, Arc::new(image));
-        self.worker.close(&old, CLOSE_TIMEOUT).await?;
-        self.manifest(limit).await
+        self.worker.close(&old).await?;
+        self.manifest().await
     }
 
     /// The manifest of the image.
-    pub(super) async fn manifest(&self, limit: Duration) -> Result<Manifest, Error> {
-        self.worker.manifest(&self.image, limit).await
+    pub(super) async fn manifest(&self) -> Result<Manifest, Error> {
+        self.worker.manifest(&self.image).await
     }
 
     /// Requests a blob of the image.
-    pub(super) async fn body(&self, digest: &Digest, settings: &Settings) -> Result<Body, Error> {
+    pub(super) async fn body(&self, digest: &Digest) -> Result<Body, Error> {
         let (worker, image) = (Arc::clone(&self.worker), Arc::clone(&self.image));
-        Body::request(worker, image, digest.clone(), settings.stall).await
+        Body::request(worker, image, digest.clone()).await
     }
 }

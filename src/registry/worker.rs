@@ -21,10 +21,14 @@ use crate::source::Source;
 /// Size limit of manifests, in bytes; skopeo has the same.
 const MAX_MANIFEST: usize = 4 << 20;
 
+/// Timeout for closing an image, which sends no request to the registry.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// A running skopeo. It answers one request at a time, and sends the bodies of blobs in parallel.
 pub(super) struct Worker {
     proxy: ImageProxy,
     child: Child,
+    pub(super) settings: Settings,
     _certificates: Option<TempDir>,
 }
 
@@ -32,48 +36,45 @@ impl Worker {
     /// Starts skopeo on this thread, which must not end before it: see [`Child`]. skopeo reads
     /// `registries_conf`, if given, when it opens the first image.
     pub(super) async fn start(
-        settings: &Settings,
+        settings: Settings,
         source: &Source,
         registries_conf: Option<&Path>,
     ) -> Result<Self, Error> {
         let Invocation { mut command, mut config, certificates } =
-            Invocation::new(settings, source, registries_conf)?;
+            Invocation::new(&settings, source, registries_conf)?;
         // Kills the process when it is dropped because something here fails or is cancelled.
         let child = Child::of(&mut command)?;
         config.skopeo_cmd = Some(command);
         let proxy = tokio::time::timeout(settings.stall, ImageProxy::new_with_config(config))
             .await
             .map_err(|_| Error::Stalled(settings.stall))?
-            .map_err(|error| not_started(&settings.skopeo, error))?;
+            .map_err(|error| match error {
+                proxy::Error::SkopeoSpawnError(error) => not_run(&settings.skopeo, &error),
+                error => messages::failed(error),
+            })?;
         if !proxy.supports_get_raw_blob() {
             let found = proxy.protocol_version().to_string();
             return Err(Error::SkopeoTooOld { found, wanted: WANTED_PROTOCOL });
         }
         tracing::debug!(pid = child.pid()?, protocol = %proxy.protocol_version(), "skopeo started");
-        Ok(Self { proxy, child, _certificates: certificates })
+        Ok(Self { proxy, child, settings, _certificates: certificates })
     }
 
     /// Opens an image: skopeo asks the registry for its manifest and checks the signature policy.
-    pub(super) async fn open(
-        &self,
-        reference: &str,
-        limit: Duration,
-    ) -> Result<OpenedImage, Error> {
-        self.request(limit, self.proxy.open_image(reference)).await
+    pub(super) async fn open(&self, source: &Source) -> Result<OpenedImage, Error> {
+        let reference = source.reference.to_skopeo();
+        self.request(self.settings.open, self.proxy.open_image(&reference)).await
     }
 
     /// Closes an image.
-    pub(super) async fn close(&self, image: &OpenedImage, limit: Duration) -> Result<(), Error> {
-        self.request(limit, self.proxy.close_image(image)).await
+    pub(super) async fn close(&self, image: &OpenedImage) -> Result<(), Error> {
+        self.request(CLOSE_TIMEOUT, self.proxy.close_image(image)).await
     }
 
     /// Reads the manifest of an open image.
-    pub(super) async fn manifest(
-        &self,
-        image: &OpenedImage,
-        limit: Duration,
-    ) -> Result<Manifest, Error> {
-        let (digest, raw) = self.request(limit, self.proxy.fetch_manifest_raw_oci(image)).await?;
+    pub(super) async fn manifest(&self, image: &OpenedImage) -> Result<Manifest, Error> {
+        let manifest = self.proxy.fetch_manifest_raw_oci(image);
+        let (digest, raw) = self.request(self.settings.open, manifest).await?;
         if raw.len() > MAX_MANIFEST {
             return Err(Error::BadManifest(format!("larger than {MAX_MANIFEST} bytes")));
         }
@@ -84,14 +85,13 @@ impl Worker {
     }
 
     /// Requests a blob: its data, and a future that tells why they ended.
-    pub(super) async fn raw_blob(
+    pub(super) async fn blob(
         &self,
         image: &OpenedImage,
         digest: &Digest,
-        limit: Duration,
     ) -> Result<(File, impl Future<Output = Result<(), proxy::GetBlobError>>), Error> {
-        let (_, data, outcome) =
-            self.request(limit, self.proxy.get_raw_blob(image, digest)).await?;
+        let blob = self.proxy.get_raw_blob(image, digest);
+        let (_, data, outcome) = self.request(self.settings.stall, blob).await?;
         Ok((data, outcome))
     }
 
@@ -102,9 +102,9 @@ impl Worker {
         limit: Duration,
         request: impl Future<Output = Result<T, proxy::Error>>,
     ) -> Result<T, Error> {
-        let mut guard = KillOnDrop { worker: self, armed: true };
+        let mut guard = KillOnDrop(Some(self));
         let answer = tokio::time::timeout(limit, request).await;
-        guard.armed = answer.is_err();
+        guard.0 = answer.is_err().then_some(self);
         answer.map_err(|_| Error::Stalled(limit))?.map_err(|error| {
             let error = messages::failed(error);
             if matches!(error, Error::Process(_)) {
@@ -125,23 +125,13 @@ impl Worker {
     }
 }
 
-struct KillOnDrop<'a> {
-    worker: &'a Worker,
-    armed: bool,
-}
+struct KillOnDrop<'a>(Option<&'a Worker>);
 
 impl Drop for KillOnDrop<'_> {
     fn drop(&mut self) {
-        if self.armed {
-            self.worker.kill("a request timed out or was cancelled");
+        if let Some(worker) = self.0 {
+            worker.kill("a request timed out or was cancelled");
         }
-    }
-}
-
-fn not_started(skopeo: &Path, error: proxy::Error) -> Error {
-    match error {
-        proxy::Error::SkopeoSpawnError(error) => not_run(skopeo, &error),
-        error => messages::failed(error),
     }
 }
 

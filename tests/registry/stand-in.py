@@ -28,19 +28,19 @@ def log(*words):
         print(*words, file=file)
 
 
-def turn(name):
+def number(name):
     """How many requests of this name there were before, of all processes."""
     with open(os.path.join(HERE, name + ".count"), "a+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.seek(0)
-        number = len(file.read())
+        before = len(file.read())
         file.write(".")
-        return number
+        return before
 
 
 def entry(name):
     entries = SCRIPT[name]
-    return entries[min(turn(name), len(entries) - 1)]
+    return entries[min(number(name), len(entries) - 1)]
 
 
 def reply(sock, value=None, fds=(), pipe=0, error="", code=""):
