@@ -60,12 +60,12 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn idleness_begins_anew_with_every_call() {
+    async fn every_call_restarts_the_idle_time() {
         let jobs = Jobs::default();
         let job = jobs.start();
         assert_eq!(jobs.count(), 1);
         let idle = Duration::from_secs(10);
-        let begin = tokio::time::Instant::now();
+        let start = tokio::time::Instant::now();
         let waiting = tokio::spawn({
             let jobs = jobs.clone();
             async move { jobs.idle_for(idle).await }
@@ -75,7 +75,7 @@ mod tests {
         tokio::time::sleep(Duration::from_secs(5)).await;
         drop(jobs.start());
         waiting.await.expect("ended");
-        assert_eq!(begin.elapsed(), Duration::from_secs(35));
+        assert_eq!(start.elapsed(), Duration::from_secs(35));
         assert_eq!(jobs.count(), 0);
     }
 

@@ -1,4 +1,4 @@
-//! What the user of a session has to be told.
+//! The failures that a session reports to its user.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};

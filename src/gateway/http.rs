@@ -219,7 +219,7 @@ mod tests {
         }
     }
 
-    /// What the client receives of content that fails in the middle, and what the user is told.
+    /// What the client receives of content that fails in the middle, and what is reported to the user.
     async fn broken(error: registry::Error) -> (Vec<u8>, Vec<String>) {
         let engine = Engine::new(Registry::new(Default::default()), Default::default());
         let reference = "oci://quay.io/acme/rpms".parse().expect("a reference");
@@ -236,27 +236,27 @@ mod tests {
                 Err(error) => break error.to_string(),
             }
         };
-        let told = route.failures.take();
-        assert!(told.iter().all(|line| *line == error), "{error}: {told:?}");
+        let reported = route.failures.take();
+        assert!(reported.iter().all(|line| *line == error), "{error}: {reported:?}");
         let recent = route.recent_failure("a.rpm").map(|failed| failed.line);
-        assert_eq!(recent.as_ref(), told.first());
-        (received, told)
+        assert_eq!(recent.as_ref(), reported.first());
+        (received, reported)
     }
 
     #[tokio::test]
     async fn content_that_fails_in_the_middle_is_reported_unless_a_mirror_is_at_fault() {
         let digest = "sha256:1".to_owned();
         let short = registry::Error::Short { digest, received: 12, size: 13 };
-        let (received, told) = broken(short.clone()).await;
+        let (received, reported) = broken(short.clone()).await;
         assert_eq!(received, b"first second");
-        assert_eq!(told.len(), 1);
+        assert_eq!(reported.len(), 1);
         assert!(
-            told[0].starts_with("repository tools oci://quay.io/acme/rpms:latest: "),
-            "{told:?}"
+            reported[0].starts_with("repository tools oci://quay.io/acme/rpms:latest: "),
+            "{reported:?}"
         );
         let corrupt = registry::Error::MirrorCorrupt(Box::new(short));
-        let (received, told) = broken(corrupt).await;
+        let (received, reported) = broken(corrupt).await;
         assert_eq!(received, b"first second");
-        assert!(told.is_empty(), "{told:?}");
+        assert!(reported.is_empty(), "{reported:?}");
     }
 }

@@ -9,7 +9,7 @@
 //! | `listener` | the socket and its connections |
 //! | `session` | the repositories of one caller |
 //! | `route` | which repository a request is for, and what has just failed there |
-//! | `failures` | what the user of a session has to be told |
+//! | `failures` | the failures that a session reports to its user |
 //! | `socks` | the handshake |
 //! | `http` | requests and responses |
 //! | `tunnel` | connections to other hosts |
