@@ -238,6 +238,9 @@ mod tests {
         assert!(staged.file("a").is_ok(), "it is still there");
         assert!(!top.join("before").exists());
         assert!(top.join("in-use/sha256-a/files").exists());
+        // As a process after another boot does it.
+        staging::sweep(&store.boots, |_| true).expect("swept");
+        assert_eq!(names(&store).len(), 2, "the store itself is in use");
         drop((staged, other));
         store.sweep();
         assert_eq!(names(&store), ["sha256-b"]);
