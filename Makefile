@@ -14,7 +14,10 @@ PLUGIN = $(TARGET)/plugin
 .PHONY: help
 help:
 	@echo 'make demo      see it work, in a disposable root'
-	@echo 'make check     all tests'
+	@echo 'make check     all lints and tests'
+	@echo 'make lint      the lints alone'
+	@echo 'make test      the Rust tests; T=registry K=mirror: those in tests/registry.rs with this name'
+	@echo 'make e2e       the end-to-end tests; T=test_run.py K=tag: those of one module with this name'
 	@echo 'make bench     how fast it is, beside a plain web server; BASE=REV: and beside another revision'
 	@echo 'make shell     a shell in the disposable root, with everything installed'
 	@echo 'make build     the service and the plugin, on this machine'
@@ -57,9 +60,9 @@ install-plugin:
 STAGE = $(TARGET)/stage
 ENTER = integration/root/enter
 
-.PHONY: prepare stage demo check bench shell
+.PHONY: prepare stage demo bench shell
 prepare:
-	@integration/prepare $(CARGO) gcc python3 shellcheck unshare flock
+	@integration/prepare $(CARGO) gcc git python3 unshare flock
 	@integration/root/build >/dev/null
 
 stage: prepare
@@ -77,9 +80,6 @@ stage: prepare
 demo: stage
 	@$(ENTER) --lower $(abspath $(STAGE)) --bind $(CURDIR)/integration/demo:/demo:ro /demo/demo
 
-check: stage
-	@integration/check $(STAGE)
-
 bench: stage
 	@$(CARGO) build --quiet --release --locked --example floor --example relay
 	@set -e; $(if $(BASE),base=$$(integration/bench/build-base '$(BASE)');) \
@@ -91,3 +91,20 @@ bench: stage
 
 shell: stage
 	@$(ENTER) --lower $(abspath $(STAGE)) --bind $(CURDIR):/src:ro bash
+
+# --- checks ------------------------------------------------------------------------------------
+
+# T names one test file or several, K tests in them: part of a name for cargo, an expression for pytest.
+.PHONY: check lint test e2e
+check: stage
+	@integration/check --stage $(STAGE)
+
+lint: prepare
+	@integration/check lint
+
+test: prepare
+	@$(if $(T),,$(CARGO) test --locked --lib $(K))
+	@$(CARGO) test --locked --config integration/cargo.toml $(or $(T:%=--test %),--test '*') $(K)
+
+e2e: stage
+	@integration/check --stage $(STAGE) -k '$(K)' e2e $(T)

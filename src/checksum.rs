@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::str::FromStr;
 
-use sha2::Digest as _;
+use sha2::digest::DynDigest;
 
 /// An algorithm that createrepo_c or a registry uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -18,7 +18,7 @@ pub enum Algorithm {
     Sha512,
 }
 
-/// What a run of bytes must hash to.
+/// An expected checksum.
 ///
 /// Its text form is that of a digest in the OCI image specification (descriptor.md, "Digests"):
 /// `sha256:` and lower-case hexadecimal digits.
@@ -28,7 +28,7 @@ pub struct Checksum {
     hex: String,
 }
 
-/// The text is no checksum, or one of an algorithm that is not known here.
+/// The text is not a checksum, or its algorithm is unknown.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("invalid checksum {0:?}")]
 pub struct InvalidChecksum(String);
@@ -37,7 +37,7 @@ impl Algorithm {
     const ALL: [Self; 6] =
         [Self::Md5, Self::Sha1, Self::Sha224, Self::Sha256, Self::Sha384, Self::Sha512];
 
-    /// The name as repodata and digests write it.
+    /// The name in repodata and digests.
     pub fn name(self) -> &'static str {
         match self {
             Self::Md5 => "md5",
@@ -49,7 +49,7 @@ impl Algorithm {
         }
     }
 
-    /// By its name; `sha` is what old repodata calls SHA-1.
+    /// Old repodata calls SHA-1 `sha`.
     fn from_name(name: &str) -> Option<Self> {
         if name == "sha" {
             return Some(Self::Sha1);
@@ -57,34 +57,34 @@ impl Algorithm {
         Self::ALL.into_iter().find(|algorithm| algorithm.name() == name)
     }
 
-    /// The length of a checksum in hexadecimal digits.
-    fn digits(self) -> usize {
+    fn digest(self) -> Box<dyn DynDigest + Send> {
         match self {
-            Self::Md5 => 32,
-            Self::Sha1 => 40,
-            Self::Sha224 => 56,
-            Self::Sha256 => 64,
-            Self::Sha384 => 96,
-            Self::Sha512 => 128,
+            Self::Md5 => Box::<md5::Md5>::default(),
+            Self::Sha1 => Box::<sha1::Sha1>::default(),
+            Self::Sha224 => Box::<sha2::Sha224>::default(),
+            Self::Sha256 => Box::<sha2::Sha256>::default(),
+            Self::Sha384 => Box::<sha2::Sha384>::default(),
+            Self::Sha512 => Box::<sha2::Sha512>::default(),
         }
     }
 }
 
 impl Checksum {
-    /// A checksum from the two parts that repodata keep apart; upper case becomes lower.
+    /// A checksum from the two parts that repodata has; upper-case digits become lower-case.
     ///
     /// # Errors
-    /// If the algorithm is unknown, or the digits are not as many hexadecimal ones as it makes.
+    /// If the algorithm is unknown, or the digits are not hexadecimal or not as many as it makes.
     pub fn new(algorithm: &str, hex: &str) -> Result<Self, InvalidChecksum> {
         let invalid = || InvalidChecksum(format!("{algorithm}:{hex}"));
         let known = Algorithm::from_name(algorithm).ok_or_else(invalid)?;
-        if hex.len() != known.digits() || !hex.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        let digits = 2 * known.digest().output_size();
+        if hex.len() != digits || !hex.bytes().all(|digit| digit.is_ascii_hexdigit()) {
             return Err(invalid());
         }
         Ok(Self { algorithm: known, hex: hex.to_ascii_lowercase() })
     }
 
-    /// The algorithm it was made with.
+    /// The algorithm that made it.
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
@@ -115,56 +115,27 @@ impl fmt::Display for Checksum {
     }
 }
 
-/// Hashes bytes as they pass.
-#[derive(Clone)]
-pub struct Hasher(State);
-
-#[derive(Clone)]
-enum State {
-    Md5(md5::Md5),
-    Sha1(sha1::Sha1),
-    Sha224(sha2::Sha224),
-    Sha256(sha2::Sha256),
-    Sha384(sha2::Sha384),
-    Sha512(sha2::Sha512),
+/// Computes a checksum.
+pub struct Hasher {
+    algorithm: Algorithm,
+    digest: Box<dyn DynDigest + Send>,
 }
 
 impl Hasher {
-    /// A hasher that has seen nothing yet.
+    /// A hasher that has got no bytes yet.
     pub fn new(algorithm: Algorithm) -> Self {
-        Self(match algorithm {
-            Algorithm::Md5 => State::Md5(md5::Md5::new()),
-            Algorithm::Sha1 => State::Sha1(sha1::Sha1::new()),
-            Algorithm::Sha224 => State::Sha224(sha2::Sha224::new()),
-            Algorithm::Sha256 => State::Sha256(sha2::Sha256::new()),
-            Algorithm::Sha384 => State::Sha384(sha2::Sha384::new()),
-            Algorithm::Sha512 => State::Sha512(sha2::Sha512::new()),
-        })
+        Self { algorithm, digest: algorithm.digest() }
     }
 
-    /// Takes the next bytes.
+    /// Adds bytes.
     pub fn update(&mut self, bytes: &[u8]) {
-        match &mut self.0 {
-            State::Md5(state) => state.update(bytes),
-            State::Sha1(state) => state.update(bytes),
-            State::Sha224(state) => state.update(bytes),
-            State::Sha256(state) => state.update(bytes),
-            State::Sha384(state) => state.update(bytes),
-            State::Sha512(state) => state.update(bytes),
-        }
+        self.digest.update(bytes);
     }
 
-    /// The checksum of all that was taken.
+    /// The checksum of all bytes.
     pub fn finish(self) -> Checksum {
-        let (algorithm, hex) = match self.0 {
-            State::Md5(state) => (Algorithm::Md5, to_hex(&state.finalize())),
-            State::Sha1(state) => (Algorithm::Sha1, to_hex(&state.finalize())),
-            State::Sha224(state) => (Algorithm::Sha224, to_hex(&state.finalize())),
-            State::Sha256(state) => (Algorithm::Sha256, to_hex(&state.finalize())),
-            State::Sha384(state) => (Algorithm::Sha384, to_hex(&state.finalize())),
-            State::Sha512(state) => (Algorithm::Sha512, to_hex(&state.finalize())),
-        };
-        Checksum { algorithm, hex }
+        let hex = self.digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        Checksum { algorithm: self.algorithm, hex }
     }
 }
 
@@ -179,21 +150,12 @@ impl io::Write for Hasher {
     }
 }
 
-fn to_hex(bytes: &[u8]) -> String {
-    use fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut hex, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn every_algorithm_hashes_to_what_it_should() {
+    fn every_algorithm_makes_the_right_checksum() {
         // The empty input's checksums, as the algorithms' standards give them.
         for known in [
             "md5:d41d8cd98f00b204e9800998ecf8427e",
@@ -210,13 +172,13 @@ mod tests {
     }
 
     #[test]
-    fn old_name_and_upper_case_are_understood() {
+    fn the_old_name_and_upper_case_are_accepted() {
         let sha = Checksum::new("sha", "DA39A3EE5E6B4B0D3255BFEF95601890AFD80709").expect("valid");
         assert_eq!(sha.to_string(), "sha1:da39a3ee5e6b4b0d3255bfef95601890afd80709");
     }
 
     #[test]
-    fn what_is_no_checksum() {
+    fn other_text_is_refused() {
         for text in [
             "",
             "sha256",

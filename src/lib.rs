@@ -1,48 +1,50 @@
 //! RPM repositories from container registries, for dnf5.
 //!
-//! The layers, from the registry to the front ends; each knows only those above it in this list:
+//! The modules, from the command line down to those that know nothing of the others. A module uses only
+//! modules below it in this list; `tests/modules.rs` checks that.
 //!
 //! | module | job |
 //! |---|---|
-//! | [`failure`] | what kinds of failure there are, for every layer's error type |
-//! | [`secret`] | what is not to be shown |
-//! | [`checksum`] | checksums and digests |
-//! | [`home`] | the user's home directory |
-//! | [`reference`] | `oci://` references |
-//! | [`registries`] | which entry of registries.conf holds, and the places that it leads to |
-//! | [`credentials`] | which auth file holds for a registry |
-//! | [`policy`] | which scope of policy.json holds for a reference |
-//! | [`certificates`] | which directory has the certificates for a registry |
-//! | [`registry`] | manifests and blobs, through a pool of skopeo processes |
-//! | [`artifact`] | how a repository is laid out in an OCI artifact, and its tar layers |
-//! | [`repodata`] | repomd.xml and its checksums |
-//! | [`cache`] | DNF's cache directory of one repository |
-//! | [`store`] | tar layers, unpacked once |
-//! | [`backend`] | the operations: prefetch, fetch packages, content on demand, inspect |
-//! | [`gateway`] | the HTTP front end, for what dnf5 asks for by itself |
-//! | [`doctor`] | why dnf5 does or does not get packages from a reference |
-//! | [`service`] | the D-Bus front end |
+//! | [`cli`] | the command line; the only module that prints |
 //! | [`settings`] | what an administrator can set |
-//! | [`cli`] | the command line |
+//! | [`dbus`] | the D-Bus front end |
+//! | [`doctor`] | a check, step by step, whether dnf5 can get packages from a reference |
+//! | [`gateway`] | the HTTP front end, for dnf5's own requests |
+//! | [`engine`] | what a repository has at a path, and bringing it into DNF's cache |
+//! | [`dnf_cache`] | DNF's cache directory of one repository |
+//! | [`layer_store`] | unpacked tar layers |
+//! | `staging` | what is being written: names, locks, sweeps |
+//! | [`artifact`] | how an OCI artifact contains a repository, and its tar layers |
+//! | [`repomd`] | repomd.xml, primary.xml and their checksums |
+//! | `decompress` | streams that may be compressed, within bounds |
+//! | [`registry`] | manifests and blobs, through pools of skopeo processes |
+//! | [`containers_config`] | podman's configuration: which entry applies to a reference |
+//! | [`source`] | a repository, and how to reach it |
+//! | [`mod@reference`] | `oci://` references |
+//! | [`checksum`] | checksums and digests |
+//! | [`blocking`] | blocking work, away from async tasks |
+//! | [`redact`] | secrets, which no output shows |
+//! | [`error_kind`] | the kinds of failure, for every layer's error type |
+//! | [`config_file`] | configuration files and their drop-ins |
 
 pub mod artifact;
-pub mod backend;
-pub mod cache;
-pub mod certificates;
+pub mod blocking;
 pub mod checksum;
 pub mod cli;
-pub mod credentials;
+pub mod config_file;
+pub mod containers_config;
+pub mod dbus;
+mod decompress;
+pub mod dnf_cache;
 pub mod doctor;
-pub mod failure;
+pub mod engine;
+pub mod error_kind;
 pub mod gateway;
-pub mod home;
-pub mod policy;
+pub mod layer_store;
+pub mod redact;
 pub mod reference;
-pub mod registries;
 pub mod registry;
-pub mod repodata;
-pub mod secret;
-pub mod service;
+pub mod repomd;
 pub mod settings;
-pub mod store;
-mod toml_line;
+pub mod source;
+mod staging;

@@ -1,9 +1,9 @@
 //! `oci://` references: where a repository is.
 //!
 //! A reference is `oci://HOST[:PORT]/PATH[:TAG][@DIGEST][/]`, or `oci:///DIRECTORY[:TAG]` for a
-//! local OCI image layout. What follows the scheme is parsed by the grammar of the distribution
-//! project (distribution/reference), through [`container_image_dist_ref`]. The parser of oci_spec is
-//! a regular expression, which takes longer to compile than a cached dnf5 run takes in all.
+//! local OCI image layout. The part after the scheme has the grammar of the distribution project
+//! (distribution/reference), which [`container_image_dist_ref`] parses. oci_spec's parser is a regular
+//! expression that takes longer to compile than a whole dnf5 run with cached metadata.
 
 use std::path::{Component, Path, PathBuf};
 use std::{fmt, str::FromStr};
@@ -11,19 +11,19 @@ use std::{fmt, str::FromStr};
 use container_image_dist_ref::ImgRef;
 use container_image_dist_ref::tag::{self, Tag};
 
-use crate::failure::{Failure, Kind};
+use crate::error_kind::{Failure, Kind};
 
 /// The scheme of every reference.
 pub const SCHEME: &str = "oci://";
 
-/// The tag of a reference that gives neither tag nor digest, as for podman.
+/// The tag of a reference without tag and digest, as in podman.
 const DEFAULT_TAG: &str = "latest";
 
-/// What skopeo calls this registry, and where it looks for paths of one component there.
+/// skopeo's name for this registry, and the parent of paths with one component there.
 const DOCKER_HUB: &str = "docker.io";
-const DOCKER_HUB_FIRST: &str = "library";
+const DOCKER_HUB_PARENT: &str = "library";
 
-/// Where a repository is: a registry's repository, or a directory.
+/// Where a repository is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Reference {
     /// In a container registry.
@@ -48,7 +48,7 @@ pub struct LayoutReference {
     tag: String,
 }
 
-/// Why a text is no reference; names the offending part.
+/// Why a text is not a reference; names the offending part.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("invalid reference {reference:?}: {reason}")]
 pub struct InvalidReference {
@@ -63,10 +63,10 @@ impl Failure for InvalidReference {
 }
 
 impl Reference {
-    /// The reference as skopeo takes it, with its transport: containers-transports(5).
+    /// Returns the reference in skopeo's syntax: containers-transports(5).
     ///
-    /// skopeo refuses a tag beside a digest. The digest decides what is fetched, so the tag is
-    /// left out then.
+    /// skopeo rejects a reference with both tag and digest. The digest alone decides what is fetched,
+    /// so the tag is left out.
     pub fn to_skopeo(&self) -> String {
         match self {
             Self::Registry(registry) => match (&registry.digest, &registry.tag) {
@@ -80,7 +80,7 @@ impl Reference {
         }
     }
 
-    /// The digest that this reference pins, if it does.
+    /// Returns the digest that the reference is pinned to, if any.
     pub fn digest(&self) -> Option<&str> {
         match self {
             Self::Registry(registry) => registry.digest(),
@@ -88,7 +88,8 @@ impl Reference {
         }
     }
 
-    /// The same repository at one digest, for when its tag no longer leads there.
+    /// Returns a reference to the same repository pinned to a digest, in case its tag moves. A layout
+    /// cannot be pinned and stays as it is.
     pub fn at_digest(&self, digest: &str) -> Self {
         match self {
             Self::Registry(registry) => Self::Registry(RegistryReference {
@@ -101,24 +102,24 @@ impl Reference {
 }
 
 impl RegistryReference {
-    /// Host and port, as credentials and certificates are filed under.
+    /// Returns host and port, under which credentials and certificates are filed.
     pub fn host(&self) -> &str {
         &self.host
     }
 
-    /// The digest that it pins, if it does.
+    /// Returns the digest that it is pinned to, if any.
     pub fn digest(&self) -> Option<&str> {
         self.digest.as_deref()
     }
 
-    /// Host, port and path, without tag and digest.
+    /// Returns host, port and path, without tag and digest.
     pub fn name(&self) -> String {
         format!("{}/{}", self.host, self.path)
     }
 }
 
 impl LayoutReference {
-    /// The directory that the layout is in.
+    /// Returns the directory of the layout.
     pub fn directory(&self) -> &Path {
         &self.directory
     }
@@ -137,7 +138,7 @@ fn parse(text: &str) -> Result<Reference, String> {
     let Some(rest) = text.strip_prefix(SCHEME) else {
         return Err(match text.split_once("://") {
             Some((scheme, _)) => format!("the scheme {scheme:?} is not \"oci\""),
-            None => format!("it does not begin with {SCHEME:?}"),
+            None => format!("it does not start with {SCHEME:?}"),
         });
     };
     let rest = rest.trim_end_matches('/');
@@ -154,21 +155,21 @@ fn parse_layout(rest: &str) -> Result<LayoutReference, String> {
         _ => (rest, DEFAULT_TAG),
     };
     if directory.contains(':') {
-        // oci:DIRECTORY:TAG has no way to write one.
-        return Err(format!("the directory {directory:?} has a colon in it"));
+        // skopeo's syntax, oci:DIRECTORY:TAG, has no way to escape it.
+        return Err(format!("the directory {directory:?} contains a colon"));
     }
     check_tag(tag)?;
     let path = Path::new(directory);
     if path.components().any(|part| part == Component::ParentDir) {
-        return Err(format!("the directory {directory:?} has \"..\" in it"));
+        return Err(format!("the directory {directory:?} contains \"..\""));
     }
     Ok(LayoutReference { directory: path.to_owned(), tag: tag.to_owned() })
 }
 
-/// Holds a layout's tag to the same grammar as a registry's.
+/// Checks a tag. A layout's tag has the same grammar as a registry's.
 fn check_tag(tag: &str) -> Result<(), String> {
     match Tag::new(tag) {
-        // The parser stops where a digest could follow, and does not count.
+        // The parser stops where a digest could follow, and does not check the length.
         Ok(parsed) if parsed.to_str() == tag && tag.len() <= tag::MAX_LEN.get().into() => Ok(()),
         _ => Err(format!("the tag {tag:?} is not valid")),
     }
@@ -178,16 +179,16 @@ fn parse_registry(rest: &str) -> Result<RegistryReference, String> {
     let (host, path) = rest
         .split_once('/')
         .filter(|(host, path)| !host.is_empty() && !path.is_empty())
-        .ok_or("it needs a registry host and a path, as in oci://quay.io/acme/rpms:stable")?;
+        .ok_or("a registry host and a path are required, as in oci://quay.io/acme/rpms:stable")?;
     if host.contains('@') {
-        return Err("credentials do not belong in a reference; use podman login".to_owned());
+        return Err("it must not contain credentials; use \"podman login\"".to_owned());
     }
     if path.split(['/', ':', '@']).any(|part| part == "..") {
-        return Err(format!("the path {path:?} has \"..\" in it"));
+        return Err(format!("the path {path:?} contains \"..\""));
     }
     if !host.contains(['.', ':']) && host != "localhost" {
         return Err(format!(
-            "{host:?} is no registry host: short names are not looked up, write it out as in \
+            "{host:?} is not a registry host, and short names are not resolved; write the host, as in \
              oci://quay.io/{rest}"
         ));
     }
@@ -195,7 +196,7 @@ fn parse_registry(rest: &str) -> Result<RegistryReference, String> {
     let tag = parsed.tag();
     tag.map_or(Ok(()), check_tag)?;
     let digest = parsed.digest().map(|digest| digest.to_str().to_owned());
-    let (host, path) = as_filed(host, parsed.path().to_str());
+    let (host, path) = normalized(host, parsed.path().to_str());
     Ok(RegistryReference {
         host,
         path,
@@ -204,28 +205,28 @@ fn parse_registry(rest: &str) -> Result<RegistryReference, String> {
     })
 }
 
-/// The names that skopeo files a repository under.
-fn as_filed(host: &str, path: &str) -> (String, String) {
+/// Returns host and path as skopeo normalizes them.
+fn normalized(host: &str, path: &str) -> (String, String) {
     let host = if host == "index.docker.io" { DOCKER_HUB } else { host };
     let path = match path.contains('/') {
-        false if host == DOCKER_HUB => format!("{DOCKER_HUB_FIRST}/{path}"),
+        false if host == DOCKER_HUB => format!("{DOCKER_HUB_PARENT}/{path}"),
         _ => path.to_owned(),
     };
     (host.to_owned(), path)
 }
 
-/// Parses a reference. The parser takes a host that is none for a part of the path.
+/// Parses a reference with a host. The parser would take an invalid host for a part of the path.
 fn with_host(text: &str) -> Option<ImgRef<'_>> {
     ImgRef::new(text).ok().filter(|parsed| parsed.domain().is_some())
 }
 
-/// Which part the grammar does not take, and why if it is one of the common slips.
+/// Explains which part is not valid, and why if it is a common mistake.
 fn reason(host: &str, path: &str) -> String {
     let (named, digest) = path.split_once('@').unwrap_or((path, ""));
     let (name, tag) = named.split_once(':').unwrap_or((named, DEFAULT_TAG));
     if with_host(&format!("{host}/name")).is_none() {
         return match host.starts_with('[') {
-            true => format!("the host {host:?} is no IPv6 address"),
+            true => format!("the host {host:?} is not an IPv6 address"),
             false => format!("the host {host:?} is not valid"),
         };
     }
@@ -242,7 +243,7 @@ fn reason(host: &str, path: &str) -> String {
     }
 }
 
-/// A reference that is refused because it holds credentials must not show them.
+/// Removes credentials from a rejected reference.
 fn without_credentials(text: &str) -> String {
     let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
     let host = rest.split('/').next().unwrap_or(rest);
@@ -317,29 +318,29 @@ mod tests {
     }
 
     #[test]
-    fn what_is_refused_and_why() {
+    fn what_is_rejected_and_why() {
         for (text, reason) in [
             ("https://quay.io/acme/rpms", "the scheme \"https\" is not \"oci\""),
-            ("quay.io/acme/rpms", "does not begin with"),
-            ("oci://", "needs a registry host and a path"),
-            ("oci://quay.io", "needs a registry host and a path"),
-            ("oci://acme/rpms", "\"acme\" is no registry host"),
+            ("quay.io/acme/rpms", "does not start with"),
+            ("oci://", "a registry host and a path are required"),
+            ("oci://quay.io", "a registry host and a path are required"),
+            ("oci://acme/rpms", "\"acme\" is not a registry host"),
             ("oci://quay.io/Acme/rpms", "must be lower case"),
             ("oci://quay.io/acme/rpms:", "the tag is empty"),
             ("oci://quay.io/acme/rpms:-x", "the tag \"-x\" is not valid"),
-            ("oci://quay.io/acme/../rpms", "has \"..\" in it"),
-            ("oci://quay.io/acme/rpms:..", "has \"..\" in it"),
+            ("oci://quay.io/acme/../rpms", "contains \"..\""),
+            ("oci://quay.io/acme/rpms:..", "contains \"..\""),
             ("oci://quay.io/acme/rpms@sha256:abc", "the digest \"sha256:abc\" is not valid"),
             ("oci://quay.io/acme/rpms@", "the digest \"\" is not valid"),
             ("oci://quay_io.x/acme/rpms", "the host \"quay_io.x\" is not valid"),
             ("oci://quay.io:x/acme/rpms", "the host \"quay.io:x\" is not valid"),
             ("oci://quay.io/acme//rpms", "the path \"acme//rpms\" is not valid"),
             ("oci://quay.io/ä/rpms:ä", "the path \"ä/rpms\" is not valid"),
-            ("oci://[::zz]:5000/rpms", "no IPv6 address"),
-            ("oci://[::1]x/rpms", "no IPv6 address"),
-            ("oci:///srv/../etc", "has \"..\" in it"),
+            ("oci://[::zz]:5000/rpms", "not an IPv6 address"),
+            ("oci://[::1]x/rpms", "not an IPv6 address"),
+            ("oci:///srv/../etc", "contains \"..\""),
             ("oci:///srv/mirror:", "the tag \"\" is not valid"),
-            ("oci:///srv/a:b/c:1", "has a colon in it"),
+            ("oci:///srv/a:b/c:1", "contains a colon"),
         ] {
             let error = text.parse::<Reference>().expect_err(text).to_string();
             assert!(error.contains(reason), "{text}: {error}");
@@ -348,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_have_the_bounds_of_the_grammar() {
+    fn lengths_are_limited_as_in_the_grammar() {
         let of = |name: usize, tag: usize| {
             format!("oci://a.b/{}:{}", "n".repeat(name), "t".repeat(tag)).parse::<Reference>()
         };
@@ -359,12 +360,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_is_written_is_refused_or_means_itself(rest in "[ -~ä]{0,60}") {
+        fn no_text_makes_the_parser_panic(rest in "[ -~ä]{0,60}") {
             let _ = format!("oci://{rest}").parse::<Reference>();
         }
 
         #[test]
-        fn what_is_taken_is_shown_as_it_was_written(
+        fn a_valid_reference_is_shown_as_it_was_written(
             rest in "(a\\.b|\\[::1\\]|localhost)(:[0-9]{1,3})?(/[a-z0-9._-]{1,4}){1,3}(:[A-Za-z0-9._-]{1,4})?(@sha256:[0-9a-f]{30,34})?"
         ) {
             if let Ok(reference) = format!("oci://{rest}").parse::<Reference>() {
@@ -376,9 +377,9 @@ mod tests {
     }
 
     #[test]
-    fn credentials_in_a_reference_are_refused_and_not_shown() {
+    fn credentials_in_a_reference_are_rejected_and_not_shown() {
         let error =
-            "oci://user:secret@quay.io/acme/rpms".parse::<Reference>().expect_err("refused");
+            "oci://user:secret@quay.io/acme/rpms".parse::<Reference>().expect_err("rejected");
         assert!(error.to_string().contains("podman login"), "{error}");
         assert!(!error.to_string().contains("secret"), "{error}");
     }

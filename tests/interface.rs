@@ -1,14 +1,14 @@
-//! The interface is what dbus/ says it is: its members, its errors, and how it treats callers.
+//! The D-Bus interface: its members as dbus/ documents them, its errors, and its options.
 
 use std::collections::{BTreeSet, HashMap};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use dnf5_oci::backend::{self, Backend};
-use dnf5_oci::gateway::{Gateway, Places};
+use dnf5_oci::dbus;
+use dnf5_oci::engine::{self, Engine};
+use dnf5_oci::gateway::Gateway;
 use dnf5_oci::registry::{self, Registry};
-use dnf5_oci::service;
 use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
 use tokio_util::sync::CancellationToken;
@@ -21,15 +21,15 @@ const CONTRACT: &str = include_str!("../dbus/io.github.dnf5_oci.Backend1.xml");
 
 type Options = HashMap<&'static str, Variant<'static>>;
 
-/// A private instance in this process, whose skopeo does not exist, and a connection to it.
+/// Starts a private instance without skopeo in this process, and connects to it.
 async fn instance() -> Connection {
     let (ours, theirs) = UnixStream::pair().expect("a pair of sockets");
     let settings =
         registry::Settings { skopeo: PathBuf::from("/nonexistent/skopeo"), ..Default::default() };
-    let backend = Backend::new(Registry::new(settings), backend::Settings::default());
-    let gateway = Arc::new(Gateway::new(backend.clone(), Places::usual()));
-    let instance = service::Instance { backend, gateway, refusal: None };
-    tokio::spawn(service::serve_socket(instance, theirs, CancellationToken::new()));
+    let engine = Engine::new(Registry::new(settings), engine::Settings::default());
+    let gateway = Arc::new(Gateway::new(engine.clone()));
+    let instance = dbus::Instance { engine, gateway, refusal: None };
+    tokio::spawn(dbus::serve_socket(instance, theirs, CancellationToken::new()));
     Builder::unix_stream(ours).p2p().build().await.expect("connected")
 }
 
@@ -37,10 +37,10 @@ async fn call<B>(connection: &Connection, method: &str, body: &B) -> zbus::Resul
 where
     B: serde::Serialize + zbus::Type + Sync,
 {
-    connection.call_method(None::<&str>, service::PATH, Some(INTERFACE), method, body).await
+    connection.call_method(None::<&str>, dbus::PATH, Some(INTERFACE), method, body).await
 }
 
-/// The name and the line of a call that fails.
+/// The name and the message of the error of a call.
 #[track_caller]
 fn failure(result: zbus::Result<Message>) -> (String, String) {
     match result {
@@ -100,7 +100,7 @@ async fn the_live_interface_is_the_contract() {
     let connection = instance().await;
     let introspectable = Some("org.freedesktop.DBus.Introspectable");
     let reply = connection
-        .call_method(None::<&str>, service::PATH, introspectable, "Introspect", &())
+        .call_method(None::<&str>, dbus::PATH, introspectable, "Introspect", &())
         .await
         .expect("introspected");
     let live: String = reply.body().deserialize().expect("a string");
@@ -110,7 +110,7 @@ async fn the_live_interface_is_the_contract() {
 }
 
 #[tokio::test]
-async fn errors_have_names_and_say_which_repository() {
+async fn errors_have_names_and_name_the_repository() {
     let connection = instance().await;
     let none = Options::new();
     let bad = ("tools", "oci://acme/rpms", "/tmp/cache", &none);
@@ -132,10 +132,10 @@ async fn errors_have_names_and_say_which_repository() {
 }
 
 #[tokio::test]
-async fn options_are_held_to_their_names_and_types() {
+async fn unknown_options_and_wrong_types_are_refused() {
     let connection = instance().await;
     for (option, value, problem) in [
-        ("max-aeg", Variant::from(1_i64), "there is no option \"max-aeg\""),
+        ("max-aeg", Variant::from(1_i64), "unknown option \"max-aeg\""),
         ("max-age", Variant::from("1"), "\"max-age\" is not a 64-bit number"),
         ("tls-verify", Variant::from("no"), "\"tls-verify\" is not a boolean"),
     ] {
@@ -157,7 +157,7 @@ async fn properties_can_be_read() {
     let connection = instance().await;
     let properties = Some("org.freedesktop.DBus.Properties");
     let reply = connection
-        .call_method(None::<&str>, service::PATH, properties, "GetAll", &(INTERFACE,))
+        .call_method(None::<&str>, dbus::PATH, properties, "GetAll", &(INTERFACE,))
         .await
         .expect("read");
     let body = reply.body();

@@ -1,4 +1,4 @@
-//! The registry layer with the real skopeo, and with one that fails as it is told.
+//! The registry layer with the real skopeo, and with a stand-in that fails on demand.
 //!
 //! These tests need skopeo 1.19 or newer and python3.
 
@@ -9,11 +9,12 @@ mod registry {
     mod stand_in;
 
     use dnf5_oci::registry::{Blob, Error};
+    use tokio::io::AsyncReadExt;
 
     /// Reads a blob to its end.
     async fn read_all(blob: &mut Blob) -> Result<Vec<u8>, Error> {
         let mut content = Vec::new();
-        // So small that a try is never passed over in one go.
+        // Smaller than any body, so that each is read in several steps.
         let mut buffer = [0; 4];
         loop {
             match blob.read(&mut buffer).await? {

@@ -1,4 +1,4 @@
-//! The program from its start to its end: on a bus of its own, on a socket, and refused.
+//! Runs the program from start to exit: on a bus, on a socket, and with invalid arguments.
 //!
 //! Needs `dbus-daemon` and `busctl`.
 
@@ -6,6 +6,6 @@ mod service {
     mod bus;
     mod client;
     mod command;
-    mod place;
+    mod environment;
     mod socket;
 }

@@ -4,7 +4,7 @@ import subprocess
 from pathlib import Path
 
 import repositories
-from harness.commands import run, until as wait_until
+from harness.commands import run, wait_until
 from harness.registry import Registry
 
 MB = 1_000_000

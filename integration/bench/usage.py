@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.commands import run, until as wait_until
+from harness.commands import run, wait_until
 
 
 @dataclass

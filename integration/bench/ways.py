@@ -5,7 +5,7 @@ import shutil
 import signal
 from pathlib import Path
 
-from harness.commands import processes, run, until as wait_until
+from harness.commands import processes, run, wait_until
 
 CACHE = Path("/var/cache/libdnf5")
 # The service's unpacked layers.

@@ -1,5 +1,6 @@
 """Fixtures: a registry, repositories, and dnf5."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -14,22 +15,23 @@ from harness.web import Web
 CACHE = Path("/var/cache/libdnf5")
 REPOS = Path("/etc/yum.repos.d")
 CONTAINERS = Path("/etc/containers")
+LOG = Path("/var/log/dnf5.log")
 PLUGIN_CONF = Path("/etc/dnf/libdnf5-plugins/oci.conf")
 
-# The command line of a private instance, and the environment of a dnf5 that finds no bus.
+# The command line of a private instance, and an environment without a bus.
 PRIVATE = ("dnf5-oci", "serve", "--fd")
 NO_BUS = {"DBUS_SYSTEM_BUS_ADDRESS": "unix:path=/nonexistent", "PATH": "/usr/bin:/usr/sbin"}
 
 
 def pytest_configure():
-    # Repositories that cannot be had are an error, unless a test says otherwise.
+    # An unavailable repository is an error unless a test says otherwise.
     conf = Path("/etc/dnf/dnf.conf")
     conf.write_text("[main]\ngpgcheck=False\nskip_if_unavailable=False\n")
     REPOS.mkdir(parents=True, exist_ok=True)
 
 
 def insecure(address):
-    """Has podman, and so us, use plain HTTP for a registry."""
+    """Makes podman's configuration, which we use, allow plain HTTP for a registry."""
     directory = CONTAINERS / "registries.conf.d"
     directory.mkdir(parents=True, exist_ok=True)
     name = address.replace(":", "-").replace("/", "-")
@@ -40,7 +42,7 @@ def insecure(address):
 
 @pytest.fixture(scope="session")
 def registry(tmp_path_factory):
-    """A registry without TLS and users."""
+    """A registry without TLS or users."""
     running = Registry(tmp_path_factory.mktemp("registry"), 5000).start()
     insecure(running.address)
     yield running
@@ -57,7 +59,7 @@ def web(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory):
-    """The service on the bus, with a log of what dnf5 asks it for."""
+    """The service on the bus, with a log of dnf5's requests."""
     running = Service(tmp_path_factory.mktemp("service") / "log").start()
     yield running
     running.stop()
@@ -65,34 +67,42 @@ def service(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def clean_slate():
-    """No cache and no repositories are left of another test."""
+    """Removes the caches, repositories and log of other tests."""
     for directory in (CACHE, REPOS):
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir(parents=True)
+    LOG.unlink(missing_ok=True)
     conf = PLUGIN_CONF.read_text()
     yield
     PLUGIN_CONF.write_text(conf)
 
 
-def plugin_option(usual, other):
-    """Sets an option of the plugin, until the test ends."""
+def plugin_option(default, value):
+    """Sets an option of the plugin until the test ends."""
     text = PLUGIN_CONF.read_text()
-    assert usual in text
-    PLUGIN_CONF.write_text(text.replace(usual, other))
+    assert default in text
+    PLUGIN_CONF.write_text(text.replace(default, value))
+
+
+@pytest.fixture(params=["on-demand", "eager"])
+def fetch(clean_slate, request):
+    """When content is fetched: both values of the plugin's option."""
+    plugin_option("fetch = on-demand", f"fetch = {request.param}")
+    return request.param
 
 
 @pytest.fixture
 def eager(clean_slate):
-    """Everything is fetched before dnf5 asks the user."""
+    """The service fetches ahead of dnf5."""
     plugin_option("fetch = on-demand", "fetch = eager")
 
 
 @pytest.fixture
 def chroot(tmp_path):
-    """The same root with another cache, but the same bus."""
+    """The same root with the same bus, but another cache."""
     root = tmp_path / "chroot"
     root.mkdir()
-    # What is mounted in it stays in it.
+    # Mounts in the chroot must not propagate.
     run("mount", "--bind", "--make-private", "/", root)
     for directory in ("/run", "/proc", "/dev"):
         run("mount", "--bind", directory, f"{root}{directory}")
@@ -102,7 +112,7 @@ def chroot(tmp_path):
 
 
 class Dnf:
-    """dnf5, and what it works with."""
+    """dnf5, its repositories and its cache."""
 
     def __init__(self, tmp_path, name):
         self.tmp_path = tmp_path
@@ -124,13 +134,13 @@ class Dnf:
         return found[0]
 
     @staticmethod
-    def forget():
+    def clear_cache():
         """Empties the cache."""
         for directory in CACHE.iterdir():
             shutil.rmtree(directory)
 
     def cached(self, repo_id):
-        """The names of all files in it, but dnf5's solv files."""
+        """The names of the files in it, except dnf5's solv files."""
         top = self.cache(repo_id)
         return sorted(
             str(path.relative_to(top)) for path in top.rglob("*")
@@ -138,12 +148,17 @@ class Dnf:
         )
 
     def is_whole(self, repo_id):
-        """The cache has nothing half-written and nothing left over."""
+        """Asserts that the cache has no partial or temporary files."""
         assert not [name for name in self.cached(repo_id) if ".dnf5-oci-" in name]
 
     @staticmethod
+    def failed_head_starts():
+        """The reason of each failure to fetch ahead of dnf5, from dnf5's log: the user does not see it."""
+        return re.findall("fetching ahead of dnf5 failed: (.*)", LOG.read_text())
+
+    @staticmethod
     def backend(choice):
-        """Forces a backend."""
+        """Sets the plugin's option `backend`."""
         plugin_option("backend = auto", f"backend = {choice}")
 
     def repository(self, name="repository"):
@@ -163,7 +178,7 @@ def dnf(tmp_path, request):
 
 @pytest.fixture
 def installed(request):
-    """What a test installs is removed after it."""
+    """Names of packages to remove after the test."""
     names = []
     yield names
     if names:

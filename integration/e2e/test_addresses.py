@@ -1,4 +1,4 @@
-"""Where packages come from: several repositories, several addresses of one, and other hosts."""
+"""Sources of packages: several repositories, several baseurls, and other hosts."""
 
 import hashlib
 from pathlib import Path
@@ -6,15 +6,16 @@ from pathlib import Path
 import pytest
 
 from conftest import insecure
-from harness.commands import run
 from harness.registry import Registry
 from harness.repository import Repository, build
+
+pytestmark = pytest.mark.usefixtures("fetch")
 
 
 @pytest.fixture(scope="module", autouse=True)
 def on_the_web(web):
     """The repository "web", with the package web-one."""
-    Repository(web.directory / "web").add(build("web-one")).add(build("both")).describe()
+    Repository(web.directory / "web").add(build("web-one")).add(build("both")).createrepo()
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,7 @@ def push(dnf, registry, *names, options=()):
     for name in names:
         repository.add(build(name))
     reference = dnf.reference(registry, names[0])
-    repository.describe(*options).push(reference)
+    repository.createrepo(*options).push(reference)
     registry.clear()
     return f"oci://{reference}"
 
@@ -50,20 +51,22 @@ def test_repositories_of_both_kinds_in_one_transaction(dnf, registry, other_regi
     dnf("-y", "install", "web-one", "one", "two", "three").has("Complete!")
     for name in ("web-one", "one", "two", "three"):
         assert_is_installed(name)
-    # Of each the metadata and the package.
+    # The metadata and the package of each.
     assert len(registry.manifests()) == 2 and len(registry.blobs()) == 4
     assert len(other_registry.manifests()) == 1 and len(other_registry.blobs()) == 2
 
 
-def test_two_ids_with_one_baseurl(dnf, registry):
+def test_two_ids_with_one_baseurl(dnf, registry, fetch):
     reference = push(dnf, registry, "one")
     dnf.add("a", reference)
     dnf.add("b", reference)
     result = dnf("repoquery", "--queryformat", "%{name} from %{repoid}\n", "one")
     result.has("one from a").has("one from b")
     assert dnf.cache("a").name.rsplit("-")[1] == dnf.cache("b").name.rsplit("-")[1]
-    # Each is asked for by itself; the layer is unpacked once.
-    assert len(registry.manifests()) == 2 and len(registry.blobs()) == 1
+    # Each repository needs its manifest. For dnf5 the layer is fetched and unpacked once; ahead of dnf5
+    # the service fetches it for each repository.
+    assert len(registry.manifests()) == 2
+    assert len(registry.blobs()) == (2 if fetch == "eager" else 1)
 
 
 def test_a_package_that_two_repositories_have(dnf, registry, web, installed):
@@ -108,7 +111,7 @@ ADDRESSES = {
 
 
 @pytest.mark.parametrize("addresses", ADDRESSES)
-def test_the_next_address_has_what_the_first_has_not(dnf, registry, web, installed, addresses):
+def test_the_next_address_has_what_the_first_has_not(dnf, registry, web, installed, addresses, fetch):
     installed.append("web-one")
     first, second = ADDRESSES[addresses]
     first = first.format(registry=registry.address, web=web.url)
@@ -120,14 +123,24 @@ def test_the_next_address_has_what_the_first_has_not(dnf, registry, web, install
     assert_is_installed("web-one")
     line = f"repository tools {first}: "
     assert (line in result.output) == first.startswith("oci://"), result
+    # Only the first baseurl gets a head start.
+    assert bool(dnf.failed_head_starts()) == (fetch == "eager" and first.startswith("oci://"))
     fetched = [path for _, path, status in web.requests() if status == 200]
     assert bool(registry.blobs()) == (second == "oci")
     assert bool(fetched) == (second == "http")
-    # In that order, too, when dnf5 shows them.
+    # dnf5 also shows them in this order.
     shown = dnf("download", "--url", "--allmirrors", "web-one").output.split()[-2:]
     assert [url.replace("http://dnf5-oci.alt/", "oci://") for url in shown] == [
         f"{url}/web-one-1-1.noarch.rpm" for url in (first, good)
     ]
+
+
+def test_the_first_address_is_asked_first(dnf, registry, web, installed):
+    installed.append("web-one")
+    dnf.add("tools", f"{web.url}/web, {push(dnf, registry, 'web-one', 'both')}")
+    dnf("-y", "install", "web-one").has("Complete!")
+    assert_is_installed("web-one")
+    assert registry.requests() == []
 
 
 METALINK = """<?xml version="1.0" encoding="utf-8"?>
@@ -159,14 +172,14 @@ def test_packages_that_lie_on_another_host(dnf, registry, web, installed):
     dnf("-y", "install", "web-one").has("Complete!")
     assert_is_installed("web-one")
     assert web.requests() == [("GET", "/web/web-one-1-1.noarch.rpm", 200)]
-    assert len(registry.blobs()) == 1, "the metadata alone"
+    assert len(registry.blobs()) == 1, "only the metadata"
 
 
 def test_packages_on_a_host_that_cannot_be_reached(dnf, registry):
     reference = push(dnf, registry, "one", options=["--baseurl", "http://localhost:9/x"])
     dnf.add("tools", reference)
     result = dnf("-y", "install", "one", code=1)
-    line = f"repository tools {reference}: localhost port 9, where dnf5 was led to, cannot be reached: "
+    line = f"repository tools {reference}: connecting to localhost port 9 failed: "
     result.has(line).has("Connection refused")
     assert result.output.count(line) == 1, result
 
@@ -178,13 +191,13 @@ def test_packages_in_another_registry(dnf, registry):
 
 
 def test_packages_outside_of_the_repository(dnf, registry):
-    repository = dnf.repository().add(build("one"), "Packages").describe("--location-prefix", "../up")
+    repository = dnf.repository().add(build("one"), "Packages").createrepo("--location-prefix", "../up")
     reference = dnf.reference(registry)
     repository.push(reference)
     dnf.add("tools", f"oci://{reference}")
     result = dnf("-y", "install", "one", code=1)
     line = f"repository tools oci://{reference}: \"/{registry.address}/acme/up/Packages/one-1-1.noarch.rpm\""
-    result.has(line).has("is outside of it")
+    result.has(line).has("is outside the repository")
     assert result.output.count(line) == 1, result
 
 
@@ -194,6 +207,6 @@ def test_no_connection_goes_past_the_repositorys_proxy(dnf, registry, web):
     dnf.add("tools", reference, proxy="http://localhost:1")
     web.clear()
     result = dnf("-y", "install", "web-one", code=1)
-    result.has(f"repository tools {reference}: localhost port 8080, where dnf5 was led to, cannot be "
-               "reached: the repository's proxy holds for its registry alone")
+    result.has(f"repository tools {reference}: connecting to localhost port 8080 failed: "
+               "the repository's proxy is for its registry only")
     assert web.requests() == []

@@ -1,4 +1,4 @@
-"""A repository that cannot be had: dnf5 ends or goes on as with any other, and says why, once."""
+"""Unavailable repositories: dnf5 fails or continues as with any other, and prints the reason once."""
 
 import re
 
@@ -6,10 +6,10 @@ import pytest
 
 from conftest import CACHE, REPOS, insecure
 from harness.commands import run
-from harness.lines import apart, normal, pretty, without
+from harness.lines import as_text, normalize, replace_url, split_output
 from harness.registry import Registry
 from harness.repository import Repository, build
-from harness.sides import OverHttp, OverOci, World
+from harness.sides import Machine, OverHttp, OverOci
 from harness.web import Web
 
 LONG = 10_000 * 3600
@@ -22,14 +22,14 @@ COMMANDS = [
     ["list", "--installed", "no-such"],
 ]
 
-# How the transport has failed differs: a web server takes no connection, and our service answers
-# that a registry takes none.
+# The transports fail in different ways: the web server refuses the connection, and our service answers
+# that the registry refuses it.
 TRANSPORT = re.compile(r">>> (Curl error|Status code).*\n")
 
 
 @pytest.fixture(scope="module")
 def sides(web, registry, service, tmp_path_factory):
-    """For each kind, a repository that stays there and one that does not."""
+    """For each kind, a repository that stays available and one that does not."""
     own_web = Web(tmp_path_factory.mktemp("own-web") / "served", 8081).start()
     own_registry = Registry(tmp_path_factory.mktemp("own-registry"), 5020).start()
     insecure(own_registry.address)
@@ -45,41 +45,41 @@ def sides(web, registry, service, tmp_path_factory):
 @pytest.fixture(scope="module")
 def repositories(sides, tmp_path_factory):
     top = tmp_path_factory.mktemp("repositories")
-    one = Repository(top / "one").add(build("one")).describe()
-    two = Repository(top / "two").add(build("two")).describe()
+    one = Repository(top / "one").add(build("one")).createrepo()
+    two = Repository(top / "two").add(build("two")).createrepo()
     for stays, goes in sides.values():
         stays.publish(one)
         goes.publish(two)
 
 
-def told(stays, goes, cached, options):
-    """What happens; and of each command, our own lines."""
-    world = World(stays, CACHE, REPOS)
-    world.add("stays")
-    world.add("goes", url=goes.url, **options)
+def transcript(stays, goes, cached, options):
+    """Runs the commands; returns their output without our lines, and our lines."""
+    machine = Machine(stays, CACHE, REPOS)
+    machine.add("stays")
+    machine.add("goes", url=goes.url, **options)
     if cached:
-        world.dnf("repoquery").has("two-0:1-1")
-        world.age(LONG)
+        machine.dnf("repoquery").has("two-0:1-1")
+        machine.age(LONG)
     goes.down()
     try:
         results = [run("dnf5", *command, code=None) for command in COMMANDS]
     finally:
         goes.up()
-    return [same(result, stays, goes) for result in results], [apart(result.output)[1] for result in results]
+    return [same(result, stays, goes) for result in results], [split_output(result.output)[1] for result in results]
 
 
 def same(result, stays, goes):
-    """What must be the same in the output of one command."""
-    theirs, _ = apart(TRANSPORT.sub("", result.output))
-    return pretty(result.arguments[1:], result.code, *normal(without(theirs, goes.url, "GOES"), stays.url))
+    """The part of a command's output that must be the same for both."""
+    theirs, _ = split_output(TRANSPORT.sub("", result.output))
+    return as_text(result.arguments[1:], result.code, *normalize(replace_url(theirs, goes.url, "GOES"), stays.url))
 
 
 @pytest.mark.parametrize("cached", [False, True], ids=["no-cache", "stale-cache"])
 @pytest.mark.parametrize("skip", [0, 1])
 def test_one_of_two_is_down(sides, repositories, cached, skip):
     options = {"skip_if_unavailable": skip}
-    expected, _ = told(*sides["http"], cached, options)
-    found, ours = told(*sides["oci"], cached, options)
+    expected, _ = transcript(*sides["http"], cached, options)
+    found, ours = transcript(*sides["oci"], cached, options)
     assert found == expected
     assert ours[-1] == [], "a command that needs no repository"
     for lines in ours[:-1]:

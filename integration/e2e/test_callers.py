@@ -1,4 +1,4 @@
-"""Other programs than dnf5: the daemon, and programs on libdnf5's own interface."""
+"""Callers other than dnf5: dnf5daemon-server and programs that use libdnf5's API."""
 
 import os
 import subprocess
@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from conftest import NO_BUS, PRIVATE
-from harness import polkit
 from harness.api import BEGIN, program
-from harness.commands import processes, run, until
+from harness.commands import processes, run, wait_until
+from harness.polkit import Polkit
 from harness.repository import build
 from harness.service import journal
 
@@ -19,24 +19,25 @@ DAEMON = "dnf5daemon-server"
 
 
 @pytest.fixture(scope="module", autouse=True)
-def asked():
-    """One on the bus that dnf5daemon-server asks who may do what."""
-    polkit.allow_name()
-    return polkit.Polkit()
+def polkit():
+    """dnf5daemon-server asks it for permission."""
+    running = Polkit()
+    yield running
+    running.stop()
 
 
 @pytest.fixture
 def tools(dnf, registry):
-    """A repository with the package one, and two which needs it."""
+    """A repository with the packages one and two; two requires one."""
     repository = dnf.repository().add(build("one")).add(build("two", tags="Requires: one"))
-    repository.describe().push(dnf.reference(registry))
+    repository.createrepo().push(dnf.reference(registry))
     dnf.add("tools", f"oci://{dnf.reference(registry)}")
     registry.clear()
 
 
 @pytest.fixture
 def daemon():
-    """The command that talks to dnf5daemon-server, which the bus starts; its cache is its own."""
+    """Runs dnf5daemon-client. The bus starts dnf5daemon-server, which has its own cache."""
     cache = Path("/var/cache/dnf5daemon-server")
     run("rm", "-rf", cache)
     return lambda *arguments, **options: run("dnf5daemon-client", *arguments, **options)
@@ -47,7 +48,7 @@ def assert_is_installed(name):
 
 
 def held(process):
-    """How many threads a process has, and how many files open of each kind: all that could leak."""
+    """Counts a process's threads and open files by kind, which could leak."""
     found = Counter(threads=len(os.listdir(f"/proc/{process}/task")))
     for entry in os.listdir(f"/proc/{process}/fd"):
         try:
@@ -60,10 +61,10 @@ def held(process):
 def test_the_daemon(dnf, registry, tools, installed, daemon):
     installed.extend(["one", "two"])
     daemon("repoquery").has("one-0:1-1.noarch").has("two-0:1-1.noarch")
-    assert len(registry.manifests()) == 1 and len(registry.blobs()) == 1, "the metadata alone"
+    assert len(registry.manifests()) == 1 and len(registry.blobs()) == 1, "only the metadata"
     daemon("repoinfo", "tools").has("tools")
     daemon("--assumeno", "install", "two", code=None).has("Installing dependencies")
-    assert len(registry.blobs()) == 1, "the metadata alone"
+    assert len(registry.blobs()) == 1, "only the metadata"
     daemon("-y", "install", "two").has("two")
     assert_is_installed("one")
     assert_is_installed("two")
@@ -76,10 +77,10 @@ def test_the_daemon(dnf, registry, tools, installed, daemon):
 def test_a_failure_in_the_daemon(dnf, registry, tools, daemon):
     missing = dnf.reference(registry, "missing")
     dnf.add("tools", f"oci://{missing}")
-    # The daemon tells its client what librepo says; what the service says is in the daemon's log.
+    # The daemon passes librepo's message on to its client; the service's line is in the daemon's log.
     daemon("-y", "install", "one", code=1).has(f"404 for http://dnf5-oci.alt/{missing}/repodata/repomd.xml")
     line = f"repository tools oci://{missing}: reading manifest"
-    until(lambda: line in journal(DAEMON), "the line is there")
+    wait_until(lambda: line in journal(DAEMON), "the line is there")
     assert journal(DAEMON).count(line) == 1
     dnf.add("tools", f"oci://{dnf.reference(registry)}")
     daemon("repoquery").has("one-0:1-1.noarch")
@@ -88,14 +89,14 @@ def test_a_failure_in_the_daemon(dnf, registry, tools, daemon):
 def test_the_daemon_keeps_nothing(dnf, tools, daemon):
     daemon("repoquery")
     [server] = processes(DAEMON)
-    until(lambda: not processes(*PRIVATE), "its first instance ends")
+    wait_until(lambda: not processes(*PRIVATE), "its first instance ends")
     before = held(server)
     for _ in range(5):
         daemon("--setopt=metadata_expire=0", "repoquery").has("one-0:1-1.noarch")
-    until(lambda: not processes(*PRIVATE), "all instances end")
-    # The daemon joins its threads some time later, so that a count alone says nothing; what leaks
-    # grows by one at least for each of the five runs.
-    until(lambda: max((held(server) - before).values(), default=0) < 5, "nothing has grown with the runs")
+    wait_until(lambda: not processes(*PRIVATE), "all instances end")
+    # The daemon joins its threads some time later, so a single count proves nothing. A leak grows by at
+    # least one in each of the five runs.
+    wait_until(lambda: max((held(server) - before).values(), default=0) < 5, "nothing leaks")
     assert not processes("skopeo")
 
 
@@ -123,8 +124,8 @@ downloader.download()
 @pytest.mark.parametrize("environment", [None, NO_BUS], ids=["bus", "no-bus"])
 def test_a_program_that_loads_and_resolves(registry, tools, environment):
     program(RESOLVE, env=environment).has("['one-1-1.noarch', 'two-1-1.noarch']")
-    assert len(registry.manifests()) == 1 and len(registry.blobs()) == 1, "the metadata alone"
-    until(lambda: not processes(*PRIVATE), "nothing stays behind")
+    assert len(registry.manifests()) == 1 and len(registry.blobs()) == 1, "only the metadata"
+    wait_until(lambda: not processes(*PRIVATE), "no instance is left")
 
 
 def test_a_program_that_downloads(registry, tools, tmp_path):
@@ -140,6 +141,32 @@ def test_a_program_that_runs_the_transaction(registry, tools, installed, environ
     assert_is_installed("one")
     assert_is_installed("two")
     assert len(registry.blobs()) == 3
+
+
+CANCEL = """
+class Cancel(libdnf5.repo.DownloadCallbacks):
+    def progress(self, data, total, downloaded):
+        return self.ABORT
+
+base = load()
+callbacks = Cancel()
+base.set_download_callbacks(libdnf5.repo.DownloadCallbacksUniquePtr(callbacks))
+goal = libdnf5.base.Goal(base)
+goal.add_install("one")
+try:
+    goal.resolve().download()
+except Exception as error:
+    print("failed:", error)
+"""
+
+
+def test_a_program_that_cancels(dnf, tools, fetch):
+    dnf.backend("private")
+    result = program(CANCEL)
+    result.has("failed: the download was cancelled" if fetch == "eager" else "failed: ")
+    assert dnf.failed_head_starts() == []
+    wait_until(lambda: not processes(*PRIVATE), "no instance is left")
+    dnf("-y", "install", "--downloadonly", "one").has("Complete!")
 
 
 FAIL = """
@@ -158,7 +185,7 @@ def test_a_failure_in_a_program(dnf, registry, tools):
     assert result.output.count(line) == 1, result
 
 
-# Loads often, now and then two at a time, and says when it has.
+# Loads repositories many times, twice at the same time, and then prints and waits.
 OFTEN = """
 import gc, os
 def count():
@@ -191,7 +218,7 @@ def test_a_program_that_loads_often(dnf, registry, tools, tmp_path, backend):
         line = running.stdout.readline()
         before, after = line.strip().removeprefix("(").removesuffix(")").split(") (")
         assert after == before, "descriptors and threads"
-        # It still runs, and has nothing to load any more.
+        # The program is still running, but has nothing left to load.
         assert not processes(*PRIVATE)
         jobs = run("busctl", "get-property", "io.github.dnf5_oci", "/io/github/dnf5_oci",
                    "io.github.dnf5_oci.Backend1", "ActiveJobs").output
@@ -201,7 +228,7 @@ def test_a_program_that_loads_often(dnf, registry, tools, tmp_path, backend):
     assert running.returncode == 0, line + output
 
 
-# As daemons are: files are theirs alone, children are nobody's business, SIGTERM has its own way.
+# Like a daemon: a strict umask, ignored children, blocked signals, no standard input.
 ODD = """
 import os, signal
 os.umask(0o777)
@@ -217,4 +244,4 @@ def test_a_program_with_ways_of_its_own(dnf, tools, tmp_path, backend):
     dnf.backend(backend)
     program(ODD, tmp_path)
     assert (tmp_path / "one-1-1.noarch.rpm").exists()
-    until(lambda: not processes(*PRIVATE), "nothing stays behind")
+    wait_until(lambda: not processes(*PRIVATE), "no instance is left")

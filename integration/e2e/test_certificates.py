@@ -1,4 +1,4 @@
-"""TLS: certificates are looked for where podman looks."""
+"""TLS certificates are found where podman finds them."""
 
 import hashlib
 import os
@@ -11,18 +11,18 @@ from harness import podman
 from harness.commands import run
 from harness.registry import Certificate, Registry
 from harness.repository import Repository, build
-from harness.service import call, systemds_service
+from harness.service import call, service_as_systemd_runs_it
 
 HOST = "registry.example"
 MUTUAL = f"{HOST}:5444"
 
-# Where podman looks, in order; the first directory for a host counts, whatever is in it.
+# podman's search order. The first directory for a host counts, whatever is in it.
 PLACES = [Path(place) for place in (
     "/root/.config/containers/certs.d", "/etc/containers/certs.d", "/etc/docker/certs.d")]
 UNKNOWN = "x509: certificate signed by unknown authority"
 
 
-class Guarded:
+class PrivateRegistry:
     """A registry with TLS from a private authority, and a repository in it."""
 
     def __init__(self, directory, address, port, **options):
@@ -36,7 +36,7 @@ class Guarded:
         return self
 
     def trust(self, place):
-        """Puts its authority into a place, and makes sure that nothing else is there."""
+        """Makes its authority the only certificate in a directory."""
         directory = place / self.address
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir(parents=True)
@@ -44,10 +44,10 @@ class Guarded:
         return directory
 
 
-def push(guarded, directory, *options):
-    repository = Repository(directory / "repository").add(build("one")).describe()
-    authority = ["--ca-file", guarded.certificate.authority]
-    repository.push(guarded.reference, options=["tls", *authority, *options])
+def push(private_registry, directory, *options):
+    repository = Repository(directory / "repository").add(build("one")).createrepo()
+    authority = ["--ca-file", private_registry.certificate.authority]
+    repository.push(private_registry.reference, options=["tls", *authority, *options])
 
 
 @pytest.fixture(scope="module")
@@ -57,9 +57,9 @@ def hosts():
 
 
 @pytest.fixture(scope="module")
-def guarded(tmp_path_factory, hosts):
-    directory = tmp_path_factory.mktemp("guarded")
-    running = Guarded(directory, HOST, 443).start()
+def private_registry(tmp_path_factory, hosts):
+    directory = tmp_path_factory.mktemp("private")
+    running = PrivateRegistry(directory, HOST, 443).start()
     push(running, directory)
     yield running
     running.registry.stop()
@@ -67,10 +67,10 @@ def guarded(tmp_path_factory, hosts):
 
 @pytest.fixture(scope="module")
 def mutual(tmp_path_factory, hosts):
-    """One that knows its clients by their certificates."""
+    """A registry that requires client certificates."""
     directory = tmp_path_factory.mktemp("mutual")
     client = Certificate(directory / "client", "client")
-    running = Guarded(directory, MUTUAL, 5444, clients=client.authority).start()
+    running = PrivateRegistry(directory, MUTUAL, 5444, clients=client.authority).start()
     running.client = client
     push(running, directory, "--cert-file", client.certificate, "--key-file", client.key)
     yield running
@@ -79,21 +79,21 @@ def mutual(tmp_path_factory, hosts):
 
 @pytest.fixture(autouse=True)
 def no_certificates():
-    """No certificates are left of another test."""
+    """Removes the certificates of other tests."""
     yield
     for place in PLACES:
         shutil.rmtree(place, ignore_errors=True)
 
 
 def ask(dnf, reference, **how):
-    """Asks dnf5 for a repository that it knows nothing of."""
-    dnf.forget()
+    """Runs dnf5 with an empty cache."""
+    dnf.clear_cache()
     dnf.add("tools", f"oci://{reference}")
     return dnf("repoquery", **how)
 
 
 def same(dnf, reference, **how):
-    """dnf5 is served, or refused in the same words, as podman; returns these."""
+    """Asserts that dnf5 succeeds if podman does, or fails with podman's message; returns that."""
     words = podman.refusal(reference, **how)
     if words:
         ask(dnf, reference, code=1, **how).has(words)
@@ -103,66 +103,66 @@ def same(dnf, reference, **how):
 
 
 @pytest.mark.parametrize("place", PLACES, ids=str)
-def test_each_change_of_an_authority_holds_from_the_next_request_on(dnf, guarded, tmp_path, place):
-    with systemds_service(tmp_path / "log"):
-        assert UNKNOWN in same(dnf, guarded.reference)
-        directory = guarded.trust(place)
-        assert same(dnf, guarded.reference) == ""
+def test_each_change_of_an_authority_holds_from_the_next_request_on(dnf, private_registry, tmp_path, place):
+    with service_as_systemd_runs_it(tmp_path / "log"):
+        assert UNKNOWN in same(dnf, private_registry.reference)
+        directory = private_registry.trust(place)
+        assert same(dnf, private_registry.reference) == ""
         other = Certificate(tmp_path / "other", HOST)
         shutil.copy(other.authority, directory / "ca.crt")
-        assert UNKNOWN in same(dnf, guarded.reference)
-        guarded.trust(place)
-        assert same(dnf, guarded.reference) == ""
+        assert UNKNOWN in same(dnf, private_registry.reference)
+        private_registry.trust(place)
+        assert same(dnf, private_registry.reference) == ""
         shutil.rmtree(directory)
-        assert UNKNOWN in same(dnf, guarded.reference)
+        assert UNKNOWN in same(dnf, private_registry.reference)
 
 
 @pytest.mark.parametrize("place", PLACES, ids=str)
-def test_no_image_that_was_opened_before_a_change_is_used(dnf, guarded, tmp_path, place):
+def test_no_image_that_was_opened_before_a_change_is_used(dnf, private_registry, tmp_path, place):
     package = build("one")
     digest = hashlib.sha256(package.read_bytes()).hexdigest()
-    reference, directory = f"oci://{guarded.reference}", dnf.tmp_path / "cache"
+    reference, directory = f"oci://{private_registry.reference}", dnf.tmp_path / "cache"
 
     def fetch(code=0):
         shutil.rmtree(directory / "packages", ignore_errors=True)
         return call("FetchPackage", "sssssta{sv}", "tools", reference, directory, package.name,
                     f"sha256:{digest}", package.stat().st_size, "0", code=code)
 
-    with systemds_service(tmp_path / "log"):
-        trusted = guarded.trust(place)
+    with service_as_systemd_runs_it(tmp_path / "log"):
+        trusted = private_registry.trust(place)
         call("PrefetchRepodata", "sssa{sv}", "tools", reference, directory, "0")
         fetch()
-        # The manifest is remembered, and so is the image.
-        guarded.registry.clear()
+        # The manifest and the open image are cached.
+        private_registry.registry.clear()
         fetch()
-        assert guarded.registry.manifests() == []
+        assert private_registry.registry.manifests() == []
         shutil.rmtree(trusted)
         fetch(code=1).has(UNKNOWN)
 
 
-def test_the_first_directory_for_the_host_counts(dnf, guarded):
-    advice = f"; certificates for {HOST} belong into {PLACES[1] / HOST}: see"
-    ask(dnf, guarded.reference, code=1).has(advice)
-    guarded.trust(PLACES[2])
-    assert same(dnf, guarded.reference) == ""
+def test_the_first_directory_for_the_host_counts(dnf, private_registry):
+    advice = f"; put certificates for {HOST} into {PLACES[1] / HOST}; see"
+    ask(dnf, private_registry.reference, code=1).has(advice)
+    private_registry.trust(PLACES[2])
+    assert same(dnf, private_registry.reference) == ""
     for place in reversed(PLACES[:2]):
-        # Nothing is in it, but nothing is looked for behind it.
+        # It is empty, but ends the search.
         (place / HOST).mkdir(parents=True)
-        assert UNKNOWN in same(dnf, guarded.reference)
-        advice = f"; certificates for {HOST} belong into {place / HOST}: see"
-        ask(dnf, guarded.reference, code=1).has(advice)
-        guarded.trust(place)
-        assert same(dnf, guarded.reference) == ""
-        result = run("dnf5-oci", "doctor", f"oci://{guarded.reference}")
+        assert UNKNOWN in same(dnf, private_registry.reference)
+        advice = f"; put certificates for {HOST} into {place / HOST}; see"
+        ask(dnf, private_registry.reference, code=1).has(advice)
+        private_registry.trust(place)
+        assert same(dnf, private_registry.reference) == ""
+        result = run("dnf5-oci", "doctor", f"oci://{private_registry.reference}")
         result.has(f"certificates from {place / HOST}\n")
 
 
 @pytest.mark.parametrize("backend", ["system", "private"])
-def test_a_users_own_are_below_the_home_whatever_the_variable_says(dnf, guarded, backend):
+def test_a_users_own_are_below_the_home_whatever_the_variable_says(dnf, private_registry, backend):
     dnf.backend(backend)
-    guarded.trust(PLACES[0])
+    private_registry.trust(PLACES[0])
     variables = {"PATH": os.environ["PATH"], "XDG_CONFIG_HOME": "/tmp/elsewhere"}
-    assert same(dnf, guarded.reference, env=variables) == ""
+    assert same(dnf, private_registry.reference, env=variables) == ""
 
 
 def test_the_port_is_part_of_the_host(dnf, mutual):
@@ -172,14 +172,14 @@ def test_the_port_is_part_of_the_host(dnf, mutual):
 
 
 def refused(dnf, reference, words):
-    """Both are refused by the registry itself. Go may find that out while it reads or while it
-    writes, and then says this before or not."""
+    """The registry itself refuses both. Go may notice that while it reads or while it writes, and has
+    another message in each case."""
     assert words in podman.refusal(reference)
     ask(dnf, reference, code=1).has(words)
 
 
 def test_certificates_of_clients(dnf, mutual, tmp_path):
-    with systemds_service(tmp_path / "log"):
+    with service_as_systemd_runs_it(tmp_path / "log"):
         directory = mutual.trust(PLACES[1])
         refused(dnf, mutual.reference, "remote error: tls: certificate required")
         shutil.copy(mutual.client.certificate, directory / "client.cert")
@@ -193,27 +193,27 @@ def test_certificates_of_clients(dnf, mutual, tmp_path):
         refused(dnf, mutual.reference, "remote error: tls: unknown certificate authority")
 
 
-def test_sslverify_is_for_one_repository_alone(dnf, guarded):
-    dnf.add("checked", f"oci://{guarded.reference}", skip_if_unavailable=1)
-    dnf.add("unchecked", f"oci://{guarded.reference}", sslverify=0)
+def test_sslverify_is_for_one_repository_alone(dnf, private_registry):
+    dnf.add("checked", f"oci://{private_registry.reference}", skip_if_unavailable=1)
+    dnf.add("unchecked", f"oci://{private_registry.reference}", sslverify=0)
     for arguments in ([], ["--refresh"]):
-        # One after the other, and both in one run, where processes and their answers are kept.
+        # One after the other and both together, where processes and their answers are cached.
         dnf("--repo=unchecked", *arguments, "repoquery").has("one-0:1-1.noarch")
         result = dnf("--repo=checked", *arguments, "repoquery")
-        result.has(f"repository checked oci://{guarded.reference}: ").has(UNKNOWN)
+        result.has(f"repository checked oci://{private_registry.reference}: ").has(UNKNOWN)
         result.has_not("one-0:1-1.noarch")
         result = dnf(*arguments, "repoquery", "--queryformat=%{repoid} %{name}\\n")
         result.has(UNKNOWN).has("unchecked one\n").has_not("\nchecked one")
         result.has_not("repository unchecked")
-    dnf.add("checked", f"oci://{guarded.reference}", sslverify=1)
+    dnf.add("checked", f"oci://{private_registry.reference}", sslverify=1)
     dnf("--repo=checked", "repoquery", code=1).has(UNKNOWN)
 
 
 def test_without_sslverify_plain_http_will_do(dnf, registry):
-    # podman's own configuration allows it; here it must not.
+    # podman's own configuration allows this; sslverify=1 must not.
     conf = Path("/etc/containers/registries.conf.d/localhost-5000.conf")
     allowed = conf.read_text()
-    dnf.repository().add(build("one")).describe().push(dnf.reference(registry))
+    dnf.repository().add(build("one")).createrepo().push(dnf.reference(registry))
     conf.unlink()
     try:
         assert "HTTP response to HTTPS client" in same(dnf, dnf.reference(registry))

@@ -1,4 +1,4 @@
-"""Credentials are looked for where podman looks, and mean what they mean to podman."""
+"""Credentials are found where podman finds them, and mean the same."""
 
 import base64
 import hashlib
@@ -12,11 +12,11 @@ import pytest
 
 from conftest import CONTAINERS
 from harness import podman
-from harness.commands import processes, run, until
-from harness.registry import guarded
+from harness.commands import processes, run, wait_until
+from harness.registry import private_registry
 from harness.relay import Relay
 from harness.repository import Repository, build
-from harness.service import call, systemds_service
+from harness.service import call, service_as_systemd_runs_it
 
 HOST = "registry.example"
 REFERENCE = f"{HOST}/acme/rpms:stable"
@@ -29,8 +29,7 @@ USUAL = Path("/run/containers/0/auth.json")
 SESSION_OF_ROOT = Path("/run/user/0/containers/auth.json")
 PATH = {"PATH": os.environ["PATH"]}
 
-# Where podman looks, in order: as root without any variables, as systemd starts a service; and
-# with all of them.
+# podman's search order for root: without any variables, as in a systemd service, and with all of them.
 BARE = (
     {},
     ["/run/containers/0/auth.json", "/root/.config/containers/auth.json",
@@ -48,9 +47,9 @@ SESSION = (
 def private(tmp_path_factory):
     """A registry with TLS from a private CA and a user, and a repository in it."""
     directory = tmp_path_factory.mktemp("private")
-    registry = guarded(directory, HOST, user=RIGHT)
+    registry = private_registry(directory, HOST, user=RIGHT)
     registry.certificate.trust(HOST)
-    repository = Repository(directory / "repository").add(build("one")).describe()
+    repository = Repository(directory / "repository").add(build("one")).createrepo()
     repository.push(REFERENCE, options=registry.login)
     yield registry
     registry.stop()
@@ -58,7 +57,7 @@ def private(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def no_auth_files():
-    """No auth file is left of another test."""
+    """Removes the auth files of other tests."""
     yield
     files = [file for _, files in (BARE, SESSION) for file in files]
     for path in map(Path, [SYSTEM.parent, SESSION_OF_ROOT, "/tmp/home", *files]):
@@ -73,7 +72,7 @@ def entry(user, password):
 
 
 def write(path, auths, **more):
-    """Writes an auth file, in the form that its name stands for."""
+    """Writes an auth file, in the format that belongs to its name."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(auths if path.name == ".dockercfg" else {"auths": auths, **more}))
@@ -81,14 +80,14 @@ def write(path, auths, **more):
 
 
 def ask(dnf, reference, **how):
-    """Asks dnf5 for a repository that it knows nothing of."""
-    dnf.forget()
+    """Runs dnf5 with an empty cache."""
+    dnf.clear_cache()
     dnf.add("tools", f"oci://{reference}")
     return dnf("repoquery", **how)
 
 
 def same(dnf, reference=REFERENCE, options=(), **how):
-    """dnf5 is served, or refused in the same words, as podman; returns these."""
+    """Asserts that dnf5 succeeds if podman does, or fails with podman's message; returns that."""
     words = podman.refusal(reference, *options, **how)
     if words:
         ask(dnf, reference, code=1, **how).has(words)
@@ -163,7 +162,7 @@ def test_the_systems_own_file_may_be_another(dnf, private):
     {},
     {"elsewhere.example": entry(*WRONG)},
     {f"{HOST}/acme-two": entry(*WRONG)},
-    # docker leaves such entries behind when a helper has the credentials.
+    # docker leaves such entries behind when a helper stores the credentials.
     {HOST: {}},
     {f"{HOST}/acme/rpms": {"auth": ""}},
 ])
@@ -245,7 +244,7 @@ HELPER = Path("/usr/bin/docker-credential-test")
 
 @pytest.fixture
 def helper():
-    """A credential helper; returns what sets what it says."""
+    """A credential helper; returns the function that sets its answer."""
 
     def says(user, password, code=0):
         answer = json.dumps({"ServerURL": HOST, "Username": user, "Secret": password})
@@ -308,7 +307,7 @@ def test_helpers_named_in_registries_conf(dnf, private, helper):
 
 def test_each_change_holds_from_the_next_request_on(dnf, private, tmp_path):
     _, files = BARE
-    with systemds_service(tmp_path / "log"):
+    with service_as_systemd_runs_it(tmp_path / "log"):
         for file in [SYSTEM, SESSION_OF_ROOT, *files]:
             assert REFUSED in same(dnf)
             write(file, {HOST: entry(*RIGHT)})
@@ -328,13 +327,13 @@ def test_no_image_that_was_opened_before_a_change_is_used(dnf, private, tmp_path
         return call("FetchPackage", "sssssta{sv}", "tools", f"oci://{REFERENCE}", directory,
                     package.name, f"sha256:{digest}", package.stat().st_size, "0", code=code)
 
-    with systemds_service(tmp_path / "log"):
+    with service_as_systemd_runs_it(tmp_path / "log"):
         for file in [SYSTEM, SESSION_OF_ROOT, *BARE[1]]:
             write(file, {HOST: entry(*RIGHT)})
             shutil.rmtree(directory, ignore_errors=True)
             call("PrefetchRepodata", "sssa{sv}", "tools", f"oci://{REFERENCE}", directory, "0")
             fetch()
-            # The manifest is remembered, and so is the image.
+            # The manifest and the open image are cached.
             private.clear()
             fetch()
             assert private.manifests() == []
@@ -362,7 +361,7 @@ def test_login_and_logout(dnf, private, backend):
 def test_login_and_logout_in_a_session_that_the_service_has_no_part_in(dnf, private, tmp_path):
     session = os.environ | {"XDG_RUNTIME_DIR": "/run/user/0"}
     SESSION_OF_ROOT.parent.mkdir(parents=True, exist_ok=True)
-    with systemds_service(tmp_path / "log"):
+    with service_as_systemd_runs_it(tmp_path / "log"):
         for _ in range(2):
             log_in(env=session)
             assert SESSION_OF_ROOT.exists()
@@ -402,7 +401,7 @@ def test_a_file_that_others_can_read_is_told_once(dnf, private, tmp_path):
     write(USUAL, {HOST: entry(*RIGHT)})
     SYSTEM.chmod(0o644)
     log = tmp_path / "log"
-    with systemds_service(log):
+    with service_as_systemd_runs_it(log):
         for _ in range(2):
             ask(dnf, REFERENCE).has("one-0:1-1.noarch")
     text = log.read_text()
@@ -441,15 +440,15 @@ def test_secrets_are_shown_nowhere(dnf, private, tmp_path):
     address = f"{HOST}:5443"
     directory = CONTAINERS / "certs.d" / address
     shutil.copytree(CONTAINERS / "certs.d" / HOST, directory)
-    repository = Repository(tmp_path / "repository").add(build("large", size=800_000)).describe()
+    repository = Repository(tmp_path / "repository").add(build("large", size=800_000)).createrepo()
     repository.push(f"{HOST}/acme/large:stable", options=private.login)
     write(USUAL, {address: entry(*RIGHT)})
     secrets = [RIGHT[1].encode(), entry(*RIGHT)["auth"].encode()]
     log = tmp_path / "log"
-    with systemds_service(log, DNF5_OCI_LOG="trace"):
+    with service_as_systemd_runs_it(log, DNF5_OCI_LOG="trace"):
         dnf.add("tools", f"oci://{address}/acme/large:stable")
         fetching = subprocess.Popen(["dnf5", "download", "--destdir", tmp_path, "large"])
-        until(lambda: relay.passed > 100_000, "the package is on its way")
+        wait_until(lambda: relay.passed > 100_000, "the package is on its way")
         assert processes("skopeo", "experimental-image-proxy")
         assert fetching.poll() is None
         for shown in map(shown_by, processes()):
@@ -463,5 +462,5 @@ def test_secrets_are_shown_nowhere(dnf, private, tmp_path):
         result = dnf("--refresh", "repoquery", code=1).has(REFUSED)
     shutil.rmtree(directory)
     secrets += [WRONG[1].encode(), entry(*WRONG)["auth"].encode()]
-    for said in (log.read_bytes(), result.output.encode()):
-        assert said and not [secret for secret in secrets if secret in said], said
+    for output in (log.read_bytes(), result.output.encode()):
+        assert output and not [secret for secret in secrets if secret in output], output

@@ -1,8 +1,8 @@
-"""What is asked for again, and when, is what it is for any repository.
+"""When metadata and packages are requested again: as for any repository.
 
-Each story happens to a repository at a web server and to the same one in a registry; what dnf5
-prints and asks for, command by command, must be the same. The registry is asked what the tag leads
-to where a web server is asked for repomd.xml, and for nothing where that is not.
+Each scenario runs with a repository on a web server and with the same one in a registry; dnf5's output
+and requests must be the same for each command. The registry is asked for the tag's manifest when a web
+server is asked for repomd.xml, and for nothing when it is not.
 """
 
 import os
@@ -12,7 +12,7 @@ import pytest
 from conftest import CACHE, REPOS
 from harness.commands import run
 from harness.repository import Repository, build
-from harness.sides import OverHttp, OverOci, World
+from harness.sides import Machine, OverHttp, OverOci
 
 HOUR = 3600
 LONG = 10_000 * HOUR
@@ -22,116 +22,116 @@ DOWNLOAD = ("-y", "install", "--downloadonly", "one")
 
 @pytest.fixture(scope="module")
 def repositories(tmp_path_factory):
-    """A repository before and after a package was added."""
+    """A repository before and after a package has been added."""
     top = tmp_path_factory.mktemp("repositories")
-    before = Repository(top / "before").add(build("one")).describe()
-    after = Repository(top / "after").add(build("one")).add(build("two")).describe()
+    before = Repository(top / "before").add(build("one")).createrepo()
+    after = Repository(top / "after").add(build("one")).add(build("two")).createrepo()
     return before, after
 
 
-def refresh(world, change):
-    world.add()
-    world.dnf("repoquery")
-    world.dnf("repoquery")
-    world.dnf("--refresh", "repoquery")
+def refresh(machine, change):
+    machine.add()
+    machine.dnf("repoquery")
+    machine.dnf("repoquery")
+    machine.dnf("--refresh", "repoquery")
     change()
-    world.dnf("repoquery").has_not("two-0:1-1")
-    world.dnf("--refresh", "repoquery").has("two-0:1-1")
-    world.dnf("repoquery").has("two-0:1-1")
-    world.dnf("--refresh", "makecache")
+    machine.dnf("repoquery").has_not("two-0:1-1")
+    machine.dnf("--refresh", "repoquery").has("two-0:1-1")
+    machine.dnf("repoquery").has("two-0:1-1")
+    machine.dnf("--refresh", "makecache")
 
 
-def expire_at_once(world, change):
-    world.add(metadata_expire="0")
-    world.dnf("repoquery")
-    world.dnf("repoquery")
+def expire_at_once(machine, change):
+    machine.add(metadata_expire="0")
+    machine.dnf("repoquery")
+    machine.dnf("repoquery")
     change()
-    world.dnf("repoquery").has("two-0:1-1")
+    machine.dnf("repoquery").has("two-0:1-1")
 
 
-def expire_in_an_hour(world, change):
-    world.add(metadata_expire="1h")
-    world.dnf("repoquery")
+def expire_in_an_hour(machine, change):
+    machine.add(metadata_expire="1h")
+    machine.dnf("repoquery")
     change()
-    world.age(HOUR / 2)
-    world.dnf("repoquery").has_not("two-0:1-1")
-    world.age(2 * HOUR)
-    world.dnf("repoquery").has("two-0:1-1")
-    world.dnf("repoquery")
-    # The same metadata again are young again.
-    world.age(2 * HOUR)
-    world.dnf("repoquery")
-    world.dnf("repoquery")
+    machine.age(HOUR / 2)
+    machine.dnf("repoquery").has_not("two-0:1-1")
+    machine.age(2 * HOUR)
+    machine.dnf("repoquery").has("two-0:1-1")
+    machine.dnf("repoquery")
+    # Unchanged metadata counts as new again.
+    machine.age(2 * HOUR)
+    machine.dnf("repoquery")
+    machine.dnf("repoquery")
 
 
-def never_expire(world, change):
-    world.add(metadata_expire="-1")
-    world.dnf("repoquery")
+def never_expire(machine, change):
+    machine.add(metadata_expire="-1")
+    machine.dnf("repoquery")
     change()
-    world.age(LONG)
-    world.dnf("repoquery").has_not("two-0:1-1")
-    world.dnf("--refresh", "repoquery").has("two-0:1-1")
+    machine.age(LONG)
+    machine.dnf("repoquery").has_not("two-0:1-1")
+    machine.dnf("--refresh", "repoquery").has("two-0:1-1")
 
 
-def newer_repo_file(world, change):
-    world.add()
-    world.dnf("repoquery")
+def newer_repo_file(machine, change):
+    machine.add()
+    machine.dnf("repoquery")
     change()
-    world.age(HOUR)
-    world.dnf("repoquery").has_not("two-0:1-1")
+    machine.age(HOUR)
+    machine.dnf("repoquery").has_not("two-0:1-1")
     os.utime(REPOS / "tools.repo")
-    world.dnf("repoquery").has("two-0:1-1")
-    world.dnf("repoquery")
+    machine.dnf("repoquery").has("two-0:1-1")
+    machine.dnf("repoquery")
 
 
 def clean(what):
-    def story(world, change):
-        world.add(keepcache=1)
-        world.dnf(*DOWNLOAD)
-        world.dnf("clean", what)
-        world.tell_cache()
-        world.dnf(*DOWNLOAD)
-        world.tell_cache()
+    def scenario(machine, change):
+        machine.add(keepcache=1)
+        machine.dnf(*DOWNLOAD)
+        machine.dnf("clean", what)
+        machine.record_cache()
+        machine.dnf(*DOWNLOAD)
+        machine.record_cache()
         change()
-        world.dnf("clean", what)
-        world.dnf("repoquery")
-    return story
+        machine.dnf("clean", what)
+        machine.dnf("repoquery")
+    return scenario
 
 
-def cache_only(world, change):
-    world.add(keepcache=1, metadata_expire=0)
-    world.dnf("-C", "repoquery")
-    world.dnf("--setopt=cacheonly=metadata", "repoquery")
-    world.dnf(*DOWNLOAD)
+def cache_only(machine, change):
+    machine.add(keepcache=1, metadata_expire=0)
+    machine.dnf("-C", "repoquery")
+    machine.dnf("--setopt=cacheonly=metadata", "repoquery")
+    machine.dnf(*DOWNLOAD)
     change()
-    world.age(LONG)
+    machine.age(LONG)
     for option in ("-C", "--setopt=cacheonly=metadata"):
-        world.dnf(option, "repoquery").has_not("two-0:1-1")
-        world.dnf(option, *DOWNLOAD).has("Already downloaded")
-        assert world.side.asked() == []
-    world.dnf("clean", "packages")
-    world.dnf("-C", *DOWNLOAD).has("cacheonly option is activated")
-    world.dnf("--setopt=cacheonly=metadata", *DOWNLOAD)
+        machine.dnf(option, "repoquery").has_not("two-0:1-1")
+        machine.dnf(option, *DOWNLOAD).has("Already downloaded")
+        assert machine.side.requested() == []
+    machine.dnf("clean", "packages")
+    machine.dnf("-C", *DOWNLOAD).has("cacheonly option is activated")
+    machine.dnf("--setopt=cacheonly=metadata", *DOWNLOAD)
 
 
-def nobody_is_there(world, _change):
-    """With stale metadata, and the web server or the registry down."""
-    world.add(metadata_expire=0)
-    world.dnf("repoquery")
-    world.age(LONG)
+def nobody_is_there(machine, _change):
+    """The metadata is stale, and the server or registry is down."""
+    machine.add(metadata_expire=0)
+    machine.dnf("repoquery")
+    machine.age(LONG)
     run("rpm", "-i", build("one"))
-    world.side.down()
+    machine.side.down()
     try:
         for command in (["list", "--installed", "one"], ["repo", "list"], ["repo", "list", "--all"],
                         ["-y", "remove", "one"], ["-y", "remove", "one"], ["history", "list"],
                         ["clean", "packages"], ["-C", "repoquery"]):
-            world.dnf(*command).has_not("refused").has_not("Status code")
-            assert world.side.asked() == []
+            machine.dnf(*command).has_not("refused").has_not("Status code")
+            assert machine.side.requested() == []
     finally:
-        world.side.up()
+        machine.side.up()
 
 
-STORIES = {
+SCENARIOS = {
     "refresh": refresh,
     "expire-0": expire_at_once,
     "expire-1h": expire_in_an_hour,
@@ -147,17 +147,25 @@ STORIES = {
 }
 
 
-def told(side, story, repositories):
-    """What happens at one side."""
+def transcript(side, scenario, repositories):
+    """Runs a scenario with one of the repositories."""
     before, after = repositories
     side.publish(before)
-    world = World(side, CACHE, REPOS)
-    STORIES[story](world, lambda: side.publish(after))
-    return str(world)
+    machine = Machine(side, CACHE, REPOS)
+    SCENARIOS[scenario](machine, lambda: side.publish(after))
+    return str(machine)
 
 
-@pytest.mark.parametrize("story", STORIES)
-def test_as_for_http(web, registry, service, repositories, story):
-    expected = told(OverHttp(web, "repository"), story, repositories)
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_as_for_http(web, registry, service, repositories, scenario):
+    expected = transcript(OverHttp(web, "repository"), scenario, repositories)
     for layout in ("dirs", "files"):
-        assert told(OverOci(registry, service, story, layout), story, repositories) == expected
+        assert transcript(OverOci(registry, service, scenario, layout), scenario, repositories) == expected
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_ahead_of_dnf5(registry, service, repositories, scenario, eager):
+    """The checks in the scenarios also hold when the service fetches ahead of dnf5."""
+    sides = [OverOci(registry, service, f"ahead-{scenario}", layout, "eager") for layout in ("dirs", "files")]
+    first, second = (transcript(side, scenario, repositories) for side in sides)
+    assert first == second

@@ -1,4 +1,4 @@
-"""Packages by any name that a file can have, and by the thousand, in every layout."""
+"""Packages with any file name, and thousands of packages, in every layout."""
 
 import gzip
 import hashlib
@@ -34,7 +34,7 @@ def content_of(repository):
 
 
 def push(layout, artifact, files):
-    """Pushes files, by their names in the repository."""
+    """Pushes files, given by their names in the repository."""
     directories = {}
     for name, content in files.items():
         top, _, rest = name.partition("/")
@@ -51,17 +51,17 @@ def push(layout, artifact, files):
 
 @pytest.fixture(scope="module")
 def odd(web):
-    """A repository with a package by each of the names, which nginx serves."""
+    """A repository with a package of each name, served by nginx."""
     repository = Repository(web.directory / "odd")
     for number, name in enumerate(NAMES):
         target = repository.directory / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(build(f"p{number}").read_bytes())
-    return repository.describe()
+    return repository.createrepo()
 
 
 def downloaded(dnf, directory):
-    """Downloads all packages; returns the names of the files and what is in them."""
+    """Downloads all packages; returns the names and contents of the files."""
     dnf("download", "*", f"--destdir={directory}")
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in directory.iterdir()}
 
@@ -89,7 +89,7 @@ def test_names(dnf, registry, odd, over_http, tmp_path, layout):
 def test_locations_that_are_not_plain(dnf, registry, tmp_path, layout, prefix):
     dnf.name = f"locations-{layout}-{prefix.replace('/', '').replace('.', 'd')}"
     repository = dnf.repository().add(build("one"), "Packages")
-    repository.describe("--location-prefix", prefix, "--general-compress-type", "gz")
+    repository.createrepo("--location-prefix", prefix, "--general-compress-type", "gz")
     [primary] = repository.directory.glob("repodata/*-primary.xml.gz")
     assert f'href="{prefix}/Packages/one-1-1.noarch.rpm"' in gzip.decompress(primary.read_bytes()).decode()
     push(layout, Artifact(registry, f"acme/{dnf.name}"), content_of(repository))
@@ -100,7 +100,7 @@ def test_locations_that_are_not_plain(dnf, registry, tmp_path, layout, prefix):
 
 @pytest.mark.parametrize("layout", ["files", "directories", "blobs"])
 def test_a_package_that_was_never_pushed(dnf, registry, layout):
-    repository = dnf.repository().add(build("one"), "Packages").add(build("two"), "Packages").describe()
+    repository = dnf.repository().add(build("one"), "Packages").add(build("two"), "Packages").createrepo()
     files = content_of(repository)
     del files["Packages/one-1-1.noarch.rpm"]
     push(layout, Artifact(registry, f"acme/{dnf.name}"), files)
@@ -115,11 +115,11 @@ MANY = 2000
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory):
-    """The files of a repository with many packages, of which three are more than a line."""
+    """The files of a repository with many packages, of which only three are real."""
     repository = Repository(tmp_path_factory.mktemp("many") / "repository")
     for name in ("one", "two", "three"):
         repository.add(build(name), "Packages")
-    repository.describe("--general-compress-type", "gz")
+    repository.createrepo("--general-compress-type", "gz")
     directory = repository.directory / "repodata"
     [primary] = directory.glob("*-primary.xml.gz")
     xml = gzip.decompress(primary.read_bytes()).decode()
@@ -141,7 +141,7 @@ def test_many_packages(dnf, registry, installed, many, layout):
     installed.extend(["one", "two", "three"])
     files = many
     if layout == "files":
-        # The registry looks for every blob: one is enough for those that nobody wants.
+        # The registry checks every blob: those that are not downloaded share one.
         files = {name: b"other" if "other" in name else content for name, content in many.items()}
     if layout == "blobs":
         files = {name: content for name, content in many.items() if "other" not in name}

@@ -1,4 +1,4 @@
-"""Transactions that are prepared now and run at the next start of the machine."""
+"""Transactions that are prepared now and run when the machine starts the next time."""
 
 import os
 import re
@@ -10,16 +10,16 @@ import pytest
 from conftest import CACHE, REPOS
 from harness.commands import run
 from harness.repository import Repository, build
-from harness.sides import OverHttp, OverOci, World
+from harness.sides import Machine, OverHttp, OverOci
 
 OFFLINE = Path("/usr/lib/sysimage/libdnf5/offline")
 TRIGGER = Path("/system-update")
 STORED = Path("/tmp/stored")
 
-# The root is of no release, which dnf5 wants to note.
+# The root has no release, but dnf5 records one.
 RELEASE = ("--releasever=41",)
 
-# Nothing is restarted here.
+# There is no machine to restart.
 STAYS = os.environ | {"DNF_SYSTEM_UPGRADE_NO_REBOOT": "1"}
 
 
@@ -28,75 +28,83 @@ def repository(tmp_path_factory):
     repository = Repository(tmp_path_factory.mktemp("repository") / "repository")
     for package in (build("app", "1"), build("app", "2"), build("more")):
         repository.add(package)
-    return repository.describe()
+    return repository.createrepo()
 
 
-def start_anew(world):
-    """What happens when the machine has been started, with nobody to ask."""
+def start_anew(machine):
+    """Runs the transaction as at the start of the machine, without a network."""
     TRIGGER.symlink_to(OFFLINE)
     [state] = OFFLINE.glob("*state.toml")
     state.write_text(re.sub(r'status = "\S+"', 'status = "ready"', state.read_text()))
-    world.side.down()
+    machine.side.down()
     try:
-        world.dnf("offline", "_execute", env=STAYS)
-        assert world.side.asked() == []
+        machine.dnf("offline", "_execute", env=STAYS)
+        assert machine.side.requested() == []
     finally:
-        world.side.up()
+        machine.side.up()
 
 
-def upgrade(world):
-    world.add()
-    world.dnf(*RELEASE, "-y", "upgrade", "--offline")
-    world.dnf("offline", "status")
-    start_anew(world)
-    world.dnf("offline", "status")
+def upgrade(machine):
+    machine.add()
+    machine.dnf(*RELEASE, "-y", "upgrade", "--offline")
+    machine.dnf("offline", "status")
+    start_anew(machine)
+    machine.dnf("offline", "status")
 
 
-def install(world):
-    world.add()
-    world.dnf(*RELEASE, "-y", "install", "--offline", "more")
-    world.dnf("offline", "clean")
-    world.dnf("offline", "status")
+def install(machine):
+    machine.add()
+    machine.dnf(*RELEASE, "-y", "install", "--offline", "more")
+    machine.dnf("offline", "clean")
+    machine.dnf("offline", "status")
 
 
-def store(world):
-    world.add()
-    world.dnf("-y", "install", "more", f"--store={STORED}")
-    world.side.down()
+def store(machine):
+    machine.add()
+    machine.dnf("-y", "install", "more", f"--store={STORED}")
+    machine.side.down()
     try:
-        world.dnf("-y", "replay", str(STORED))
-        assert world.side.asked() == []
+        machine.dnf("-y", "replay", str(STORED))
+        assert machine.side.requested() == []
     finally:
-        world.side.up()
+        machine.side.up()
 
 
-def system_upgrade(world):
-    world.add(url=world.side.url.replace("42", "$releasever"))
-    world.dnf("-y", "system-upgrade", "download", "--releasever=42")
-    world.dnf("system-upgrade", "status")
-    start_anew(world)
+def system_upgrade(machine):
+    machine.add(url=machine.side.url.replace("42", "$releasever"))
+    machine.dnf("-y", "system-upgrade", "download", "--releasever=42")
+    machine.dnf("system-upgrade", "status")
+    start_anew(machine)
 
 
-def told(side, story, repository):
+def transcript(side, scenario, repository):
     side.publish(repository)
-    world = World(side, CACHE, REPOS)
+    machine = Machine(side, CACHE, REPOS)
     run("rpm", "-i", build("app", "1"))
     try:
-        story(world)
-        world.tell_cache()
-        world.tell(run("rpm", "-q", "app", "more", code=None).output)
-        world.tell("stored: " + ", ".join(sorted(str(path) for path in OFFLINE.rglob("*"))))
+        scenario(machine)
+        machine.record_cache()
+        machine.record(run("rpm", "-q", "app", "more", code=None).output)
+        machine.record("stored: " + ", ".join(sorted(str(path) for path in OFFLINE.rglob("*"))))
     finally:
         for name in ("app", "more"):
             run("rpm", "-e", name, code=None)
         for directory in (OFFLINE, STORED):
             shutil.rmtree(directory, ignore_errors=True)
         TRIGGER.unlink(missing_ok=True)
-    return str(world)
+    return str(machine)
 
 
-@pytest.mark.parametrize("story", [upgrade, install, store, system_upgrade])
-def test_as_for_http(web, registry, service, repository, story):
-    expected = told(OverHttp(web, "release-42"), story, repository)
+@pytest.mark.parametrize("scenario", [upgrade, install, store, system_upgrade])
+def test_as_for_http(web, registry, service, repository, scenario):
+    expected = transcript(OverHttp(web, "release-42"), scenario, repository)
     for layout in ("dirs", "files"):
-        assert told(OverOci(registry, service, "release-42", layout), story, repository) == expected
+        assert transcript(OverOci(registry, service, "release-42", layout), scenario, repository) == expected
+
+
+@pytest.mark.parametrize("scenario", [upgrade, install, store, system_upgrade])
+def test_ahead_of_dnf5(registry, service, repository, scenario, eager):
+    first, second = (transcript(OverOci(registry, service, "release-42", layout, "eager"), scenario, repository)
+                     for layout in ("dirs", "files"))
+    assert first == second
+    assert not re.search("requested: .", first), first

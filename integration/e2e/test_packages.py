@@ -1,4 +1,4 @@
-"""Packages that cannot be had, after dnf5 has decided to install them."""
+"""Packages that turn out to be unavailable after dnf5 has decided to install them."""
 
 import json
 
@@ -13,13 +13,13 @@ TITLE = "org.opencontainers.image.title"
 
 
 @pytest.fixture(params=["flat", "directory", "files", "blobs"])
-def blob(dnf, registry, request):
-    """A repository of that layout whose metadata are cached; and where the registry has the blob that
-    a package is in."""
+def blob(dnf, registry, request, fetch):
+    """A repository in each layout, whose metadata is cached; returns the registry's file with the blob of
+    a package."""
     below = "" if request.param == "flat" else "Packages"
-    # A layer of another test, were it the same, would have been unpacked already.
+    # An equal layer of another test would already be unpacked.
     one, two = (build(name, content=dnf.name) for name in ("one", "two"))
-    repository = dnf.repository().add(one, below).add(two, below).describe()
+    repository = dnf.repository().add(one, below).add(two, below).createrepo()
     reference = dnf.reference(registry)
     dnf.add("tools", f"oci://{reference}")
     package = repository.directory / below / ONE
@@ -41,13 +41,15 @@ def blob(dnf, registry, request):
 
 
 @pytest.mark.parametrize("change", ["lost", "changed"])
-def test_a_blob_that_the_registry_has_lost_or_changed(dnf, registry, blob, change, request):
+def test_a_blob_that_the_registry_has_lost_or_changed(dnf, registry, blob, change, request, fetch):
     listed = "blobs" not in request.node.name
     content = blob.read_bytes()
     if change == "lost":
         blob.unlink()
     else:
-        blob.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        # The last bytes of a layer may not be read.
+        middle = len(content) // 2
+        blob.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1:])
     registry.clear()
     try:
         result = dnf(*DOWNLOAD, code=1).has("Failed to download packages")
@@ -56,15 +58,17 @@ def test_a_blob_that_the_registry_has_lost_or_changed(dnf, registry, blob, chang
     [line] = [line for line in result.output.splitlines() if "repository tools oci://" in line]
     if change == "lost" and listed:
         assert f"the registry does not have sha256:{blob.parent.name}" in line, result
-    # A blob that no manifest lists may never have been pushed.
+    # The service cannot know whether a blob without a manifest was ever pushed.
     unlisted = change == "lost" and not listed
-    assert ("the package was never pushed" if unlisted else "owner") in line, result
+    assert ("have its owner push the package" if unlisted else "owner") in line, result
     digest = f"sha256:{blob.parent.name}"
     asked = [path for _, path, _ in registry.requests() if path.endswith(digest)]
-    assert len(asked) == 1, "librepo tries four times, the registry is asked once"
+    # librepo tries four times, but the registry is asked once: ahead of dnf5, and for dnf5.
+    assert len(asked) == (2 if fetch == "eager" else 1)
+    assert len(dnf.failed_head_starts()) == (1 if fetch == "eager" else 0)
     top = dnf.cache("tools")
     half = [name for name in dnf.cached("tools")
             if name == f"packages/{ONE}" and (top / name).stat().st_size]
     assert half == []
-    # The next run finds it right again.
+    # Nothing remembers the failure.
     dnf(*DOWNLOAD).has("Complete!")

@@ -1,4 +1,4 @@
-"""Packages are asked for side by side: far away it is their number at a time that counts."""
+"""Packages are requested in parallel, which matters most for a distant registry."""
 
 import threading
 import time
@@ -15,7 +15,7 @@ PORT = 5001
 
 
 class Holding(Relay):
-    """Has something done with each request for a package before it goes on."""
+    """A relay that holds each request for a package before it passes it on."""
 
     def __init__(self, port, target, packages):
         self.packages = [f"/blobs/{digest}".encode() for digest in packages]
@@ -32,9 +32,9 @@ class Holding(Relay):
 
 
 class Gathering(Holding):
-    """Holds requests for packages back until so many of them are under way."""
+    """Holds requests for packages until a number of them are waiting."""
 
-    # For a failure: whoever waits for others that never come.
+    # Seconds to wait for others, before the test fails.
     barrier = threading.Barrier(SIDE_BY_SIDE, timeout=20)
 
     def hold(self):
@@ -42,7 +42,7 @@ class Gathering(Holding):
 
 
 class Counting(Holding):
-    """Holds requests for packages back a little, and notes how many were held at most."""
+    """Holds requests for packages for a moment, and records how many were held at once."""
 
     now = most = 0
 
@@ -57,11 +57,11 @@ class Counting(Holding):
 
 @pytest.fixture
 def packages(dnf, registry):
-    """Their digests, which are their checksums."""
+    """The digests of the packages' layers, which are the packages' checksums."""
     repository = dnf.repository()
     for number in range(PACKAGES):
         repository.add(build(f"package-{number}"))
-    repository.describe().push(dnf.reference(registry))
+    repository.createrepo().push(dnf.reference(registry))
     registry.clear()
     dnf.add("near", f"oci://{dnf.reference(registry)}")
     dnf("-y", "install", "--downloadonly", "package-*")
@@ -69,7 +69,7 @@ def packages(dnf, registry):
 
 
 def far(dnf, registry, port, **options):
-    """Adds the repository as it is behind a relay."""
+    """Adds the repository through a relay."""
     insecure(f"localhost:{port}")
     reference = dnf.reference(registry).replace(registry.address, f"localhost:{port}")
     dnf.add("far", f"oci://{reference}", **options)

@@ -1,4 +1,4 @@
-"""What registries.conf says holds for dnf5 as it does for skopeo."""
+"""registries.conf means the same for dnf5 as for skopeo."""
 
 import hashlib
 import json
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from conftest import CONTAINERS, PLUGIN_CONF, insecure
-from harness.commands import processes, run, until
+from harness.commands import processes, run, wait_until
 from harness.registry import Registry
 from harness.repository import Repository, build
 
@@ -20,12 +20,12 @@ DROP_INS = CONTAINERS / "registries.conf.d"
 HOME = Path("/root/.config/containers")
 SERVICE = ("dnf5-oci", "serve")
 
-# Nobody listens there.
+# A port without a listener.
 DEAD = "localhost:5099"
 
 
 class Hosts:
-    """Three registries, without TLS."""
+    """Three registries without TLS."""
 
     def __init__(self, directory):
         self.all = {}
@@ -37,32 +37,32 @@ class Hosts:
         return self.all[name]
 
     def fill(self, text):
-        """Puts addresses for names in braces."""
+        """Replaces names in braces by addresses."""
         return re.sub(r"{(\w+)}", lambda found: self.addresses[found[1]], text)
 
     def clear(self):
         for host in self.all.values():
             host.clear()
 
-    def asked(self, kind="/manifests/"):
-        """What was asked for since then, by whom."""
+    def requested(self, kind="/manifests/"):
+        """The requests to each registry since clear()."""
         return {name: sorted(set(host.requests(kind))) for name, host in self.all.items()}
 
     def served(self, kind="/manifests/"):
-        """Who has answered."""
+        """The registries that have answered successfully."""
         return [name for name, host in self.all.items()
                 if any(status == 200 for _, _, status in host.requests(kind))]
 
 
 @pytest.fixture(scope="module")
 def hosts(tmp_path_factory):
-    """acme/rpms:stable is another repository in each, acme/rpms:same the same in both."""
+    """acme/rpms:stable differs in each registry, acme/rpms:same does not."""
     top = tmp_path_factory.mktemp("hosts")
     hosts = Hosts(top)
     for name in ("first", "second"):
-        repository = Repository(top / f"repository-{name}").add(build(f"from-{name}")).describe()
+        repository = Repository(top / f"repository-{name}").add(build(f"from-{name}")).createrepo()
         repository.push(f"{hosts[name].address}/acme/rpms:stable")
-    same = Repository(top / "repository-same").add(build("from-both")).describe()
+    same = Repository(top / "repository-same").add(build("from-both")).createrepo()
     hosts.digest = same.push(f"{hosts['first'].address}/acme/rpms:same")
     copy(hosts["first"], hosts["second"], "acme/rpms:same")
     yield hosts
@@ -77,15 +77,15 @@ def copy(source, target, reference):
 
 @pytest.fixture(autouse=True)
 def as_before():
-    """The configuration is what it was, after each test."""
-    kept = {path: path.read_bytes() for path in [MAIN, *DROP_INS.iterdir()]}
+    """Restores the configuration after each test."""
+    originals = {path: path.read_bytes() for path in [MAIN, *DROP_INS.iterdir()]}
     yield
     for directory in (DROP_INS, HOME):
         if directory.is_symlink():
             directory.unlink()
         shutil.rmtree(directory, ignore_errors=True)
     DROP_INS.mkdir()
-    for path, content in kept.items():
+    for path, content in originals.items():
         path.write_bytes(content)
 
 
@@ -102,10 +102,10 @@ def conf(hosts):
 
 
 class Outcome:
-    """What became of a reference: who was asked for its manifest, and what was said if it failed."""
+    """The outcome for a reference: the requests for its manifest, and the message if it failed."""
 
     def __init__(self, hosts, result, message):
-        self.asked = hosts.asked()
+        self.requested = hosts.requested()
         self.served = hosts.served()
         self.result = result
         self.message = " ".join(message.split())
@@ -130,21 +130,21 @@ def with_dnf5(hosts, dnf, reference, environment=None):
 
 
 def same(hosts, dnf, reference, environment=None):
-    """Has both ask for a reference, and what becomes of it is the same; returns who has served."""
+    """Asserts the same outcome for skopeo and dnf5; returns the registries that have answered."""
     wanted = with_skopeo(hosts, reference, environment)
     found = with_dnf5(hosts, dnf, reference, environment)
-    assert found.asked == wanted.asked, str(found.result)
+    assert found.requested == wanted.requested, str(found.result)
     assert (found.result.code == 0) == (wanted.result.code == 0), str(found.result)
     if wanted.result.code:
         assert wanted.message in found.message, f"{wanted.result}\n\n{found.result}"
     else:
-        # Layers that were unpacked before are not asked for.
+        # Layers that are already unpacked are not requested.
         assert set(hosts.served("/blobs/")) <= set(found.served), "blobs from elsewhere"
     return wanted.served[0] if wanted.served else wanted.message
 
 
 def entry(prefix, location, *mirrors, options="insecure = true"):
-    """An entry; a mirror is its location, and options after it."""
+    """An entry. A mirror is a location, followed by its options."""
     lines = ["[[registry]]", f'prefix = "{prefix}"', f'location = "{location}"', options]
     for mirror in mirrors:
         location, *more = mirror.split("; ")
@@ -160,7 +160,7 @@ TAG_ONLY = 'pull-from-mirror = "tag-only"'
 BY_DIGEST = "insecure = true\nmirror-by-digest-only = true"
 BLOCKED = "blocked = true"
 
-# What the file has, what is asked for, who serves it or what is said, and the prefix of the entry.
+# The file, the reference, the registry that serves it or the message, and the prefix of the entry.
 CASES = {
     "location": (entry(GONE, "{first}"), TAG, "first", GONE),
     "location-below": (entry(f"{GONE}/x/y", "{first}/acme"), f"{GONE}/x/y/rpms:same", "first",
@@ -274,12 +274,12 @@ def test_an_ordinary_user_has_a_file_too(hosts, dnf, conf, tmp_path_factory):
     user = ("setpriv", "--reuid=1234", "--regid=1234", "--clear-groups", "env", f"HOME={home}")
     hosts.clear()
     run(*user, "skopeo", "inspect", "--raw", f"docker://{TAG}")
-    asked = hosts.asked()
+    asked = hosts.requested()
     assert hosts.served() == ["second"]
     dnf.add("tools", f"oci://{TAG}")
     hosts.clear()
     run(*user, "dnf5", "repoquery").has("from-both")
-    assert hosts.asked() == asked
+    assert hosts.requested() == asked
 
 
 @pytest.mark.parametrize("variable", ["CONTAINERS_REGISTRIES_CONF", "REGISTRIES_CONFIG_PATH"])
@@ -291,7 +291,7 @@ def test_what_skopeo_does_not_read_is_not_read(hosts, dnf, conf, tmp_path, varia
 
 
 class TestChange:
-    """The files change while the service runs: the next request obeys."""
+    """The files change while the service runs: the next request follows them."""
 
     @pytest.fixture(autouse=True)
     def running(self, hosts, dnf, conf):
@@ -301,7 +301,7 @@ class TestChange:
         before = processes(*SERVICE)
         assert len(before) == 1
         yield
-        assert processes(*SERVICE) == before, "it was never started again"
+        assert processes(*SERVICE) == before, "it has not been restarted"
 
     @staticmethod
     def ask(hosts, dnf, expected):
@@ -370,7 +370,7 @@ class TestChange:
 
 
 def plugin(fetched, backend="system"):
-    """Sets the plugin's options, as often as needed."""
+    """Sets the plugin's options, more than once in a test."""
     text = PLUGIN_CONF.read_text()
     for key, value in {"fetch": fetched, "backend": backend}.items():
         text = re.sub(f"^{key} = .*$", f"{key} = {value}", text, flags=re.MULTILINE)
@@ -378,7 +378,7 @@ def plugin(fetched, backend="system"):
 
 
 def fetch(dnf, packages="p*"):
-    """Has dnf5 fetch packages; returns what it prints."""
+    """Downloads packages with dnf5; returns its output."""
     environment = os.environ | {"DNF5_OCI_LOG": "info"}
     result = dnf("-y", "install", "--downloadonly", packages, env=environment)
     dnf.is_whole("tools")
@@ -386,18 +386,18 @@ def fetch(dnf, packages="p*"):
 
 
 class TestIncompleteMirror:
-    """A mirror has the manifest, but not all that it lists."""
+    """A mirror has the manifest, but not every blob in it."""
 
     PACKAGES = 8
 
     @pytest.fixture(autouse=True)
     def mirrored(self, hosts, dnf, conf):
-        """The same repository in two registries, for a host that is not there."""
+        """The same repository in two registries, mirrors of a host that does not exist."""
         self.hosts, self.conf = hosts, conf
         repository = dnf.repository()
         for number in range(self.PACKAGES):
             repository.add(build(f"p{number}", size=1000))
-        repository.describe().push(f"{hosts['first'].address}/acme/{dnf.name}:1")
+        repository.createrepo().push(f"{hosts['first'].address}/acme/{dnf.name}:1")
         copy(hosts["first"], hosts["second"], f"acme/{dnf.name}:1")
         self.name = f"acme/{dnf.name}"
         manifest = json.loads(run("skopeo", "inspect", "--raw", "--tls-verify=false",
@@ -410,21 +410,21 @@ class TestIncompleteMirror:
         hosts.clear()
 
     def in_vain(self, name):
-        """The blobs that a registry was asked for and did not have."""
+        """The requested blobs that a registry did not have."""
         return [path.rsplit("/", 1)[1] for _, path, status in self.hosts[name].requests("/blobs/")
                 if status == 404]
 
     @pytest.mark.parametrize("fetched", ["on-demand", "eager"])
     def test_the_next_place_is_asked(self, dnf, fetched):
         missing = self.packages[3]
-        self.hosts["first"].forget(self.name, missing)
+        self.hosts["first"].unlink_blob(self.name, missing)
         plugin(fetched, "private")
         result = fetch(dnf)
         assert self.in_vain("first") == [missing]
         assert missing in self.hosts["second"].blobs()
         assert set(self.hosts["first"].blobs() + self.hosts["second"].blobs()) == set(
             self.layers.values())
-        [line] = [line for line in result.output.splitlines() if "cannot be had where" in line]
+        [line] = [line for line in result.output.splitlines() if "blob unavailable where" in line]
         assert missing in line and f"localhost:5001/{self.name}" in line, line
         assert f"localhost:5002/{self.name}" in line, line
         assert len(list(dnf.cache("tools").glob("packages/*"))) == self.PACKAGES
@@ -435,17 +435,17 @@ class TestIncompleteMirror:
         (DROP_INS / "50-test.conf").unlink()
         below = "" if prefix == "host" else f"/{self.name}"
         self.conf(entry(GONE + below, "{second}" + below, "{first}" + below), file)
-        self.hosts["first"].forget(self.name, self.layers["repodata"])
+        self.hosts["first"].unlink_blob(self.name, self.layers["repodata"])
         dnf("repoquery").has("p0-0:1-1.noarch")
         assert self.in_vain("first") == [self.layers["repodata"]]
         assert self.hosts["second"].blobs() == [self.layers["repodata"]]
 
     def test_it_is_remembered_until_the_configuration_changes(self, dnf):
         for digest in self.layers.values():
-            self.hosts["first"].forget(self.name, digest)
+            self.hosts["first"].unlink_blob(self.name, digest)
         plugin("eager")
         fetch(dnf)
-        # It is asked side by side, before the first answer.
+        # Parallel requests are sent before the first answer.
         assert self.in_vain("first") == [self.layers["repodata"]]
         assert len(self.hosts["second"].blobs()) == len(self.layers)
         self.conf(entry(GONE, "{second}", "{first}") + "# changed\n")
@@ -455,9 +455,9 @@ class TestIncompleteMirror:
         assert self.in_vain("first") == [self.layers["repodata"]]
 
     def test_each_place_has_what_another_lacks(self, dnf):
-        self.hosts["first"].forget(self.name, self.layers["repodata"])
+        self.hosts["first"].unlink_blob(self.name, self.layers["repodata"])
         for digest in self.packages[:4]:
-            self.hosts["second"].forget(self.name, digest)
+            self.hosts["second"].unlink_blob(self.name, digest)
         plugin("eager")
         fetch(dnf)
         assert set(self.hosts["second"].blobs()).isdisjoint(self.packages[:4])
@@ -466,14 +466,14 @@ class TestIncompleteMirror:
 
     def test_dead_and_empty_places_are_passed_over_too(self, dnf):
         self.conf(entry(GONE, "{second}", "{dead}", "{empty}", "{first}", "{dead}", "{empty}"))
-        self.hosts["first"].forget(self.name, self.layers["repodata"])
+        self.hosts["first"].unlink_blob(self.name, self.layers["repodata"])
         dnf("repoquery").has("p0-0:1-1.noarch")
         assert self.hosts["second"].blobs() == [self.layers["repodata"]]
 
     def test_what_limits_the_places_is_kept(self, dnf):
-        # A mirror for digests, and one that is blocked, are not asked: the blob is nowhere.
+        # A mirror for digests only and a blocked one are not asked, and no other has the blob.
         self.conf(entry(GONE, "{empty}", "{first}", f"{{second}}; {DIGEST_ONLY}"))
-        self.hosts["first"].forget(self.name, self.layers["repodata"])
+        self.hosts["first"].unlink_blob(self.name, self.layers["repodata"])
         dnf("repoquery", code=1).has("blob unknown to registry")
         assert self.hosts["second"].requests() == []
         self.conf(entry(GONE, "{empty}", "{first}", "{second}")
@@ -483,9 +483,9 @@ class TestIncompleteMirror:
 
     def test_a_blob_that_is_nowhere(self, dnf):
         for name in ("first", "second"):
-            self.hosts[name].forget(self.name, self.layers["repodata"])
+            self.hosts[name].unlink_blob(self.name, self.layers["repodata"])
         result = dnf("repoquery", code=1).has("blob unknown to registry")
-        result.has_not("no other place").has_not("(Mirrors also failed")
+        result.has_not("no other pull source").has_not("(Mirrors also failed")
         for name in ("first", "second"):
             assert self.in_vain(name) == [self.layers["repodata"]]
 
@@ -493,7 +493,7 @@ class TestIncompleteMirror:
     def test_wrong_bytes_from_a_mirror(self, dnf, fetched):
         wrong = [self.layers["repodata"], self.packages[3]]
         for digest in wrong:
-            self.hosts["first"].damage(digest)
+            self.hosts["first"].corrupt_blob(digest)
         plugin(fetched)
         fetch(dnf)
         assert set(self.hosts["second"].blobs()) >= set(wrong)
@@ -501,8 +501,8 @@ class TestIncompleteMirror:
 
     def test_wrong_bytes_everywhere(self, dnf):
         for name in ("first", "second"):
-            self.hosts[name].damage(self.layers["repodata"])
-        dnf("repoquery", code=1).has(f"{self.layers['repodata']} was sent as")
+            self.hosts[name].corrupt_blob(self.layers["repodata"])
+        dnf("repoquery", code=1).has(f"checksum mismatch: expected {self.layers['repodata']}, got")
         assert self.hosts["second"].blobs().count(self.layers["repodata"]) == 1
 
 
@@ -515,13 +515,13 @@ def cache(hosts, tmp_path_factory):
 
 
 class TestPullThroughCache:
-    """A cache need not have a blob before its manifest was asked for: it always is, before."""
+    """A cache may not have a blob until its manifest has been requested, so that comes first."""
 
     @pytest.fixture(params=["mirror", "registry"])
     def tools(self, hosts, dnf, conf, cache, request):
-        """A repository that has moved on since dnf5 has seen its metadata."""
+        """A repository whose tag moves after dnf5 has cached its metadata."""
         reference = f"acme/{dnf.name}:1"
-        repository = dnf.repository().add(build("old")).describe()
+        repository = dnf.repository().add(build("old")).createrepo()
         repository.push(f"{hosts['first'].address}/{reference}")
         if request.param == "mirror":
             conf(entry(GONE, "{first}", cache.address))
@@ -545,14 +545,14 @@ class TestPullThroughCache:
             assert (dnf.cache("tools") / "packages/old-1-1.noarch.rpm").exists()
             manifest_first(cache)
             assert package in cache.blobs()
-            until(lambda: all(cache.blob(digest).exists() for digest in cache.blobs()),
-                  "the cache has kept them")
+            wait_until(lambda: all(cache.blob(digest).exists() for digest in cache.blobs()),
+                  "the cache has stored them")
         assert hosts["first"].blobs() == [], "the second time"
 
     def test_a_new_process_for_an_old_snapshot(self, dnf, cache, tools):
         plugin("eager")
         dnf("repoquery").has("old-0:1-1.noarch")
-        dnf.repository("moved").add(build("new")).describe().push(tools)
+        dnf.repository("moved").add(build("new")).createrepo().push(tools)
         for service in processes(*SERVICE):
             os.kill(service, signal.SIGKILL)
         cache.clear()
@@ -562,7 +562,7 @@ class TestPullThroughCache:
 
 
 def manifest_first(cache):
-    """What is asked for first is a manifest; and then there are blobs."""
+    """Asserts that a manifest is requested before any blob."""
     assert cache.blobs()
     first = next(path for _, path, _ in cache.requests() if path != "/v2/")
     assert "/manifests/" in first, cache.requests()

@@ -1,15 +1,14 @@
-"""A download that is interrupted goes on where it was, and nothing half is ever taken for whole."""
+"""An interrupted download is resumed, and a partial package is never taken for a complete one."""
 
 import os
 import re
 import signal
 import subprocess
-import time
 
 import pytest
 
 from conftest import CACHE, insecure
-from harness.commands import processes, until
+from harness.commands import processes, wait_until
 from harness.relay import Relay
 from harness.repository import Repository, build
 
@@ -23,7 +22,7 @@ ASKED = re.compile(rf'asked for location="{NAME}" method=GET range=(None|Some\("
 
 @pytest.fixture(scope="module")
 def relay(registry):
-    """Stands in front of the registry; at eight megabytes a second."""
+    """A relay in front of the registry."""
     relay = Relay(5010, registry.port)
     insecure("localhost:5010")
     return relay
@@ -31,9 +30,9 @@ def relay(registry):
 
 @pytest.fixture(scope="module")
 def whole(registry, relay, tmp_path_factory):
-    """The package, which is pushed as a layer."""
+    """The content of the package, which is a layer."""
     repository = Repository(tmp_path_factory.mktemp("large") / "repository")
-    repository.add(build("large", size=SIZE)).describe().push(f"{registry.address}/acme/large:1")
+    repository.add(build("large", size=SIZE)).createrepo().push(f"{registry.address}/acme/large:1")
     return (repository.directory / NAME).read_bytes()
 
 
@@ -48,15 +47,15 @@ def tools(dnf, whole, relay):
 
 
 def offsets(service):
-    """From where the package was asked for, time after time."""
+    """The offset of each request for the package."""
     return [int(offset or 0) for _, offset in ASKED.findall(service.new())]
 
 
 def begin(size):
-    """Starts dnf5 and waits until so much of the package is there."""
+    """Starts dnf5 and waits until it has received `size` bytes of the package."""
     running = subprocess.Popen(["dnf5", *DOWNLOAD], stdin=subprocess.DEVNULL, text=True,
                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    until(lambda: sum(file.stat().st_size for file in here()) > size, "some of it is there")
+    wait_until(lambda: sum(file.stat().st_size for file in here()) > size, "some of it is there")
     return running
 
 
@@ -89,10 +88,10 @@ def test_dnf5_is_killed(dnf, service, whole, relay):
 def test_what_is_there_is_passed_over_quickly_or_fetched_again(dnf, service, whole, relay):
     end(begin(16 * MEGABYTE), signal.SIGKILL)
     service.clear()
-    # It would take longer than dnf5 waits for the first byte.
+    # Skipping to the offset takes longer than dnf5 waits for the first byte.
     relay.rate = MEGABYTE // 4
     running = begin(0)
-    until(lambda: len(offsets(service)) == 2, "the whole is asked for")
+    wait_until(lambda: len(offsets(service)) == 2, "the whole is asked for")
     relay.rate = None
     output, _ = running.communicate(timeout=60)
     assert running.returncode == 0, output
@@ -105,25 +104,18 @@ def test_dnf5_is_interrupted(dnf, service, whole, relay, backend):
     dnf.backend(backend)
     end(begin(8 * MEGABYTE), signal.SIGINT)
     assert here() == [], "dnf5 itself cleans up"
-    until(lambda: not processes("dnf5-oci", "--fd"), "no private instance is left")
-    # What was on its way may still come, but no more.
-    until(lambda: quiet(relay), "the registry is left alone")
+    wait_until(lambda: not processes("dnf5-oci", "--fd"), "no private instance is left")
+    # Data that is in flight may still arrive.
+    wait_until(relay.is_quiet, "the registry is left alone")
     relay.rate = None
     dnf(*DOWNLOAD).has("Complete!")
     assert content() == whole
 
 
-def quiet(relay):
-    """Whether nothing comes through the relay."""
-    before = relay.passed
-    time.sleep(0.3)
-    return relay.passed == before
-
-
 def test_the_service_is_killed(dnf, service, whole, relay):
     running = begin(8 * MEGABYTE)
     service.process.kill()
-    until(lambda: not processes(*SKOPEO), "skopeo dies with the service")
+    wait_until(lambda: not processes(*SKOPEO), "skopeo dies with the service")
     output, _ = running.communicate(timeout=60)
     service.stop()
     service.start()
@@ -143,7 +135,7 @@ def test_skopeo_is_killed(service, whole):
     output, _ = running.communicate(timeout=60)
     assert running.returncode == 0, output
     assert content() == whole
-    assert offsets(service) == [0], "the service itself goes on"
+    assert offsets(service) == [0], "the service resumes by itself"
 
 
 def test_the_connection_is_cut(dnf, service, whole, relay):
@@ -153,7 +145,7 @@ def test_the_connection_is_cut(dnf, service, whole, relay):
     dnf(*DOWNLOAD).has("Complete!").has_not(">>>")
     assert relay.cut is None
     assert content() == whole
-    assert offsets(service) == [0], "the service itself goes on"
+    assert offsets(service) == [0], "the service resumes by itself"
 
 
 def test_other_bytes_at_the_beginning_are_not_taken_for_its_own(dnf, service, whole, relay):

@@ -1,4 +1,4 @@
-"""Other roots, other cache directories, other architectures, and repositories named in other ways."""
+"""Other roots, cache directories and architectures, and repositories without a .repo file."""
 
 import json
 import os
@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from conftest import CACHE, NO_BUS, PRIVATE, REPOS
-from harness.commands import processes, run, until
+from harness.commands import processes, run, wait_until
 from harness.repository import build
+
 
 @pytest.fixture
 def url(dnf, registry):
-    """A repository with the packages one and two that no .repo file names yet."""
-    dnf.repository().add(build("one")).add(build("two")).describe().push(dnf.reference(registry))
+    """A repository with the packages one and two, without a .repo file."""
+    dnf.repository().add(build("one")).add(build("two")).createrepo().push(dnf.reference(registry))
     registry.clear()
     return f"oci://{dnf.reference(registry)}"
 
@@ -51,21 +52,21 @@ def test_in_a_chroot_the_bus_of_the_host_is_not_used(dnf, url, chroot):
     asking = subprocess.Popen(["chroot", chroot, "dnf5", "install", "one"],
                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
-        # It waits for the answer, and so does the instance that serves it.
-        [private] = until(lambda: processes(*PRIVATE), "it is served")
+        # dnf5 waits for the answer, and its instance with it.
+        [private] = wait_until(lambda: processes(*PRIVATE), "it is served")
         assert os.readlink(f"/proc/{private}/root") == str(chroot)
     finally:
         output, _ = asking.communicate("n\n", timeout=60)
     assert "one" in output
     assert list(Path(f"{chroot}{CACHE}").glob("tools-*/repodata/repomd.xml"))
     assert not list(CACHE.glob("tools-*")), "nothing in the host's cache"
-    until(lambda: not processes(*PRIVATE), "nothing stays behind")
+    wait_until(lambda: not processes(*PRIVATE), "no instance is left")
 
 
 def test_without_a_bus(dnf, registry, url, installed):
     installed.append("one")
     dnf.add("tools", url)
-    dnf("-y", "install", "one", env=NO_BUS).has("Complete!").has_not("cannot be reached")
+    dnf("-y", "install", "one", env=NO_BUS).has("Complete!").has_not("connection to the service failed")
     assert Path("/usr/share/one/file").read_text() == "one 1\n"
     assert len(registry.manifests()) == 1 and len(registry.blobs()) == 2
     assert not processes(*PRIVATE)
@@ -111,9 +112,9 @@ def test_config_manager(dnf, registry, url, installed):
 
 @pytest.fixture
 def index(dnf, registry):
-    """An image index with another package for either architecture."""
+    """An image index with a different package for each architecture."""
     for arch, rpm_arch in (("amd64", "x86_64"), ("arm64", "aarch64")):
-        repository = dnf.repository(arch).add(build(f"for-{arch}", arch=rpm_arch)).describe()
+        repository = dnf.repository(arch).add(build(f"for-{arch}", arch=rpm_arch)).createrepo()
         config = dnf.tmp_path / f"{arch}.json"
         config.write_text(json.dumps({"architecture": arch, "os": "linux"}))
         repository.push(dnf.reference(registry, arch), options=[
@@ -128,23 +129,19 @@ def index(dnf, registry):
 OWN, FOREIGN = "for-amd64-0:1-1.x86_64", "for-arm64-0:1-1.aarch64"
 
 
-@pytest.mark.parametrize("fetch", ["on-demand", "eager"])
-def test_a_foreign_architecture(dnf, registry, index, tmp_path, request, fetch):
-    if fetch == "eager":
-        request.getfixturevalue("eager")
-    # Both within metadata_expire: neither may have what the other has cached.
+def test_a_foreign_architecture(dnf, registry, index, tmp_path, fetch):
+    # Within metadata_expire, neither architecture may get the other's cached metadata.
     for _ in range(2):
         dnf("repoquery").has(OWN).has_not(FOREIGN)
         dnf("--forcearch=aarch64", "repoquery").has(FOREIGN).has_not(OWN)
-    if fetch == "on-demand":
-        assert len(list(CACHE.glob("tools-*"))) == 2
-        registry.clear()
-        dnf("repoquery").has(OWN)
-        dnf("--forcearch=aarch64", "repoquery").has(FOREIGN)
-        dnf("--forcearch=x86_64", "repoquery").has(OWN)
-        assert registry.requests() == [], "each has its own cache"
-        dnf("--forcearch=aarch64", "download", "for-arm64", f"--destdir={tmp_path}")
-        assert (tmp_path / "for-arm64-1-1.aarch64.rpm").exists()
+    assert len(list(CACHE.glob("tools-*"))) == 2
+    registry.clear()
+    dnf("repoquery").has(OWN)
+    dnf("--forcearch=aarch64", "repoquery").has(FOREIGN)
+    dnf("--forcearch=x86_64", "repoquery").has(OWN)
+    assert registry.requests() == [], "each has its own cache"
+    dnf("--forcearch=aarch64", "download", "for-arm64", f"--destdir={tmp_path}")
+    assert (tmp_path / "for-arm64-1-1.aarch64.rpm").exists()
 
 
 def test_a_foreign_architecture_in_another_root(dnf, registry, index, tmp_path):
@@ -155,19 +152,19 @@ def test_a_foreign_architecture_in_another_root(dnf, registry, index, tmp_path):
 
 
 def test_an_interrupt_is_not_the_instances(dnf, url):
-    """A program may take Ctrl-C for itself, and go on with what it has."""
+    """A program may handle Ctrl-C and continue."""
     dnf.add("tools", url)
     dnf.backend("private")
     dnf("repoquery")
     asking = subprocess.Popen(
         ["setsid", "--wait", "dnf5", "install", "one"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        # As for a program that has a way of its own to be told to stop.
+        # A program with its own signal handling.
         preexec_fn=lambda: (signal.signal(signal.SIGINT, signal.SIG_IGN),
                             signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])),
     )
     try:
-        [instance] = until(lambda: processes(*PRIVATE), "it is served")
+        [instance] = wait_until(lambda: processes(*PRIVATE), "it is served")
         dnf5 = int(Path(f"/proc/{instance}/stat").read_text().rsplit(")", 1)[1].split()[1])
         assert os.getpgid(instance) != os.getpgid(dnf5)
         status = Path(f"/proc/{instance}/status").read_text()
@@ -177,4 +174,4 @@ def test_an_interrupt_is_not_the_instances(dnf, url):
         assert not masks["SigIgn"] & 1 << signal.SIGINT - 1
     finally:
         asking.communicate("n\n", timeout=60)
-    until(lambda: not processes(*PRIVATE), "it ends with dnf5")
+    wait_until(lambda: not processes(*PRIVATE), "it ends with dnf5")

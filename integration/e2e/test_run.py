@@ -1,4 +1,4 @@
-"""One run of dnf5: what it sees, how long it is served, and how it is interrupted."""
+"""A run of dnf5 is one session: what it sees, how long it lasts, and how it is interrupted."""
 
 import os
 import signal
@@ -8,7 +8,7 @@ import pexpect
 import pytest
 
 from conftest import CACHE
-from harness.commands import processes, run, until
+from harness.commands import processes, run, wait_until
 from harness.repository import build
 from harness.service import SERVE, unit
 
@@ -21,7 +21,7 @@ def start(*arguments):
 
 
 def rest(running):
-    """All that it still prints; it has ended then."""
+    """Waits for its end; returns the rest of its output."""
     running.expect(pexpect.EOF)
     running.close()
     return running.before
@@ -30,7 +30,7 @@ def rest(running):
 @pytest.fixture
 def pushed(dnf, registry):
     """A repository with one package."""
-    repository = dnf.repository().add(build("one")).describe()
+    repository = dnf.repository().add(build("one")).createrepo()
     repository.push(dnf.reference(registry))
     dnf.add("tools", f"oci://{dnf.reference(registry)}")
     registry.clear()
@@ -45,35 +45,46 @@ def backend(request, dnf):
 
 @pytest.fixture
 def impatient():
-    """The service that the bus starts ends after a second without work."""
+    """The service ends after one idle second."""
     with unit("[Service]\nExecStart=\nExecStart=/usr/bin/dnf5-oci serve --idle 1\n"):
         yield
 
 
 def blob(repository, name):
-    """The digest of a package, which is that of its layer."""
+    """The digest of a package, which is also its layer's."""
     return "sha256:" + run("sha256sum", repository.directory / name).output.split()[0]
 
 
-def test_the_question_comes_before_the_packages(dnf, registry, pushed, backend, installed):
+def test_dnf5_prints_the_first_line(dnf, pushed, fetch):
+    for _ in range(2):
+        output = dnf("--refresh", "repoquery").has("one-0:1-1.noarch").output
+        assert output.startswith("Updating and loading repositories:\n"), output
+    dnf.add("tools", "oci://localhost:5021/acme/rpms:1")
+    output = dnf("repoquery", code=1).has("connection refused").output
+    assert output.startswith("Updating and loading repositories:\n"), output
+
+
+def test_the_question_comes_before_the_packages(dnf, registry, pushed, backend, installed, fetch):
     package = blob(pushed, "one-1-1.noarch.rpm")
+    # With a head start the package is fetched before the question, whatever the answer.
+    ahead = 1 if fetch == "eager" else 0
     running = start("install", "one")
     running.expect(QUESTION)
-    assert package not in registry.blobs()
+    assert registry.blobs().count(package) == ahead
     running.sendline("n")
     assert "Operation aborted by the user." in rest(running)
     assert running.exitstatus == 1
-    assert package not in registry.blobs()
+    assert registry.blobs().count(package) == ahead
     installed.append("one")
     running = start("install", "one")
     running.expect(QUESTION)
     running.sendline("y")
     assert "Complete!" in rest(running)
     assert registry.blobs().count(package) == 1
-    assert not list(CACHE.glob("*/packages/*.rpm")), "it is not kept once it is installed"
+    assert not list(CACHE.glob("*/packages/*.rpm")), "an installed package is not cached"
 
 
-def test_what_is_kept_is_not_fetched_again(dnf, registry, pushed, backend, installed):
+def test_what_is_kept_is_not_fetched_again(dnf, registry, pushed, backend, installed, fetch):
     package = blob(pushed, "one-1-1.noarch.rpm")
     dnf("-y", "install", "--downloadonly", "one").has("Complete!")
     assert registry.blobs().count(package) == 1
@@ -83,11 +94,11 @@ def test_what_is_kept_is_not_fetched_again(dnf, registry, pushed, backend, insta
     assert registry.blobs().count(package) == 1
 
 
-def test_a_run_sees_one_manifest_though_the_tag_moves(dnf, registry, pushed, backend, installed):
+def test_a_run_sees_one_manifest_though_the_tag_moves(dnf, registry, pushed, backend, installed, fetch):
     running = start("install", "one")
     running.expect(QUESTION)
-    # The tag leads to a repository that has no such package.
-    dnf.repository("other").add(build("two")).describe().push(dnf.reference(registry))
+    # The tag moves to a repository without the package.
+    dnf.repository("other").add(build("two")).createrepo().push(dnf.reference(registry))
     dnf("--refresh", "repoquery").has("two-0:1-1").has_not("one-0:1-1")
     registry.clear()
     installed.append("one")
@@ -111,15 +122,15 @@ def test_the_service_stays_for_a_user_who_thinks(dnf, pushed, impatient, install
     assert len(serving) == 1
     with pytest.raises(pexpect.TIMEOUT):
         running.expect(pexpect.EOF, timeout=3)
-    # It is still the one that the bus knows.
+    # It still owns its name on the bus.
     dnf("repoquery")
     assert processes(*SERVE) == serving
     installed.append("one")
     running.sendline("y")
     assert "Complete!" in rest(running)
-    until(lambda: not processes(*SERVE), "the service has ended")
+    wait_until(lambda: not processes(*SERVE), "the service has ended")
     assert not processes("skopeo", "experimental-image-proxy")
-    assert not list(Path("/run/dnf5-oci").glob("dnf5-oci-*")), "and its socket is gone"
+    assert not list(Path("/run/dnf5-oci").glob("dnf5-oci-*")), "its socket is removed"
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "told-to-stop"])

@@ -1,9 +1,10 @@
-"""Every command prints and does the same over oci:// as over http://.
+"""Every command has the same output and effect over oci:// as over http://.
 
-The same repository is served by nginx and pushed to the registry. Each case runs its commands once
-with either, from the same state, and what dnf5 prints must be the same, but for speeds and times.
+The same repository is served by nginx and pushed to the registry. Each case runs its commands with
+both, from the same state; dnf5's output must be the same, except for speeds and times.
 """
 
+import re
 import shutil
 from pathlib import Path
 
@@ -11,15 +12,18 @@ import pytest
 
 from conftest import CACHE, REPOS
 from harness.commands import run
-from harness.lines import normal, pretty
+from harness.lines import as_text, normalize
 from harness.repository import ADVISORY, COMPS, Repository, build
 
-# What dnf5 remembers of packages and groups.
+# dnf5's records of packages and groups.
 STATE = Path("/usr/lib/sysimage/libdnf5")
+
+# dnf5's lines about downloads.
+DOWNLOADS = re.compile("Need to download|Already downloaded")
 
 PACKAGES = ["app", "needs", "needed", "odd+name", "tilde"]
 
-# What is there before the commands, and the commands. What they install is removed afterwards.
+# The installed packages before the commands, and the commands.
 CASES = {
     "makecache": ([], [["makecache"], ["makecache"], ["makecache", "--refresh"]]),
     "repoquery": ([], [["repoquery"], ["repoquery", "--requires", "needs"]]),
@@ -73,7 +77,7 @@ def urls(web, registry):
     repository.add(source_package(), "Packages")
     comps = web.directory.parent / "comps.xml"
     comps.write_text(COMPS.format(package="needs"))
-    repository.describe("-g", comps)
+    repository.createrepo("-g", comps)
     advisory = web.directory.parent / "updateinfo.xml"
     advisory.write_text(ADVISORY)
     run("modifyrepo_c", advisory, repository.directory / "repodata")
@@ -96,8 +100,8 @@ def source_package():
     return next(top.glob("*.src.rpm"))
 
 
-def world(url, present, commands, directory):
-    """What the commands print and leave behind, with the repository at this address."""
+def outcome(url, present, commands, directory):
+    """Runs the commands; returns their outputs, the files that they leave, and the installed packages."""
     for stale in (CACHE, REPOS, STATE, directory, Path("/tmp/other-cache")):
         shutil.rmtree(stale, ignore_errors=True)
         stale.mkdir(parents=True)
@@ -109,7 +113,7 @@ def world(url, present, commands, directory):
     seen = []
     for command in commands:
         result = run("dnf5", *command, code=None, cwd=directory, answer="n\n")
-        seen.append((command, result.code, *normal(result.output, url)))
+        seen.append((command, result.code, *normalize(result.output, url)))
     files = sorted(str(path.relative_to(directory)) for path in directory.rglob("*"))
     packages = run("rpm", "-q", *PACKAGES, code=None).output
     remove_all()
@@ -121,12 +125,28 @@ def remove_all():
         run("rpm", "-e", "--nodeps", name, code=None)
 
 
+def without_downloads(lines):
+    return [line for line in lines if not DOWNLOADS.search(line)]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_same_ahead_of_dnf5(urls, tmp_path, case, eager):
+    """When the service fetches, dnf5 only prints different bars and sizes."""
+    present, commands = CASES[case]
+    expected = outcome(urls["http"], present, commands, tmp_path / "here")
+    found = outcome(urls["dirs"], present, commands, tmp_path / "here")
+    for (command, code, lines, _), (_, found_code, found_lines, _) in zip(expected[0], found[0], strict=True):
+        assert found_code == code, as_text(command, found_code, found_lines, [])
+        assert without_downloads(found_lines) == without_downloads(lines), command
+    assert found[1:] == expected[1:]
+
+
 @pytest.mark.parametrize("layout", ["dirs", "files"])
 @pytest.mark.parametrize("case", CASES)
 def test_same(urls, tmp_path, case, layout):
     present, commands = CASES[case]
-    expected = world(urls["http"], present, commands, tmp_path / "here")
-    found = world(urls[layout], present, commands, tmp_path / "here")
-    for want, have in zip(expected[0], found[0]):
-        assert pretty(*have) == pretty(*want)
+    expected = outcome(urls["http"], present, commands, tmp_path / "here")
+    found = outcome(urls[layout], present, commands, tmp_path / "here")
+    for want, have in zip(expected[0], found[0], strict=True):
+        assert as_text(*have) == as_text(*want)
     assert found[1:] == expected[1:]

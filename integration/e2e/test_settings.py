@@ -1,4 +1,4 @@
-"""What /etc/dnf5-oci says, the service does, and `dnf5-oci config` tells."""
+"""The service follows /etc/dnf5-oci, and `dnf5-oci config` prints the effective settings."""
 
 import re
 import shutil
@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.commands import processes, run, until
+from harness.commands import processes, run, wait_until
 from harness.proxy import PASSWORD, URL, USER, Proxy
-from harness.registry import guarded
+from harness.registry import private_registry
 from harness.repository import build
 
 ETC = Path("/etc/dnf5-oci")
@@ -19,7 +19,7 @@ SERVICE = ("/usr/bin/dnf5-oci", "serve")
 
 @pytest.fixture(autouse=True)
 def etc():
-    """No service runs yet that has read other settings, and none is left that has read these."""
+    """Stops services before and after the test, since they have read other settings."""
     end_service()
     DROP_INS.mkdir(parents=True)
     yield
@@ -30,7 +30,7 @@ def etc():
 def end_service():
     for process in processes(*SERVICE):
         run("kill", process, code=None)
-    until(lambda: not processes(*SERVICE), "the service ends")
+    wait_until(lambda: not processes(*SERVICE), "the service ends")
 
 
 def settings(text):
@@ -39,13 +39,13 @@ def settings(text):
 
 @pytest.fixture
 def tools(dnf, registry):
-    dnf.repository().add(build("one")).describe().push(dnf.reference(registry))
+    dnf.repository().add(build("one")).createrepo().push(dnf.reference(registry))
     dnf.add("tools", f"oci://{dnf.reference(registry)}")
     return f"oci://{dnf.reference(registry)}"
 
 
-def in_force():
-    """(value, file) of each key, as they are told."""
+def effective_settings():
+    """(value, source) of each key, as printed."""
     lines = run("dnf5-oci", "config").output.splitlines()
     found = [re.fullmatch(r"(\S+) = (.*?) +# (\S+)", line) for line in lines]
     assert all(found), lines
@@ -55,7 +55,7 @@ def in_force():
 def test_what_is_in_force_and_where_it_comes_from():
     settings('processes = 2\nattempts = 5\n[environment]\nHTTPS_PROXY = "http://u:secret@proxy:1"\n')
     (DROP_INS / "10-own.toml").write_text("attempts = 7\nseconds.stall = 5\n")
-    found = in_force()
+    found = effective_settings()
     assert found["processes"] == ("2", "/etc/dnf5-oci/config.toml")
     assert found["attempts"] == ("7", "/etc/dnf5-oci/config.toml.d/10-own.toml")
     assert found["seconds.stall"] == ("5", "/etc/dnf5-oci/config.toml.d/10-own.toml")
@@ -65,7 +65,7 @@ def test_what_is_in_force_and_where_it_comes_from():
 
 def test_an_unknown_key_is_told_with_file_and_line(dnf, tools):
     settings("processes = 2\nproceses = 3\n")
-    line = "/etc/dnf5-oci/config.toml: line 2: unknown field `proceses`"
+    line = '/etc/dnf5-oci/config.toml: line 2: unknown key "proceses", expected one of "auth-file"'
     run("dnf5-oci", "config", code=1).has(line)
     run("dnf5-oci", "doctor", tools, code=1).has(line)
     result = dnf("repoquery", code=1).has(line)
@@ -89,12 +89,12 @@ def test_the_service_ends_when_it_is_told_to(dnf, tools):
     settings("seconds.idle = 1\n")
     dnf("repoquery").has("one-0:1-1.noarch")
     assert processes(*SERVICE)
-    until(lambda: not processes(*SERVICE), "the service ends")
+    wait_until(lambda: not processes(*SERVICE), "the service ends")
 
 
 @pytest.fixture(scope="module")
 def with_users(tmp_path_factory):
-    registry = guarded(tmp_path_factory.mktemp("private"), HOST)
+    registry = private_registry(tmp_path_factory.mktemp("private"), HOST)
     registry.certificate.trust(HOST)
     yield registry
     registry.stop()
@@ -103,7 +103,7 @@ def with_users(tmp_path_factory):
 @pytest.fixture
 def private(dnf, with_users):
     reference = dnf.reference(with_users)
-    dnf.repository().add(build("one")).describe().push(reference, options=with_users.login)
+    dnf.repository().add(build("one")).createrepo().push(reference, options=with_users.login)
     dnf.add("tools", f"oci://{reference}")
 
 

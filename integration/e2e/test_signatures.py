@@ -1,4 +1,4 @@
-"""What policy.json demands is demanded: dnf5 gets what `skopeo copy` gets, and nothing else."""
+"""policy.json is enforced: dnf5 gets exactly what `skopeo copy` gets."""
 
 import json
 import re
@@ -10,13 +10,21 @@ from pathlib import Path
 import pytest
 
 from conftest import CACHE, CONTAINERS
-from harness.commands import run, until
+from harness.commands import run, wait_until
 from harness.repository import Repository, build
 from harness.signing import (
-    ANY_TAG, ANYTHING, NOTHING, POLICY, REGISTRIES_D, Keys, policy, registries_d, scope,
+    ANY_TAG,
+    ANYTHING,
+    NOTHING,
+    POLICY,
+    REGISTRIES_D,
+    Keys,
+    policy,
+    registries_d,
+    scope,
 )
 
-README = Path(__file__).resolve().parents[2] / "README.md"
+GUIDE = Path(__file__).resolve().parents[2] / "docs/signatures.md"
 STORE = Path("/var/cache/dnf5-oci")
 LOOKASIDE = Path("/srv/lookaside")
 REFUSED = re.compile(r"Source image rejected: (.*)\"$", re.MULTILINE)
@@ -35,23 +43,23 @@ def other(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def files(registry):
-    """Signatures are looked for everywhere; what a test writes is gone after it."""
-    usual = POLICY.read_text()
+    """Enables all kinds of signatures; restores the configuration after each test."""
+    original = POLICY.read_text()
     registries_d(registry.address, lookaside=f"file://{LOOKASIDE}", use_sigstore_attachments="true")
     yield
-    POLICY.write_text(usual)
+    POLICY.write_text(original)
     shutil.rmtree(REGISTRIES_D)
     shutil.rmtree(LOOKASIDE, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory):
-    return Repository(tmp_path_factory.mktemp("one") / "repository").add(build("one")).describe()
+    return Repository(tmp_path_factory.mktemp("one") / "repository").add(build("one")).createrepo()
 
 
 @pytest.fixture
 def pushed(dnf, registry, repository):
-    """The reference of a repository with one package, which dnf5 has as `tools`."""
+    """The reference of a repository with one package, which dnf5 knows as `tools`."""
     reference = dnf.reference(registry)
     repository.push(reference)
     dnf.add("tools", f"oci://{reference}")
@@ -63,8 +71,8 @@ def layers():
     return sorted(STORE.glob("*/sha256-*"))
 
 
-def asked(image, tmp_path):
-    """Why skopeo refuses an image; nothing if it takes it."""
+def refusal_by_skopeo(image, tmp_path):
+    """Returns skopeo's message if it refuses an image, otherwise None."""
     shutil.rmtree(tmp_path / "copied", ignore_errors=True)
     result = run("skopeo", "copy", "--quiet", image, f"dir:{tmp_path / 'copied'}", code=None)
     if result.code == 0:
@@ -77,24 +85,24 @@ def served(dnf):
 
 
 def refused(dnf, reason, rule):
-    """dnf5 gets nothing, says why once, and keeps nothing."""
+    """Asserts that dnf5 is refused, prints the reason once, and caches nothing."""
     before = layers()
     reason = reason.rstrip(".")
     result = dnf("repoquery", code=1).has_not("one-0:1-1.noarch")
     result.has(f": {reason}; {POLICY}, {rule}: ")
     assert result.output.count(f"{POLICY}, {rule}") == 1, result
-    assert not [path for path in CACHE.rglob("*") if "repodata" in path.name], "nothing is kept"
+    assert not [path for path in CACHE.rglob("*") if "repodata" in path.name], "nothing is cached"
     assert layers() == before
     return result
 
 
 def test_reject_by_default_and_one_scope_that_accepts(dnf, registry, pushed, tmp_path):
     policy({scope(pushed): ANYTHING}, default=NOTHING)
-    assert asked(f"docker://{pushed}", tmp_path) is None
+    assert refusal_by_skopeo(f"docker://{pushed}", tmp_path) is None
     served(dnf)
     policy({f"{registry.address}/elsewhere": ANYTHING}, default=NOTHING)
     dnf("clean", "all")
-    reason = asked(f"docker://{pushed}", tmp_path)
+    reason = refusal_by_skopeo(f"docker://{pushed}", tmp_path)
     assert reason == f"Running image docker://{pushed} is rejected by policy."
     refused(dnf, reason, "default").has("rejects everything; change the policy")
 
@@ -102,10 +110,10 @@ def test_reject_by_default_and_one_scope_that_accepts(dnf, registry, pushed, tmp
 @pytest.mark.parametrize("backend", ["system", "private"])
 def test_beforehand_it_is_the_same(eager, dnf, registry, pushed, acme, backend):
     dnf.backend(backend)
-    policy({f"{registry.address}/acme": acme.demand_gpg()})
+    policy({f"{registry.address}/acme": acme.require_gpg()})
     refused(dnf, "A signature was required, but no signature exists",
             f'scope "{registry.address}/acme"')
-    policy({scope(pushed): ANYTHING, f"{registry.address}/acme": acme.demand_gpg()})
+    policy({scope(pushed): ANYTHING, f"{registry.address}/acme": acme.require_gpg()})
     served(dnf)
 
 
@@ -113,12 +121,12 @@ def test_a_scope_for_one_repository_beside_a_default(dnf, registry, pushed, acme
     sibling = pushed.replace(":stable", "-two:stable")
     run("skopeo", "copy", "--quiet", f"docker://{pushed}", f"docker://{sibling}")
     dnf.add("sibling", f"oci://{sibling}", skip_if_unavailable=1)
-    policy({scope(sibling): acme.demand_gpg()})
+    policy({scope(sibling): acme.require_gpg()})
     result = dnf("repoquery", "--queryformat=%{repoid} %{name}\n").has("tools one")
-    result.has_not("sibling one").has(f'{POLICY}, scope "{scope(sibling)}": demands a GPG signature')
+    result.has_not("sibling one").has(f'{POLICY}, scope "{scope(sibling)}": requires a GPG signature')
 
 
-# What is signed, what is demanded, and whether it is served.
+# The signature, the requirement, and whether the repository is served.
 CASES = {
     "gpg": ("gpg", "gpg", True),
     "gpg-unsigned": (None, "gpg", False),
@@ -148,7 +156,7 @@ def sign(how, reference, acme, other):
     def signature():
         return next(LOOKASIDE.rglob("signature-1"))
 
-    def damage(path):
+    def corrupt(path):
         content = path.read_bytes()
         path.write_bytes(content[: len(content) // 2])
 
@@ -172,11 +180,11 @@ def sign(how, reference, acme, other):
             other.sign_with_cosign(reference)
     match how:
         case "gpg-damaged":
-            damage(signature())
+            corrupt(signature())
         case "gpg-empty":
             signature().write_bytes(b"")
         case "gpg-twice":
-            damage(signature())
+            corrupt(signature())
             shutil.copy(signature(), signature().with_name("signature-2"))
         case "skopeo-damaged":
             replace_sigstore_signature(reference)
@@ -194,25 +202,25 @@ def replace_sigstore_signature(reference):
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_same_as_skopeo(dnf, registry, repository, acme, other, tmp_path, case):
-    signed, demanded, accepted = CASES[case]
+    signed, required, accepted = CASES[case]
     reference = dnf.reference(registry)
     digest = repository.push(reference)
     sign(signed, reference, acme, other)
     if case == "gpg-by-digest":
         reference = f"{scope(reference)}@{digest}"
     dnf.add("tools", f"oci://{reference}")
-    demand, key = {
-        "gpg": (acme.demand_gpg(), acme.gpg),
-        "gpg-any-tag": (acme.demand_gpg(ANY_TAG), acme.gpg),
-        "no-key": (acme.demand_gpg() | {"keyPath": "/nonexistent/acme.gpg"}, "/nonexistent/acme.gpg"),
-        "bad-key": (acme.demand_gpg() | {"keyPath": str(acme.public)}, acme.public),
-        "sigstore": (acme.demand_sigstore(), acme.public),
-        "sigstore-any-tag": (acme.demand_sigstore(ANY_TAG), acme.public),
-        "no-public-key": (acme.demand_sigstore() | {"keyPath": "/nonexistent/acme.pub"},
+    requirement, key = {
+        "gpg": (acme.require_gpg(), acme.gpg),
+        "gpg-any-tag": (acme.require_gpg(ANY_TAG), acme.gpg),
+        "no-key": (acme.require_gpg() | {"keyPath": "/nonexistent/acme.gpg"}, "/nonexistent/acme.gpg"),
+        "bad-key": (acme.require_gpg() | {"keyPath": str(acme.public)}, acme.public),
+        "sigstore": (acme.require_sigstore(), acme.public),
+        "sigstore-any-tag": (acme.require_sigstore(ANY_TAG), acme.public),
+        "no-public-key": (acme.require_sigstore() | {"keyPath": "/nonexistent/acme.pub"},
                           "/nonexistent/acme.pub"),
-    }[demanded]
-    policy({f"{registry.address}/acme": demand})
-    reason = asked(f"docker://{reference}", tmp_path)
+    }[required]
+    policy({f"{registry.address}/acme": requirement})
+    reason = refusal_by_skopeo(f"docker://{reference}", tmp_path)
     assert (reason is None) == accepted, reason
     if accepted:
         served(dnf)
@@ -222,32 +230,32 @@ def test_the_same_as_skopeo(dnf, registry, repository, acme, other, tmp_path, ca
         reason = re.sub("^No data$", "GPG cannot read the signature: No data", reason)
         doctor = run("dnf5-oci", "doctor", f"oci://{reference}", code=1)
         doctor.has(f"policy           failed   {reason}; {POLICY}, scope ")
-        kind = "sigstore" if demand["type"] == "sigstoreSigned" else "GPG"
-        result.has(f"demands a {kind} signature by {key}; have it signed so")
+        kind = "sigstore" if requirement["type"] == "sigstoreSigned" else "GPG"
+        result.has(f"requires a {kind} signature by {key}; sign it and ")
 
 
 def test_a_lookaside_over_http(dnf, registry, pushed, acme, tmp_path):
     acme.sign_with_gpg(pushed)
     registries_d(registry.address, lookaside="http://localhost:8098")
-    policy({f"{registry.address}/acme": acme.demand_gpg()})
+    policy({f"{registry.address}/acme": acme.require_gpg()})
     server = subprocess.Popen(["python3", "-m", "http.server", "8098", "--directory", LOOKASIDE],
                               stderr=subprocess.DEVNULL)
     try:
-        until(lambda: run("curl", "-s", "http://localhost:8098", code=None).code == 0, "it is served")
-        assert asked(f"docker://{pushed}", tmp_path) is None
+        wait_until(lambda: run("curl", "-s", "http://localhost:8098", code=None).code == 0, "it is served")
+        assert refusal_by_skopeo(f"docker://{pushed}", tmp_path) is None
         served(dnf)
     finally:
         server.terminate()
         server.wait()
     dnf("clean", "all")
-    reason = asked(f"docker://{pushed}", tmp_path)
+    reason = refusal_by_skopeo(f"docker://{pushed}", tmp_path)
     assert "connection refused" in reason
     refused(dnf, reason, f'scope "{registry.address}/acme"')
 
 
 @pytest.fixture
 def mirrored():
-    """A host that does not exist, of which the registry is a mirror."""
+    """A host that does not exist; the registry is a mirror of it."""
     conf = CONTAINERS / "registries.conf.d" / "mirror.conf"
     conf.write_text('[[registry]]\nlocation = "gone.example"\n[[registry.mirror]]\n'
                     'location = "localhost:5000"\ninsecure = true\n')
@@ -259,9 +267,9 @@ def test_a_mirror_serves_what_is_signed_for_the_name_that_was_asked_for(
         dnf, registry, pushed, mirrored, acme, tmp_path):
     asked_for = pushed.replace(registry.address, mirrored)
     dnf.add("tools", f"oci://{asked_for}")
-    policy({mirrored: acme.demand_gpg()})
+    policy({mirrored: acme.require_gpg()})
     acme.sign_with_gpg(pushed, asked_for)
-    assert asked(f"docker://{asked_for}", tmp_path) is None
+    assert refusal_by_skopeo(f"docker://{asked_for}", tmp_path) is None
     served(dnf)
 
 
@@ -269,14 +277,14 @@ def test_a_mirror_with_signatures_for_its_own_name(
         dnf, registry, pushed, mirrored, acme, tmp_path):
     asked_for = pushed.replace(registry.address, mirrored)
     dnf.add("tools", f"oci://{asked_for}")
-    policy({mirrored: acme.demand_gpg()})
+    policy({mirrored: acme.require_gpg()})
     acme.sign_with_gpg(pushed)
-    reason = asked(f"docker://{asked_for}", tmp_path)
+    reason = refusal_by_skopeo(f"docker://{asked_for}", tmp_path)
     assert reason == f'Signature for identity "{pushed}" is not accepted'
     refused(dnf, reason, f'scope "{mirrored}"')
     remap = {"type": "remapIdentity", "prefix": mirrored, "signedPrefix": registry.address}
-    policy({mirrored: acme.demand_gpg(remap)})
-    assert asked(f"docker://{asked_for}", tmp_path) is None
+    policy({mirrored: acme.require_gpg(remap)})
+    assert refusal_by_skopeo(f"docker://{asked_for}", tmp_path) is None
     served(dnf)
 
 
@@ -288,15 +296,15 @@ def test_an_index(dnf, registry, repository, acme, tmp_path, signed):
     top = run("oras", "resolve", "--plain-http", index).output.strip()
     for digest in {"nothing": [], "both": [top, entry], "the-index": [top]}[signed]:
         acme.sign_one(index, digest, LOOKASIDE)
-    policy({f"{registry.address}/acme": acme.demand_gpg()})
+    policy({f"{registry.address}/acme": acme.require_gpg()})
     dnf.add("tools", f"oci://{index}")
-    reason = asked(f"docker://{index}", tmp_path)
+    reason = refusal_by_skopeo(f"docker://{index}", tmp_path)
     if signed == "nothing":
         refused(dnf, reason, f'scope "{registry.address}/acme"')
         return
     served(dnf)
-    # Here skopeo's proxy does not do as its copy does: it takes an index that is signed, which pins
-    # its entries by their digests, where copy wants the entry itself to be signed.
+    # Here skopeo's proxy and copy differ: the proxy accepts a signed index, which pins its entries by
+    # their digests, while copy requires a signature of the entry.
     assert (reason is None) == (signed == "both"), reason
 
 
@@ -307,27 +315,27 @@ def test_a_local_layout(dnf, pushed, acme, tmp_path):
     link.symlink_to("/srv/layouts/one")
     for layout in ("/srv/layouts/one", link):
         dnf.add("tools", f"oci://{layout}:stable")
-        for demand, says in ((NOTHING, "rejects everything"), (acme.demand_gpg(), "demands a GPG")):
-            policy({"/srv/layouts": demand}, transport="oci")
-            reason = asked(f"oci:{layout}:stable", tmp_path)
+        for requirement, says in ((NOTHING, "rejects everything"), (acme.require_gpg(), "requires a GPG")):
+            policy({"/srv/layouts": requirement}, transport="oci")
+            reason = refusal_by_skopeo(f"oci:{layout}:stable", tmp_path)
             refused(dnf, reason, 'scope "/srv/layouts"').has(says).has("accept its directory" if
-                    demand != NOTHING else "change the policy")
+                    requirement != NOTHING else "change the policy")
         policy({"/srv/layouts": ANYTHING}, default=NOTHING, transport="oci")
-        assert asked(f"oci:{layout}:stable", tmp_path) is None
+        assert refusal_by_skopeo(f"oci:{layout}:stable", tmp_path) is None
         served(dnf)
         dnf("clean", "all")
 
 
 def test_a_change_of_the_policy_is_seen(dnf, registry, pushed):
     dnf("repoquery").has("one-0:1-1.noarch")
-    usual = POLICY.read_text()
+    original = POLICY.read_text()
     policy({}, default=NOTHING)
     registry.clear()
     dnf("--refresh", "repoquery", code=1).has("rejected by policy").has(f"{POLICY}, default: rejects")
     assert registry.blobs() == []
     dnf("clean", "all")
     refused(dnf, f"Running image docker://{pushed} is rejected by policy.", "default")
-    POLICY.write_text(usual)
+    POLICY.write_text(original)
     served(dnf)
     POLICY.write_text("{")
     result = dnf("--refresh", "repoquery", code=1)
@@ -341,7 +349,7 @@ def test_cached_metadata_cost_no_request_and_packages_obey(dnf, registry, pushed
     policy({}, default=NOTHING)
     registry.clear()
     dnf("repoquery").has("one-0:1-1.noarch")
-    assert registry.requests() == [], "as over http"
+    assert registry.requests() == [], "as over HTTP"
     dnf("-y", "install", "one", code=1).has("rejected by policy").has(f"{POLICY}, default")
     assert registry.blobs() == []
     assert not [name for name in dnf.cached("tools") if name.startswith("packages/")]
@@ -350,7 +358,7 @@ def test_cached_metadata_cost_no_request_and_packages_obey(dnf, registry, pushed
 
 def test_a_change_of_registries_d_is_seen(dnf, registry, pushed, acme):
     acme.sign_with_gpg(pushed)
-    policy({f"{registry.address}/acme": acme.demand_gpg()})
+    policy({f"{registry.address}/acme": acme.require_gpg()})
     served(dnf)
     registries_d(registry.address, lookaside="file:///srv/elsewhere")
     result = dnf("--refresh", "repoquery", code=1)
@@ -358,13 +366,13 @@ def test_a_change_of_registries_d_is_seen(dnf, registry, pushed, acme):
     registries_d(registry.address, lookaside="[")
     result = dnf("--refresh", "repoquery", code=1)
     result.has(f"parsing {REGISTRIES_D}/test.yaml").has("registries.d(5)")
-    # Its name until some years ago.
+    # An earlier name.
     registries_d(registry.address, sigstore=f"file://{LOOKASIDE}")
     served(dnf)
 
 
 def test_a_users_own_policy(pushed):
-    # Wherever XDG_CONFIG_HOME leads, it is below HOME; for skopeo, too.
+    # skopeo also ignores XDG_CONFIG_HOME here and uses HOME.
     home = Path("/tmp/home-of-somebody")
     for config, requirement in ((".config", NOTHING), ("xdg", ANYTHING)):
         directory = home / config / "containers"
@@ -399,16 +407,16 @@ def fetch(reference, package, code=0):
 
 
 def test_what_was_accepted_is_not_fetched_once_the_key_is_another(pushed, acme, other):
-    # Beside /etc/containers: the policy alone says where.
+    # Not in /etc/containers: only the policy has the path.
     key = Path("/etc/pki/the-key.gpg")
     key.parent.mkdir(exist_ok=True)
     shutil.copy(acme.gpg, key)
     acme.sign_with_gpg(pushed)
-    policy({scope(pushed): acme.demand_gpg() | {"keyPath": str(key)}})
+    policy({scope(pushed): acme.require_gpg() | {"keyPath": str(key)}})
     prefetch(pushed).has("fetched")
     shutil.copy(other.gpg, key)
     result = fetch(pushed, build("one"), code=1)
-    result.has("Invalid GPG signature: made with the key ").has(f"demands a GPG signature by {key}")
+    result.has("Invalid GPG signature: made with the key ").has(f"requires a GPG signature by {key}")
     assert not list((CACHE / "prefetched").rglob("*.rpm"))
     shutil.copy(acme.gpg, key)
     fetch(pushed, build("one")).has("/packages/one-1-1.noarch.rpm")
@@ -417,14 +425,14 @@ def test_what_was_accepted_is_not_fetched_once_the_key_is_another(pushed, acme, 
 def test_a_pinned_digest_costs_no_request_until_the_policy_has_changed(
         registry, repository, pushed):
     pinned = f"{scope(pushed)}@{repository.push(pushed)}"
-    usual = POLICY.read_text()
+    original = POLICY.read_text()
     prefetch(pinned).has('"fetched"')
     registry.clear()
     prefetch(pinned).has('"unchanged"')
     assert registry.requests() == []
     policy({}, default=NOTHING)
     prefetch(pinned, code=1).has("rejected by policy")
-    POLICY.write_text(usual)
+    POLICY.write_text(original)
     registry.clear()
     prefetch(pinned).has('"unchanged"')
     assert len(registry.manifests()) == 1
@@ -434,10 +442,9 @@ def test_a_pinned_digest_costs_no_request_until_the_policy_has_changed(
 
 
 def recipe():
-    """The blocks of commands in the README's section, and its files by their names."""
-    section = README.read_text().split("## Signatures\n")[1].split("\n## ")[0]
+    """The guide's blocks of commands, and its files by their names."""
     commands, files, before = [], {}, ""
-    for paragraph in section.split("\n\n"):
+    for paragraph in GUIDE.read_text().split("\n\n"):
         if paragraph.startswith("    "):
             text = textwrap.dedent(paragraph)
             name = re.match(r"`(/etc/\S+)` ", before)
@@ -450,7 +457,7 @@ def recipe():
 
 
 @pytest.mark.parametrize("program", ["skopeo", "cosign", "gpg"])
-def test_the_readmes_recipe(dnf, registry, repository, acme, tmp_path, monkeypatch, program):
+def test_the_guides_recipe(dnf, registry, repository, acme, tmp_path, monkeypatch, program):
     def here(text):
         text = text.replace("quay.io/acme/", f"{registry.address}/acme/{dnf.name}-")
         text = text.replace("quay.io/", f"{registry.address}/")
@@ -463,12 +470,12 @@ def test_the_readmes_recipe(dnf, registry, repository, acme, tmp_path, monkeypat
     dnf.add("tools", f"oci://{reference}")
     commands, files = recipe()
     (REGISTRIES_D / "test.yaml").unlink()
-    usual = POLICY.read_text()
+    original = POLICY.read_text()
     for file, text in files.items():
         file.write_text(here(text))
     refused(dnf, "A signature was required, but no signature exists", f'scope "{scope(reference)}"')
 
-    POLICY.write_text(usual)
+    POLICY.write_text(original)
     monkeypatch.chdir(tmp_path)
     Path("passphrase").write_text("secret\n")
     monkeypatch.setenv("COSIGN_PASSWORD", "secret")

@@ -1,4 +1,4 @@
-"""The service as systemd runs it: when it starts and ends, what it may write, and what it logs."""
+"""The service under systemd: its start and end, its permissions, and its log."""
 
 import shutil
 from pathlib import Path
@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from conftest import CACHE
-from harness.commands import processes, run, until
+from harness.commands import processes, run, wait_until
 from harness.repository import build
-from harness.service import SERVE, UNIT, call, end_services, journal, unit
+from harness.service import NAME, SERVE, UNIT, call, journal, stop_services, unit
 
 STORE = Path("/var/cache/dnf5-oci")
 SKOPEOS = Path("/var/lib/containers")
@@ -16,8 +16,8 @@ SKOPEOS = Path("/var/lib/containers")
 
 @pytest.fixture
 def pushed(dnf, registry):
-    """A repository with one package, which dnf5 has as `tools`."""
-    repository = dnf.repository().add(build("one")).describe()
+    """A repository with one package, which dnf5 knows as `tools`."""
+    repository = dnf.repository().add(build("one")).createrepo()
     repository.push(dnf.reference(registry))
     dnf.add("tools", f"oci://{dnf.reference(registry)}")
     registry.clear()
@@ -25,7 +25,7 @@ def pushed(dnf, registry):
 
 
 def state():
-    """What the unit is doing, and how it has ended the last time."""
+    """The unit's state, and the result of its last run."""
     return run("systemctl", "show", "--property=ActiveState,Result", "--value", UNIT).output.split()
 
 
@@ -44,7 +44,7 @@ def test_it_starts_when_asked_and_ends_when_idle(dnf, pushed):
         assert state() == ["active", "success"]
         [process] = processes(*SERVE)
         assert f"/system.slice/{UNIT}" in Path(f"/proc/{process}/cgroup").read_text()
-        until(lambda: state() == ["inactive", "success"], "it has ended")
+        wait_until(lambda: state() == ["inactive", "success"], "it has ended")
     assert Path("/run/dnf5-oci").is_dir(), "a private instance may have its socket there"
 
 
@@ -56,14 +56,14 @@ def test_it_starts_as_often_as_it_is_needed(dnf, pushed):
 
 
 def test_it_makes_its_directories(dnf, pushed):
-    end_services()
+    stop_services()
     for directory in (CACHE, STORE, SKOPEOS):
         shutil.rmtree(directory, ignore_errors=True)
     prefetch(pushed).has('"fetched"')
     dnf("-C", "repoquery").has("one-0:1-1.noarch")
     assert mode(CACHE) == "0o755"
     assert [mode(path) for path in STORE.iterdir() if path.is_dir()] in ([], ["0o700"])
-    assert not [path for path in SKOPEOS.rglob("*") if path.is_file()], "skopeo notes nothing"
+    assert not [path for path in SKOPEOS.rglob("*") if path.is_file()], "skopeo writes nothing"
 
 
 def test_its_directories_are_removed_while_it_runs(dnf, registry, pushed):
@@ -101,3 +101,14 @@ def test_what_it_logs(dnf, registry):
     dnf("repoquery", code=1).has("manifest unknown")
     [line] = [line for line in journal(UNIT).splitlines() if missing in line]
     assert line.startswith(f"repository tools {missing}: ") and "manifest unknown" in line
+
+
+def test_inspect_by_busctl(dnf, registry):
+    digest = dnf.repository().add(build("one")).createrepo().push(dnf.reference(registry))
+    result = call("Inspect", "sa{sv}", f"oci://{dnf.reference(registry)}", "0")
+    result.has(digest).has('"one-1-1.noarch.rpm"').has('"layout" s "archive"')
+    call("Inspect", "sa{sv}", "oci://acme", "0", code=1).has("needs a registry host and a path")
+    as_nobody = ("setpriv", "--reuid=nobody", "--clear-groups", "busctl")
+    address = (NAME, "/io/github/dnf5_oci")
+    run(*as_nobody, "call", *address, f"{NAME}.Backend1", "Inspect", "sa{sv}", "oci://localhost/x", "0", code=1)
+    run(*as_nobody, "introspect", *address).has(".PrefetchRepodata")

@@ -1,4 +1,4 @@
-"""Registries that take tokens, which a server of its own gives for credentials."""
+"""Registries with token authentication, by a separate token server."""
 
 import base64
 import json
@@ -11,7 +11,7 @@ from harness import podman
 from harness.registry import Registry
 from harness.relay import Relay
 from harness.repository import build
-from harness.service import systemds_service
+from harness.service import service_as_systemd_runs_it
 from harness.tokens import TokenServer
 
 USUAL = Path("/run/containers/0/auth.json")
@@ -37,19 +37,19 @@ def registry(tmp_path_factory, tokens):
 
 @pytest.fixture(autouse=True)
 def as_before(tokens):
-    """No credentials are left of another test, nor what it has told the token server."""
+    """Removes the credentials of other tests, and resets the token server."""
     yield
     USUAL.unlink(missing_ok=True)
     tokens.public.clear()
     tokens.refresh.clear()
-    tokens.asked.clear()
+    tokens.requested.clear()
     tokens.lifetime = 300
 
 
 @pytest.fixture
 def pushed(dnf, registry):
     reference = dnf.reference(registry)
-    push(dnf.repository().add(build("one")).describe(), reference)
+    push(dnf.repository().add(build("one")).createrepo(), reference)
     dnf.add("tools", f"oci://{reference}")
     return reference
 
@@ -73,8 +73,8 @@ def identity(token):
 
 
 def same(dnf, reference):
-    """dnf5 is served, or refused in the same words, as podman; returns these."""
-    dnf.forget()
+    """Asserts that dnf5 succeeds if podman does, or fails with podman's message; returns that."""
+    dnf.clear_cache()
     words = podman.refusal(reference)
     if words:
         dnf("repoquery", code=1).has(words)
@@ -86,11 +86,11 @@ def same(dnf, reference):
 def test_a_password_buys_a_token(dnf, tokens, registry, pushed):
     assert DENIED in same(dnf, pushed)
     write(**{registry.address: password("the-password")})
-    tokens.asked.clear()
+    tokens.requested.clear()
     assert same(dnf, pushed) == ""
     scope = [f"repository:acme/{dnf.name}:pull"]
-    assert {(method, user) for method, user, _ in tokens.asked} == {("GET", "user")}
-    assert all(scopes == scope for _, _, scopes in tokens.asked), tokens.asked
+    assert {(method, user) for method, user, _ in tokens.requested} == {("GET", "user")}
+    assert all(scopes == scope for _, _, scopes in tokens.requested), tokens.requested
     write(**{registry.address: password("wrong-password")})
     assert "invalid username/password" in same(dnf, pushed)
 
@@ -100,10 +100,10 @@ def test_anybody_may_pull_what_is_public(dnf, tokens, registry, pushed):
     for others in ({}, {"elsewhere.example": password("x")},
                    {f"{registry.address}/other": password("x")}, {registry.address: {}}):
         write(**others)
-        tokens.asked.clear()
+        tokens.requested.clear()
         assert same(dnf, pushed) == ""
-        assert {user for _, user, _ in tokens.asked} == {None}
-    # Wrong ones are no reason to ask without.
+        assert {user for _, user, _ in tokens.requested} == {None}
+    # Wrong credentials are not retried anonymously.
     write(**{registry.address: password("wrong-password")})
     assert "invalid username/password" in same(dnf, pushed)
 
@@ -111,9 +111,9 @@ def test_anybody_may_pull_what_is_public(dnf, tokens, registry, pushed):
 def test_an_identity_token_buys_a_token(dnf, tokens, registry, pushed):
     tokens.refresh[REFRESH] = "user"
     write(**{registry.address: identity(REFRESH)})
-    tokens.asked.clear()
+    tokens.requested.clear()
     assert same(dnf, pushed) == ""
-    assert {(method, user) for method, user, _ in tokens.asked} == {("POST", "user")}
+    assert {(method, user) for method, user, _ in tokens.requested} == {("POST", "user")}
     del tokens.refresh[REFRESH]
     assert "invalid username/password" in same(dnf, pushed)
     dnf("repoquery", code=1).has_not(REFRESH)
@@ -128,19 +128,19 @@ def test_tokens_expire_in_the_middle(dnf, tokens, registry, tmp_path):
     for name in names:
         repository.add(build(name, size=100_000))
     reference = f"acme/{dnf.name}:stable"
-    push(repository.describe(), f"{registry.address}/{reference}")
+    push(repository.createrepo(), f"{registry.address}/{reference}")
     write(**{address: password("the-password")})
     dnf.add("tools", f"oci://{address}/{reference}")
     tokens.lifetime = 3
     registry.clear()
     log = tmp_path / "log"
-    # One after the other, and so by one process, whose token is good for fewer than half of them.
+    # One at a time, so by one process, whose token expires before half of them.
     one_by_one = "--setopt=max_parallel_downloads=1"
-    with systemds_service(log, DNF5_OCI_LOG="trace"):
+    with service_as_systemd_runs_it(log, DNF5_OCI_LOG="trace"):
         dnf("download", one_by_one, "--destdir", tmp_path, *names)
     assert len(list(tmp_path.glob("large*.rpm"))) == len(names)
     refused = [path for _, path, status in registry.requests("/blobs/") if status == 401]
-    assert refused, "no token has expired in the middle"
+    assert refused, "no token has expired on the way"
     assert relay.passed > 1_200_000
     assert "opening the image again" in log.read_text()
     assert not [token for token in tokens.given if token in log.read_text()]

@@ -1,4 +1,4 @@
-"""Of the metadata, only the types that dnf5 asks for are fetched."""
+"""Only the metadata types that dnf5 requests are fetched."""
 
 import re
 
@@ -7,12 +7,12 @@ import pytest
 from conftest import CACHE, REPOS
 from harness.commands import run
 from harness.repository import ADVISORY, COMPS, Repository, build
-from harness.sides import OverHttp, OverOci, World
+from harness.sides import Machine, OverHttp, OverOci
 
-# What dnf5 fetches unless it is told otherwise.
+# dnf5's default types.
 USUAL = ["comps", "updateinfo"]
 
-# The types that a command wants besides primary, and the command.
+# The types that a command needs besides primary, and the command.
 COMMANDS = {
     "repoquery": (USUAL, ["repoquery"]),
     "provides": (USUAL + ["filelists"], ["provides", "/usr/share/app/file"]),
@@ -28,7 +28,7 @@ COMMANDS = {
             ["--setopt=optional_metadata_types=filelists,comps,updateinfo,other", "makecache"]),
 }
 
-# A checksum comes before the type.
+# The type follows a checksum.
 FILE = re.compile(r"repodata/[0-9a-f]+-(\w+)\.xml\.\w+")
 
 
@@ -38,7 +38,7 @@ def repository(tmp_path_factory):
     repository = Repository(top / "repository").add(build("app", "1")).add(build("app", "2"))
     for name, text in (("comps.xml", COMPS.format(package="app")), ("updateinfo.xml", ADVISORY)):
         (top / name).write_text(text)
-    repository.describe("-g", top / "comps.xml")
+    repository.createrepo("-g", top / "comps.xml")
     run("modifyrepo_c", top / "updateinfo.xml", repository.directory / "repodata")
     return repository
 
@@ -56,13 +56,13 @@ def test_types(sides, registry, repository, case):
     types, command = COMMANDS[case]
     texts = []
     for side in sides:
-        world = World(side, CACHE, REPOS)
-        world.add()
-        world.dnf(*command)
-        world.tell_cache()
-        texts.append(str(world))
+        machine = Machine(side, CACHE, REPOS)
+        machine.add()
+        machine.dnf(*command)
+        machine.record_cache()
+        texts.append(str(machine))
     assert texts[1] == texts[0]
-    asked = side.asked()
+    asked = side.requested()
     found = [match[1] for match in map(FILE.fullmatch, asked) if match]
     assert sorted(found) == sorted([*types, "primary"])
     digests = ["sha256:" + run("sha256sum", repository.directory / name).output.split()[0]

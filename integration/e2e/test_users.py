@@ -1,4 +1,4 @@
-"""dnf5 run by an ordinary user: an instance, credentials, caches and a socket of the user's own."""
+"""dnf5 run by an ordinary user, with the user's own instance, credentials, caches and socket."""
 
 import os
 import pwd
@@ -10,7 +10,7 @@ import pytest
 
 from conftest import CACHE, PRIVATE, insecure
 from harness.api import BEGIN
-from harness.commands import processes, run, until
+from harness.commands import processes, run, wait_until
 from harness.registry import Registry
 from harness.repository import build
 
@@ -18,7 +18,7 @@ PASSWORD = "the-password"
 
 
 class User:
-    """Somebody who is not root."""
+    """An ordinary user."""
 
     def __init__(self, name):
         run("useradd", "--create-home", name)
@@ -28,7 +28,7 @@ class User:
         self.command = ["setpriv", f"--reuid={self.id}", f"--regid={entry.pw_gid}", "--clear-groups"]
 
     def environment(self, **variables):
-        """What the user has in the environment; a variable that is None is not there."""
+        """The user's environment; a variable that is None is unset."""
         variables = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": str(self.home)} | variables
         return {key: str(value) for key, value in variables.items() if value is not None}
 
@@ -37,7 +37,7 @@ class User:
                    env=self.environment(**variables))
 
     def runtime_directory(self):
-        """As logind makes it."""
+        """The directory as logind creates it."""
         directory = Path(f"/run/user/{self.id}")
         directory.mkdir(parents=True, exist_ok=True)
         os.chown(directory, self.id, self.id)
@@ -45,7 +45,7 @@ class User:
         return directory
 
     def log_in(self, registry, file):
-        """Writes an auth file of the user's."""
+        """Writes an auth file for the user."""
         file.parent.mkdir(parents=True, exist_ok=True)
         run("skopeo", "login", "--authfile", file, "--username", "user", "--password", PASSWORD,
             "--tls-verify=false", registry.address)
@@ -67,9 +67,9 @@ def user(accounts):
 
 
 @pytest.fixture(scope="module")
-def guarded(tmp_path_factory):
-    """A registry that wants credentials."""
-    running = Registry(tmp_path_factory.mktemp("guarded"), 5001, users={"user": PASSWORD}).start()
+def private_registry(tmp_path_factory):
+    """A registry with authentication."""
+    running = Registry(tmp_path_factory.mktemp("private"), 5001, users={"user": PASSWORD}).start()
     insecure(running.address)
     yield running
     running.stop()
@@ -77,7 +77,7 @@ def guarded(tmp_path_factory):
 
 @pytest.fixture
 def tools(dnf, registry):
-    dnf.repository().add(build("one")).describe().push(dnf.reference(registry))
+    dnf.repository().add(build("one")).createrepo().push(dnf.reference(registry))
     dnf.add("tools", f"oci://{dnf.reference(registry)}")
     registry.clear()
 
@@ -88,21 +88,21 @@ def test_an_instance_and_a_cache_of_ones_own(dnf, registry, user, tools):
     assert (user.home / "one-1-1.noarch.rpm").stat().st_uid == user.id
     assert list(user.home.glob(".cache/libdnf5/tools-*/repodata/repomd.xml"))
     assert not list(CACHE.glob("tools-*")), "nothing in root's cache"
-    # The metadata and the package; the manifest once in each run.
+    # The metadata, the package, and one manifest in each run.
     assert len(registry.manifests()) == 2 and len(registry.blobs()) == 2
     registry.clear()
     user.run("dnf5", "repoquery").has("one-0:1-1.noarch")
     assert registry.requests() == []
 
 
-# Loads repositories, says so, and waits for a line.
+# Loads repositories, prints a line, and waits for one.
 HOLD = BEGIN + """
 base = load()
 print(package(base, "one").get_nevra(), flush=True)
 sys.stdin.readline()
 """
 
-# Connects to a socket, and shows what comes; nothing, if the other side hangs up.
+# Connects to a socket, and prints what it receives: nothing, if the other side hangs up.
 KNOCK = """
 import socket, sys
 knocking = socket.socket(socket.AF_UNIX)
@@ -125,7 +125,7 @@ def test_nobody_else_reaches_what_serves_a_user(dnf, registry, accounts, user, t
         for path, mode in ((socket, 0o600), (socket.parent, 0o700), (user.home / ".cache/dnf5-oci", 0o700)):
             found = path.stat()
             assert (found.st_uid, stat.S_IMODE(found.st_mode)) == (user.id, mode), path
-        # Opened up by mistake, it still asks who comes.
+        # The service checks its peers even if the socket is accessible by mistake.
         for path in (runtime, socket.parent):
             path.chmod(0o755)
         socket.chmod(0o666)
@@ -134,15 +134,15 @@ def test_nobody_else_reaches_what_serves_a_user(dnf, registry, accounts, user, t
         accounts[1].run("python3", "-c", KNOCK, socket, cwd="/").has("b''")
     finally:
         holding.communicate("\n", timeout=60)
-    until(lambda: not processes(*PRIVATE), "it ends with its user")
-    assert list(runtime.iterdir()) == [], "the socket is gone"
+    wait_until(lambda: not processes(*PRIVATE), "it ends with its user")
+    assert list(runtime.iterdir()) == [], "the socket is removed"
 
 
 RUNTIME = {
     "of-the-user": lambda user: user.runtime_directory(),
     "none": lambda user: None,
     "missing": lambda user: "/nonexistent/runtime",
-    # What su leaves from who has called it.
+    # Variables that su keeps from its caller.
     "of-somebody-else": lambda user: "/run/dnf5-oci",
     "with-a-space": lambda user: made(user, user.home / "a b%20c"),
     "too-long": lambda user: made(user, user.home / ("x" * 100)),
@@ -159,13 +159,13 @@ def made(user, directory):
 def test_runtime_directories(dnf, user, tools, runtime):
     result = user.run("dnf5", "repoquery", XDG_RUNTIME_DIR=RUNTIME[runtime](user))
     result.has("one-0:1-1.noarch").has_not("denied")
-    until(lambda: not processes(*PRIVATE), "it ends with its user")
-    assert not list(Path("/tmp").glob("dnf5-oci-*")), "nothing stays behind"
+    wait_until(lambda: not processes(*PRIVATE), "it ends with its user")
+    assert not list(Path("/tmp").glob("dnf5-oci-*")), "no directory is left"
 
 
 @pytest.fixture
 def read_only(user):
-    """A home that cannot be written; dnf5 itself needs a place for its log."""
+    """A read-only home. dnf5 itself needs a directory for its log."""
     run("mount", "--bind", user.home, user.home)
     run("mount", "-o", "remount,bind,ro", user.home)
     yield {"XDG_STATE_HOME": f"/tmp/state-{user.id}"}
@@ -174,7 +174,7 @@ def read_only(user):
 
 @pytest.mark.parametrize("home", ["read-only", "not-there", "none"])
 def test_without_a_home(dnf, registry, user, tools, request, home):
-    # A directory of that name is anybody's.
+    # Another user could have created a directory with this name.
     decoy = Path("/tmp/dnf5-oci")
     decoy.mkdir(exist_ok=True)
     variables = {"HOME": {"none": None, "not-there": "/nonexistent"}.get(home, user.home)}
@@ -186,8 +186,8 @@ def test_without_a_home(dnf, registry, user, tools, request, home):
     result.has("one-0:1-1.noarch")
     user.run("dnf5", f"--setopt=cachedir={cache}", "download", "one", f"--destdir={cache}", cwd="/", **variables)
     assert (cache / "one-1-1.noarch.rpm").exists()
-    until(lambda: not processes(*PRIVATE), "it ends with its user")
-    assert not list(Path("/tmp").glob("dnf5-oci-*")), "nothing stays behind"
+    wait_until(lambda: not processes(*PRIVATE), "it ends with its user")
+    assert not list(Path("/tmp").glob("dnf5-oci-*")), "no directory is left"
     assert list(decoy.iterdir()) == []
 
 
@@ -198,24 +198,24 @@ AUTH_FILES = {
 
 
 @pytest.mark.parametrize("file", AUTH_FILES)
-def test_credentials_of_ones_own(dnf, guarded, user, file):
+def test_credentials_of_ones_own(dnf, private_registry, user, file):
     dnf.name = "credentials"
-    reference = dnf.reference(guarded)
-    dnf.repository().add(build("one")).describe().push(
+    reference = dnf.reference(private_registry)
+    dnf.repository().add(build("one")).createrepo().push(
         reference, options=["--username", "user", "--password", PASSWORD])
     dnf.add("tools", f"oci://{reference}")
     runtime = user.runtime_directory()
     file = AUTH_FILES[file](user)
-    # Root is logged in, which is nobody else's business.
+    # Root's credentials are not the user's.
     root = Path("/run/containers/0/auth.json")
-    user.log_in(guarded, root)
+    user.log_in(private_registry, root)
     try:
         result = user.run("dnf5", "repoquery", code=1, XDG_RUNTIME_DIR=runtime)
     finally:
         root.unlink()
     result.has(f"repository tools oci://{reference}: ").has("authentication required")
     result.has(str(runtime / "containers/auth.json")).has(f"{user.home}/.config/containers/auth.json")
-    user.log_in(guarded, file)
+    user.log_in(private_registry, file)
     user.run("dnf5", "repoquery", XDG_RUNTIME_DIR=runtime).has("one-0:1-1.noarch").has_not(PASSWORD)
-    # Nor is the user's any business of root's.
+    # The user's credentials are not root's.
     dnf("repoquery", code=1).has("authentication required")

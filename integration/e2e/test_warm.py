@@ -1,4 +1,4 @@
-"""A cache that is warmed over D-Bus is all that the next dnf5 needs."""
+"""After a prefetch over D-Bus, the next dnf5 makes no requests."""
 
 import hashlib
 
@@ -14,9 +14,9 @@ def prefetch(reference, *options):
 
 @pytest.fixture(params=["archive", "files"])
 def pushed(dnf, registry, request):
-    """A repository whose metadata are in one layer, or each in its own."""
+    """A repository with its metadata in one layer, or in one layer for each file."""
     package = build("one")
-    repository = dnf.repository().add(package, "Packages").describe()
+    repository = dnf.repository().add(package, "Packages").createrepo()
     push = repository.push if request.param == "archive" else repository.push_files
     push(dnf.reference(registry))
     repository.reference = f"oci://{dnf.reference(registry)}"
@@ -39,7 +39,7 @@ def test_metadata(dnf, registry, pushed):
 
 def test_metadata_that_dnf5_has_fetched_are_brought_up_to_date(dnf, registry, pushed):
     dnf("repoquery").has("one-0:1-1.noarch")
-    pushed.add(build("two"), "Packages").describe().push(pushed.reference.removeprefix("oci://"))
+    pushed.add(build("two"), "Packages").createrepo().push(pushed.reference.removeprefix("oci://"))
     dnf("repoquery").has_not("two-0:1-1.noarch")
     prefetch(pushed.reference).has('"status" s "fetched"')
     registry.clear()

@@ -1,18 +1,22 @@
-// The libdnf5 plugin: has the dnf5-oci service serve or fetch repositories whose baseurl is
-// oci://…. All decisions are the service's; this only says what dnf5 wants and shows what comes.
+// The libdnf5 plugin: repositories whose baseurl is oci://… are served to dnf5 by the dnf5-oci service.
+// The plugin only passes on configuration, requests and failures; every decision is the service's.
 
-#include "backend.hpp"
-#include "eager.hpp"
-#include "on_demand.hpp"
+#include "head_start.hpp"
+#include "progress.hpp"
 #include "repositories.hpp"
+#include "service.hpp"
 
 #include <libdnf5/base/base.hpp>
 #include <libdnf5/conf/config_parser.hpp>
 #include <libdnf5/plugin/iplugin.hpp>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cstdlib>
 #include <cstring>
 #include <iostream>
+#include <stdexcept>
+#include <string_view>
 #include <utility>
 
 using namespace libdnf5;
@@ -20,17 +24,19 @@ using namespace libdnf5;
 namespace {
 
 constexpr const char * PLUGIN_NAME{"oci"};
-constexpr plugin::Version PLUGIN_VERSION{.major = 0, .minor = 1, .micro = 0};
+constexpr plugin::Version PLUGIN_VERSION{VERSION};
 constexpr PluginAPIVersion REQUIRED_API{.major = 2, .minor = 1};
 
 // Where the service on the system bus may write.
 constexpr const char * SYSTEM_CACHE{"/var/cache/libdnf5"};
 
+const std::string CONNECTION_FAILED{"dnf5-oci: connection to the service failed: "};
+
 constexpr const char * attrs[]{"author.name", "description", nullptr};
 constexpr const char * attrs_value[]{"dnf5-oci", "Repositories in container registries."};
 
 
-/// Which instance is used.
+/// Which instance of the service is used.
 enum class Choice { AUTO, SYSTEM, PRIVATE };
 
 Choice parse_choice(const std::string & value) {
@@ -43,7 +49,7 @@ Choice parse_choice(const std::string & value) {
     if (value == "private") {
         return Choice::PRIVATE;
     }
-    throw std::runtime_error("backend = " + value + " is none of auto, system, private");
+    throw std::runtime_error("oci.conf: unknown backend \"" + value + "\"; use auto, system or private");
 }
 
 
@@ -51,8 +57,25 @@ bool parse_eager(const std::string & value) {
     if (value == "on-demand" || value == "eager") {
         return value == "eager";
     }
-    throw std::runtime_error("fetch = " + value + " is none of on-demand, eager");
+    throw std::runtime_error("oci.conf: unknown fetch \"" + value + "\"; use on-demand or eager");
 }
+
+
+/// Whether libcurl ignores all proxies, even one that is set explicitly.
+bool proxies_are_disabled() {
+    const char * value = std::getenv("no_proxy");
+    if (!value) {
+        value = std::getenv("NO_PROXY");
+    }
+    return value && std::string_view(value) == "*";
+}
+
+
+/// Makes dnf5 stop.
+class Cancelled : public std::runtime_error, public plugin::StopRequest {
+public:
+    Cancelled() : std::runtime_error("the download was cancelled") {}
+};
 
 
 class Oci : public plugin::IPlugin2_1 {
@@ -84,58 +107,48 @@ public:
 
     void repos_configured() override;
     void repos_loaded() override;
-    void pre_transaction(const base::Transaction & transaction) override;
     void goal_resolved(const base::Transaction & transaction) override;
+    void pre_transaction(const base::Transaction & transaction) override;
     void finish() noexcept override;
 
 private:
-    dnf5_oci::Backend & service();
-    std::unique_ptr<dnf5_oci::Backend> connect();
-    std::unique_ptr<dnf5_oci::Backend> on_system_bus();
-    void prefetch(const dnf5_oci::Repositories & repositories);
+    std::unique_ptr<dnf5_oci::Service> connect();
+    std::unique_ptr<dnf5_oci::Service> system_instance();
+    bool open(const dnf5_oci::Repository & repository);
+    void report(const std::string & line);
 
     Choice choice{Choice::AUTO};
     bool eager{false};
     std::string program{SERVICE};
-    std::unique_ptr<dnf5_oci::Backend> backend;
-    // Whether it serves repositories on demand.
-    bool serving{false};
-    // Whether dnf5 has all that it has wanted for a transaction.
+    dnf5_oci::Repositories repositories;
+    // Set while it serves repositories.
+    std::unique_ptr<dnf5_oci::Service> service;
+    // Lines that the user has not seen yet.
+    std::vector<std::string> failures;
+    // Whether dnf5 has fetched all packages of a transaction.
     bool has_packages{false};
 };
 
 
-dnf5_oci::Backend & Oci::service() {
-    if (!backend) {
-        try {
-            backend = connect();
-        } catch (const std::exception & error) {
-            throw std::runtime_error(std::string("dnf5-oci cannot be reached: ") + error.what());
-        }
-    }
-    return *backend;
-}
-
-
-std::unique_ptr<dnf5_oci::Backend> Oci::connect() {
+std::unique_ptr<dnf5_oci::Service> Oci::connect() {
     if (choice == Choice::SYSTEM) {
-        return dnf5_oci::Backend::on_system_bus();
+        return dnf5_oci::Service::on_system_bus();
     }
     const auto cache = get_base().get_config().get_cachedir_option().get_value();
     if (choice == Choice::AUTO && geteuid() == 0 && (cache + "/").starts_with(SYSTEM_CACHE + std::string("/"))) {
-        if (auto system = on_system_bus()) {
+        if (auto system = system_instance()) {
             return system;
         }
     }
-    return dnf5_oci::Backend::start_private(program);
+    return dnf5_oci::Service::start_private(program);
 }
 
 
-/// The instance on the system bus, if it is one for us.
-std::unique_ptr<dnf5_oci::Backend> Oci::on_system_bus() {
+/// The instance on the system bus, if it works on our cache: a host's does not in a container or a chroot.
+std::unique_ptr<dnf5_oci::Service> Oci::system_instance() {
     auto & logger = *get_base().get_logger();
     try {
-        auto system = dnf5_oci::Backend::on_system_bus();
+        auto system = dnf5_oci::Service::on_system_bus();
         if (system->shares(SYSTEM_CACHE)) {
             return system;
         }
@@ -148,49 +161,78 @@ std::unique_ptr<dnf5_oci::Backend> Oci::on_system_bus() {
 
 
 void Oci::repos_configured() {
-    const auto repositories = dnf5_oci::oci_repositories(get_base());
-    if (repositories.empty()) {
+    auto found = dnf5_oci::oci_repositories(get_base());
+    if (found.empty()) {
         return;
     }
-    try {
-        if (eager) {
-            prefetch(repositories);
-        } else {
-            serving = dnf5_oci::open(get_base(), service(), repositories);
+    if (proxies_are_disabled()) {
+        report(CONNECTION_FAILED + "no_proxy=* disables all proxies, and the service is one for dnf5; unset no_proxy");
+    } else {
+        try {
+            service = connect();
+        } catch (const std::exception & error) {
+            report(CONNECTION_FAILED + error.what() + "; check \"backend\" and \"service\" in oci.conf");
         }
-    } catch (const std::exception & error) {
-        backend.reset();
-        // A command that needs what is not in the cache fails or skips it; those that load no repository
-        // go on.
-        for (const auto & repository : repositories) {
-            repository->set_sync_strategy(repo::Repo::SyncStrategy::ONLY_CACHE);
-        }
-        dnf5_oci::warn(get_base(), error.what());
+    }
+    std::erase_if(found, [this](const auto & repository) { return !open(repository); });
+    repositories = std::move(found);
+    if (repositories.empty()) {
+        service.reset();
+    } else if (eager && get_base().get_config().get_cacheonly_option().get_value() == "none") {
+        dnf5_oci::prefetch_metadata(get_base(), *service, repositories);
     }
 }
 
 
-void Oci::prefetch(const dnf5_oci::Repositories & repositories) {
-    if (get_base().get_config().get_cacheonly_option().get_value() != "none") {
-        return;
+/// Has the service serve a repository. If that fails, dnf5 uses its cache alone, so that a command that does
+/// not need the repository still works.
+/// @return whether it is served
+bool Oci::open(const dnf5_oci::Repository & repository) {
+    if (service) {
+        try {
+            dnf5_oci::open(*service, repository);
+            return true;
+        } catch (const sdbus::Error & error) {
+            report(dnf5_oci::line_of(error));
+        }
     }
-    // dnf5 itself cannot ask a registry: once this is over, the cache is what there is.
-    for (const auto & repository : repositories) {
-        repository->set_sync_strategy(repo::Repo::SyncStrategy::ONLY_CACHE);
-    }
-    dnf5_oci::prefetch(get_base(), service(), repositories);
+    repository.repo->set_sync_strategy(repo::Repo::SyncStrategy::ONLY_CACHE);
+    return false;
+}
+
+
+/// Logs a failure. The user sees it when dnf5 has loaded its repositories, or at its end.
+void Oci::report(const std::string & line) {
+    get_base().get_logger()->warning("{}", line);
+    failures.push_back(line);
 }
 
 
 void Oci::repos_loaded() {
-    if (!serving) {
+    try {
+        if (service) {
+            std::ranges::for_each(service->take_failures(), [this](const auto & line) { report(line); });
+        }
+    } catch (const sdbus::Error & error) {
+        // dnf5 has already loaded what it asked for.
+        get_base().get_logger()->warning("oci: {}", error.getMessage());
+    }
+    for (const auto & line : std::exchange(failures, {})) {
+        dnf5_oci::show_failure(get_base(), line);
+    }
+}
+
+
+void Oci::goal_resolved(const base::Transaction & transaction) {
+    const auto & config = get_base().get_config();
+    // dnf5 looks for packages in `destdir` instead of its cache.
+    if (!eager || !service || config.get_assumeno_option().get_value() || !config.get_destdir_option().empty() ||
+        config.get_cacheonly_option().get_value() == "all") {
         return;
     }
-    try {
-        dnf5_oci::show_failures(get_base(), *backend);
-    } catch (const std::exception & error) {
-        // What dnf5 wanted of it up to now it has got.
-        get_base().get_logger()->warning("oci: {}", error.what());
+    if (!dnf5_oci::prefetch_packages(get_base(), *service, repositories, transaction)) {
+        service.reset();
+        throw Cancelled();
     }
 }
 
@@ -200,40 +242,26 @@ void Oci::pre_transaction([[maybe_unused]] const base::Transaction & transaction
 }
 
 
-void Oci::finish() noexcept {
-    try {
-        // dnf5 calls this more than once.
-        if (std::exchange(serving, false)) {
-            dnf5_oci::print_failures(*backend);
+/// Prints the reasons for which dnf5 has stopped: its own messages only have a URL and a status. Progress bars
+/// and log no longer exist here.
+void Oci::finish() noexcept try {
+    // dnf5 calls this more than once.
+    const auto closing = std::exchange(service, nullptr);
+    for (const auto & line : std::exchange(failures, {})) {
+        std::cerr << line << std::endl;
+    }
+    if (closing) {
+        for (const auto & line : closing->take_failures()) {
+            std::cerr << line << std::endl;
         }
-    } catch (const sdbus::Error & error) {
-        // A transaction may well have replaced the service, or stopped it.
-        if (!has_packages) {
-            std::cerr << dnf5_oci::line_of(error) << std::endl;
-        }
-    } catch (...) {
-        // Nothing may leave this function.
     }
-    backend.reset();
-}
-
-
-void Oci::goal_resolved(const base::Transaction & transaction) {
-    const auto & config = get_base().get_config();
-    if (!eager || config.get_assumeno_option().get_value() || config.get_cacheonly_option().get_value() == "all") {
-        return;
+} catch (const sdbus::Error & error) {
+    // A transaction may have replaced or stopped the service.
+    if (!has_packages) {
+        std::cerr << dnf5_oci::line_of(error) << std::endl;
     }
-    const auto packages = dnf5_oci::inbound_packages(transaction);
-    if (packages.empty()) {
-        return;
-    }
-    try {
-        dnf5_oci::fetch(get_base(), service(), packages);
-    } catch (const std::exception & error) {
-        // With the connection goes whatever the service still does for us.
-        backend.reset();
-        throw dnf5_oci::Stop(error.what());
-    }
+} catch (...) {
+    // An exception would end the process.
 }
 
 std::exception_ptr last_exception;

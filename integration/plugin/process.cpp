@@ -13,14 +13,13 @@ namespace dnf5_oci {
 
 namespace {
 
-// The descriptor that the instance finds its socket at: the first after stdin, stdout and stderr.
+// The instance's descriptor of its socket: the first after stdin, stdout and stderr.
 constexpr int SOCKET = 3;
 
 
-/// The process that loads the plugin may block or ignore signals, which would go on for the instance and
-/// for its skopeo. What a terminal sends is meant for that process, which may have good use for it and want
-/// more packages afterwards.
-void with_signals_of_its_own(posix_spawnattr_t & attributes) {
+/// The instance and its skopeo would inherit blocked and ignored signals. In a process group of its own it does
+/// not receive the terminal's Ctrl-C, which the program may handle and go on.
+void isolate_signals(posix_spawnattr_t & attributes) {
     sigset_t none;
     sigset_t all;
     sigemptyset(&none);
@@ -39,15 +38,15 @@ Process::Process(const std::string & program, int socket) {
     const char * const arguments[] = {program.c_str(), "serve", "--fd", number.c_str(), nullptr};
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init(&actions);
-    // First, for the socket may be one of those that come next: not every process has all of them open.
+    // First, because the socket may have one of the numbers below, if the program had closed that one.
     posix_spawn_file_actions_adddup2(&actions, socket, SOCKET);
     posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
     posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
-    // dnf5's locks and databases are not its business.
+    // dnf5's locks and databases must not stay open in the instance.
     posix_spawn_file_actions_addclosefrom_np(&actions, SOCKET + 1);
     posix_spawnattr_t attributes;
     posix_spawnattr_init(&attributes);
-    with_signals_of_its_own(attributes);
+    isolate_signals(attributes);
     const int error =
         posix_spawn(&id, program.c_str(), &actions, &attributes, const_cast<char * const *>(arguments), environ);
     posix_spawnattr_destroy(&attributes);

@@ -8,14 +8,14 @@
 
 namespace dnf5_oci {
 
-/// A private instance. It serves one socket and ends by itself when that is closed.
+/// A private instance. It serves one socket, and ends when that is closed.
 class Process {
 public:
-    /// Starts `program` with `socket` as its only business.
+    /// Starts `program` to serve `socket`.
     /// @throws std::system_error if it cannot be started
     Process(const std::string & program, int socket);
 
-    /// Waits for its end.
+    /// Waits until it has ended.
     ~Process();
 
     Process(const Process &) = delete;

@@ -6,30 +6,28 @@ using libdnf5::repo::DownloadCallbacks;
 
 
 Bars::~Bars() {
-    for (const auto & [key, data] : bars) {
+    for (const auto & [key, data] : unfinished) {
         try {
-            callbacks->end(data, DownloadCallbacks::TransferStatus::ERROR, "given up");
+            callbacks->end(data, DownloadCallbacks::TransferStatus::ERROR, "left to dnf5");
         } catch (...) {
-            // Somebody else's callbacks; there is nothing left to tell them.
+            // The callbacks are another program's, and a destructor must not throw.
         }
     }
 }
 
 
-void Bars::name(std::uint64_t job, const std::string & item, const std::string & description, void * user_data) {
-    names[{job, item}] = {description, user_data};
+void Bars::name(std::uint64_t job, const std::string & item, const std::string & description) {
+    names[{job, item}] = description;
 }
 
 
 void * Bars::bar(const Key & key, std::uint64_t total) {
-    auto found = bars.find(key);
-    if (found == bars.end()) {
-        const auto name = names.find(key);
-        const auto [text, user_data] = name == names.end() ? Name{key.second, nullptr} : name->second;
-        void * const bar = callbacks->add_new_download(user_data, text.c_str(), static_cast<double>(total));
-        found = bars.emplace(key, bar).first;
+    const auto found = unfinished.find(key);
+    if (found != unfinished.end()) {
+        return found->second;
     }
-    return found->second;
+    void * const data = callbacks->add_new_download(nullptr, names[key].c_str(), static_cast<double>(total));
+    return unfinished[key] = data;
 }
 
 
@@ -39,24 +37,21 @@ bool Bars::show(const Report & report) {
     }
     const Key key{report.job, report.item};
     void * const data = bar(key, report.total);
-    bool more = callbacks->progress(data, static_cast<double>(report.total), static_cast<double>(report.received)) ==
-                DownloadCallbacks::OK;
+    bool go_on = callbacks->progress(data, static_cast<double>(report.total), static_cast<double>(report.received)) ==
+                 DownloadCallbacks::OK;
     if (report.finished) {
-        bars.erase(key);
-        more &= callbacks->end(data, DownloadCallbacks::TransferStatus::SUCCESSFUL, nullptr) == DownloadCallbacks::OK;
+        unfinished.erase(key);
+        go_on &= callbacks->end(data, DownloadCallbacks::TransferStatus::SUCCESSFUL, nullptr) == DownloadCallbacks::OK;
     }
-    return more;
+    return go_on;
 }
 
 
-void Bars::fail(std::uint64_t job, const std::string & item, const std::string & line) {
-    if (!callbacks) {
-        return;
+void show_failure(libdnf5::Base & base, const std::string & line) {
+    if (auto * const callbacks = base.get_download_callbacks()) {
+        void * const bar = callbacks->add_new_download(nullptr, "dnf5-oci", 0);
+        callbacks->end(bar, DownloadCallbacks::TransferStatus::ERROR, line.c_str());
     }
-    const Key key{job, item};
-    void * const data = bar(key, 0);
-    bars.erase(key);
-    callbacks->end(data, DownloadCallbacks::TransferStatus::ERROR, line.c_str());
 }
 
 }  // namespace dnf5_oci

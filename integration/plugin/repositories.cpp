@@ -1,11 +1,10 @@
 #include "repositories.hpp"
 
-#include "progress.hpp"
-
 #include <libdnf5/repo/config_repo.hpp>
 #include <libdnf5/repo/repo_query.hpp>
 
 #include <algorithm>
+#include <cstdint>
 #include <utility>
 
 namespace dnf5_oci {
@@ -16,7 +15,7 @@ namespace {
 
 constexpr const char * SCHEME{"oci://"};
 
-// Options of a repository in dnf's terms and in the service's.
+// Options of a repository and the service's names for them.
 constexpr std::pair<const char *, const char *> PASSED_ON[]{
     {"username", "username"},
     {"password", "password"},
@@ -27,7 +26,7 @@ constexpr std::pair<const char *, const char *> PASSED_ON[]{
     {"proxy_username", "proxy-username"},
     {"proxy_password", "proxy-password"}};
 
-// Those that the service has nothing like.
+// Options that the service has no equivalent for.
 constexpr const char * IGNORED[]{
     "ip_resolve",
     "proxy_auth_method",
@@ -36,11 +35,67 @@ constexpr const char * IGNORED[]{
     "proxy_sslclientkey",
     "proxy_sslverify"};
 
+// dnf5's default of three spares public mirrors. Here most of the time is spent waiting.
+constexpr std::uint32_t PARALLEL_DOWNLOADS{10};
 
-/// Whether dnf5 takes its addresses from a list that it fetches, and never looks at baseurl.
+// In seconds. A package inside a large layer arrives after the whole layer has been read, with silence
+// before it. The service notices much earlier if a registry sends nothing.
+constexpr std::int32_t TIMEOUT{3600};
+
+// The service ignores the password, but libcurl sends no user name without one.
+constexpr const char * NO_PASSWORD{"-"};
+
+
+bool is_reference(const std::string & url) {
+    return url.starts_with(SCHEME);
+}
+
+
+/// Whether dnf5 fetches a list of addresses and ignores baseurl.
 bool has_list(const repo::ConfigRepo & config) {
     const auto is_set = [](const OptionString & option) { return !option.empty() && !option.get_value().empty(); };
     return is_set(config.get_metalink_option()) || is_set(config.get_mirrorlist_option());
+}
+
+
+Options access_options(repo::Repo & repo) {
+    Options options;
+    if (!repo.get_config().get_sslverify_option().get_value()) {
+        options["tls-verify"] = sdbus::Variant{false};
+    }
+    auto & all = repo.get_config().opt_binds();
+    for (const auto & [dnf, service] : PASSED_ON) {
+        const auto & option = all.at(dnf);
+        if (option.get_priority() > Option::Priority::DEFAULT && !option.get_value_string().empty()) {
+            options[service] = sdbus::Variant{option.get_value_string()};
+        }
+    }
+    // The target's architecture, which may differ from the machine's.
+    const auto vars = repo.get_base()->get_vars();
+    if (vars->contains("basearch")) {
+        options["arch"] = sdbus::Variant{vars->get_value("basearch")};
+    }
+    return options;
+}
+
+
+std::vector<std::string> ignored_options(repo::Repo & repo) {
+    std::vector<std::string> ignored;
+    for (const auto * name : IGNORED) {
+        // A value from dnf.conf is meant for all repositories, and has an effect on others.
+        if (repo.get_config().opt_binds().at(name).get_priority() >= Option::Priority::REPOCONFIG) {
+            ignored.emplace_back(name);
+        }
+    }
+    return ignored;
+}
+
+
+template <typename Option, typename Value>
+void set_default(Option & option, const Value & value) {
+    if (option.get_priority() <= libdnf5::Option::Priority::DEFAULT) {
+        option.set(libdnf5::Option::Priority::RUNTIME, value);
+    }
 }
 
 }  // namespace
@@ -51,68 +106,39 @@ Repositories oci_repositories(Base & base) {
     query.filter_enabled(true);
     query.filter_type(repo::Repo::Type::AVAILABLE);
     Repositories found;
-    for (const auto & repository : query) {
-        if (!reference_of(*repository).empty()) {
-            found.push_back(repository);
+    for (const auto & repo : query) {
+        const auto & config = repo->get_config();
+        const auto urls = config.get_baseurl_option().get_value();
+        if (!has_list(config) && std::ranges::any_of(urls, is_reference)) {
+            found.push_back({repo, is_reference(urls.front()) ? urls.front() : "", access_options(*repo)});
         }
     }
     return found;
 }
 
 
-bool is_reference(const std::string & url) {
-    return url.starts_with(SCHEME);
-}
-
-
-std::string reference_of(const repo::Repo & repository) {
-    const auto & config = repository.get_config();
-    if (has_list(config)) {
-        return "";
-    }
-    const auto urls = config.get_baseurl_option().get_value();
-    const auto found = std::ranges::find_if(urls, is_reference);
-    return found == urls.end() ? "" : *found;
-}
-
-
-Options access_options(repo::Repo & repository) {
-    Options options;
-    if (!repository.get_config().get_sslverify_option().get_value()) {
-        options["tls-verify"] = sdbus::Variant{false};
-    }
-    auto & all = repository.get_config().opt_binds();
-    for (const auto & [dnf, service] : PASSED_ON) {
-        const auto & option = all.at(dnf);
-        if (option.get_priority() > Option::Priority::DEFAULT && !option.get_value_string().empty()) {
-            options[service] = sdbus::Variant{option.get_value_string()};
+void open(Service & service, const Repository & repository) {
+    constexpr auto priority = Option::Priority::RUNTIME;
+    auto & config = repository.repo->get_config();
+    auto options = repository.access;
+    options["ignored"] = sdbus::Variant{ignored_options(*repository.repo)};
+    auto urls = config.get_baseurl_option().get_value();
+    Address address;
+    for (auto & url : urls) {
+        if (is_reference(url)) {
+            address = service.open_repository(repository.repo->get_id(), url, options);
+            url = address.baseurl;
         }
     }
-    // The one that dnf5 works for, which need not be the machine's.
-    const auto vars = repository.get_base()->get_vars();
-    if (vars->contains("basearch")) {
-        options["arch"] = sdbus::Variant{vars->get_value("basearch")};
-    }
-    return options;
-}
-
-
-std::vector<std::string> ignored_options(repo::Repo & repository) {
-    std::vector<std::string> ignored;
-    for (const auto * name : IGNORED) {
-        // What is set for all repositories is meant for others.
-        if (repository.get_config().opt_binds().at(name).get_priority() >= Option::Priority::REPOCONFIG) {
-            ignored.emplace_back(name);
-        }
-    }
-    return ignored;
-}
-
-
-void warn(Base & base, const std::string & line) {
-    base.get_logger()->warning("{}", line);
-    Bars bars(base);
-    bars.fail(0, "dnf5-oci", line);
+    config.get_baseurl_option().set(priority, urls);
+    // A repository has one proxy: dnf5 reaches its other baseurls through the service too.
+    config.get_proxy_option().set(priority, address.proxy);
+    config.get_proxy_username_option().set(priority, address.proxy_username);
+    config.get_proxy_password_option().set(priority, NO_PASSWORD);
+    // Without a list of mirrors all downloads count as one mirror's, and the lower of these is the limit.
+    set_default(config.get_max_parallel_downloads_option(), PARALLEL_DOWNLOADS);
+    set_default(config.get_max_downloads_per_mirror_option(), PARALLEL_DOWNLOADS);
+    set_default(config.get_timeout_option(), TIMEOUT);
 }
 
 }  // namespace dnf5_oci

@@ -1,7 +1,8 @@
-// The repositories that are in registries, and what their configuration says.
+// The repositories in registries, and how dnf5 reaches them through the service.
+
 #pragma once
 
-#include "backend.hpp"
+#include "service.hpp"
 
 #include <libdnf5/base/base.hpp>
 #include <libdnf5/repo/repo.hpp>
@@ -11,25 +12,22 @@
 
 namespace dnf5_oci {
 
-using Repositories = std::vector<libdnf5::repo::RepoWeakPtr>;
+/// A repository with a baseurl oci://…, as it was configured.
+struct Repository {
+    libdnf5::repo::RepoWeakPtr repo;
+    /// The first baseurl if that is oci://…, otherwise empty: dnf5 asks the first one first.
+    std::string reference;
+    /// How the registry is reached, as options of the service's methods.
+    Options access;
+};
 
-/// The enabled repositories that have a baseurl oci://….
+using Repositories = std::vector<Repository>;
+
+/// The enabled repositories with a baseurl oci://…, unless a mirrorlist or a metalink overrides it.
 Repositories oci_repositories(libdnf5::Base & base);
 
-/// Whether an address is oci://….
-bool is_reference(const std::string & url);
-
-/// The first oci://… among a repository's baseurls; nothing if there is none, or if dnf5 has a mirrorlist or
-/// a metalink and so does not look at them.
-std::string reference_of(const libdnf5::repo::Repo & repository);
-
-/// What its configuration says about reaching it.
-Options access_options(libdnf5::repo::Repo & repository);
-
-/// What its configuration says without any effect.
-std::vector<std::string> ignored_options(libdnf5::repo::Repo & repository);
-
-/// Shows and logs a line that belongs to no repository in particular.
-void warn(libdnf5::Base & base, const std::string & line);
+/// Has the service serve a repository, and points dnf5 there. Fetches nothing.
+/// @throws sdbus::Error if the service refuses
+void open(Service & service, const Repository & repository);
 
 }  // namespace dnf5_oci

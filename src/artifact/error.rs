@@ -1,18 +1,18 @@
-use crate::failure::{Failure, Kind};
+use crate::error_kind::{Failure, Kind};
 
-/// The artifact is no RPM repository.
+/// Why an artifact is not an RPM repository.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
-    /// No layer is the metadata.
+    /// No layer has the metadata.
     #[error(
         "the artifact has no repodata: neither a layer titled \"repodata\" nor one titled \
          \"repodata/repomd.xml\"; its layers are {titles}"
     )]
     NoRepodata {
-        /// Some of the titles it has.
+        /// Some of its titles.
         titles: String,
     },
-    /// Two layers with one title and different content.
+    /// Two different layers have the same title.
     #[error("the artifact has two different layers titled {0:?}")]
     Ambiguous(String),
 }

@@ -1,18 +1,18 @@
-//! How an RPM repository is laid out in an OCI artifact.
+//! How an OCI artifact contains an RPM repository.
 //!
-//! The titles of the layers (an annotation) are names of files, or of directories that `oras push`
-//! has packed into tar layers (another annotation says so):
+//! The titles of the layers (an annotation) are names of files, or of directories that `oras push` has
+//! packed into tar layers (another annotation):
 //!
 //! | titles | repodata | packages |
 //! |---|---|---|
-//! | `repodata`, `a.rpm` … | one tar layer | layers of their own |
+//! | `repodata`, `a.rpm` … | one tar layer | one layer each |
 //! | `repodata`, `Packages` … | one tar layer | in the tar layers of their directories |
-//! | `repodata/repomd.xml` …, `Packages/a.rpm` … | layers of their own | layers of their own |
+//! | `repodata/repomd.xml` …, `Packages/a.rpm` … | one layer each | one layer each |
 //!
-//! Packages that have no layer may still be blobs of the registry, named by their own sha256.
+//! A package without a layer may still be a blob of the registry, by its sha256.
 //!
-//! A title is only ever compared with names that are looked for. One that is no plain relative path
-//! can be none of them, so its layer is passed over as one without a title is.
+//! Titles are only compared with requested names. A title that is not a plain relative path matches none
+//! of them, so its layer is ignored, like one without a title.
 
 pub mod archive;
 mod error;
@@ -25,29 +25,28 @@ use containers_image_proxy::oci_spec::image::{Descriptor, ImageManifest};
 
 pub use error::Error;
 
-/// The annotation with the name of a layer's file: image-spec, annotations.md.
+/// The annotation with the file name of a layer: image-spec, annotations.md.
 const TITLE: &str = "org.opencontainers.image.title";
 
-/// The annotation with which oras marks the tar of a directory. The names in that tar begin with
-/// the directory's, which is the layer's title.
+/// The annotation by which oras marks the tar of a directory. The title is the directory's name, with
+/// which the names in the tar begin.
 const UNPACK: &str = "io.deis.oras.content.unpack";
 
-/// The directory of the metadata.
+/// The metadata directory.
 const REPODATA: &str = "repodata";
 
-/// The metadata's own index, without which the others mean nothing.
+/// The index of the metadata, without which the other files have no meaning.
 const REPOMD: &str = "repomd.xml";
 
-/// The titles of a tar layer with the metadata; the first that is there is taken. They need no
-/// [`UNPACK`]: nothing else of a repository has these names, and only oras writes the annotation,
-/// not those who pack the tar themselves.
+/// The titles of a tar layer with the metadata, in order of preference. They need no [`UNPACK`]: no other
+/// file of a repository has these names, and who packs the tar by hand writes no such annotation.
 const REPODATA_ARCHIVES: [&str; 4] =
     ["repodata", "repodata.tar", "repodata.tar.gz", "repodata.tar.zst"];
 
-/// The title of the directory that everything is in, as `oras push REFERENCE .` makes it.
+/// The title of the top directory, after `oras push REFERENCE .`.
 const ROOT: &str = ".";
 
-/// How many titles an error names.
+/// Maximum number of titles in an error.
 const NAMED_TITLES: usize = 5;
 
 /// An artifact's layers by their titles.
@@ -57,32 +56,31 @@ pub struct Artifact {
     layers: BTreeMap<String, Descriptor>,
 }
 
-/// Where the metadata are.
+/// The layers with the metadata.
 #[derive(Debug)]
 pub enum Repodata {
-    /// All in one tar layer.
+    /// One tar layer.
     Archive(Box<Descriptor>),
-    /// Each in a layer of its own, by name: `repomd.xml`.
+    /// One layer for each file, by its name: `repomd.xml`.
     Files(BTreeMap<String, Descriptor>),
 }
 
-/// Where a package is.
+/// The layers in which a package is looked up.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Place<'a> {
-    /// It is this layer.
+pub enum PackageLocation<'a> {
+    /// The package is this layer.
     Layer(&'a Descriptor),
     /// It may be in one of these tar layers; the likeliest first.
     InDirectory(Vec<&'a Descriptor>),
-    /// No layer has it: only its own sha256 can lead to it.
+    /// No layer has it. It may be a blob with its sha256.
     ByDigest,
 }
 
 impl Artifact {
-    /// Reads the layers of a manifest. What the artifact calls itself (its type, its config) does
-    /// not matter.
+    /// Reads the layers of a manifest. The types of the artifact and its config are ignored.
     ///
     /// # Errors
-    /// If there are no metadata among the layers, or two of them contradict each other.
+    /// If no layer has the metadata, or two different ones have the same title.
     pub fn new(manifest: &ImageManifest) -> Result<Self, Error> {
         let layers = by_title(manifest)?;
         let repodata = find_repodata(&layers)
@@ -90,30 +88,30 @@ impl Artifact {
         Ok(Self { repodata, layers })
     }
 
-    /// Where the metadata are.
+    /// The layers with the metadata.
     pub fn repodata(&self) -> &Repodata {
         &self.repodata
     }
 
-    /// Where the package with this location (relative to the repository, as in its primary
-    /// metadata) is.
-    pub fn package(&self, location: &str) -> Place<'_> {
+    /// The layers for the package at this location, which is relative to the repository, as in its
+    /// primary metadata.
+    pub fn package(&self, location: &str) -> PackageLocation<'_> {
         let Some(location) = name::relative(location) else {
-            return Place::ByDigest;
+            return PackageLocation::ByDigest;
         };
         if let Some(layer) = self.file(location) {
-            return Place::Layer(layer);
+            return PackageLocation::Layer(layer);
         }
         let directories: Vec<_> = directories_above(location)
             .filter_map(|directory| self.layers.get(directory))
             .filter(|layer| is_directory(layer))
             .collect();
         if !directories.is_empty() {
-            return Place::InDirectory(directories);
+            return PackageLocation::InDirectory(directories);
         }
         // `oras push` run inside a subdirectory titles its layers by the bare names.
         let name = location.rsplit('/').next().unwrap_or(location);
-        self.file(name).map_or(Place::ByDigest, Place::Layer)
+        self.file(name).map_or(PackageLocation::ByDigest, PackageLocation::Layer)
     }
 
     /// All titled layers, sorted by title.
@@ -127,7 +125,7 @@ impl Artifact {
 }
 
 impl Repodata {
-    /// What people call it: `archive` or `files`.
+    /// The name of the layout: `archive` or `files`.
     pub fn layout(&self) -> &'static str {
         match self {
             Self::Archive(_) => "archive",
@@ -135,32 +133,29 @@ impl Repodata {
         }
     }
 
-    /// The layers, each with the name of its file; that of a tar layer is empty.
-    pub fn layers(&self) -> Vec<(&str, &Descriptor)> {
-        match self {
-            Self::Archive(layer) => vec![("", layer)],
-            Self::Files(files) => {
-                files.iter().map(|(name, layer)| (name.as_str(), layer)).collect()
-            }
-        }
-    }
-
-    /// The size of all layers in bytes.
+    /// The size of the layers in bytes.
     pub fn size(&self) -> u64 {
-        self.layers().iter().map(|(_, layer)| layer.size()).sum()
+        self.layers().into_iter().map(Descriptor::size).sum()
     }
 
-    /// What the metadata are identified by: as long as these are the same, so are the metadata.
+    /// The digests of the layers, which identify the metadata.
     pub fn digests(&self) -> Vec<String> {
-        self.layers().iter().map(|(_, layer)| layer.digest().to_string()).collect()
+        self.layers().into_iter().map(|layer| layer.digest().to_string()).collect()
+    }
+
+    fn layers(&self) -> Vec<&Descriptor> {
+        match self {
+            Self::Archive(layer) => vec![layer],
+            Self::Files(files) => files.values().collect(),
+        }
     }
 }
 
-/// The layers whose titles are names of files or directories.
+/// The layers with valid titles.
 fn by_title(manifest: &ImageManifest) -> Result<BTreeMap<String, Descriptor>, Error> {
     let mut layers: BTreeMap<String, Descriptor> = BTreeMap::new();
     for layer in manifest.layers() {
-        let Some(title) = title(layer).and_then(normalized) else {
+        let Some(title) = annotation(layer, TITLE).and_then(normalized) else {
             continue;
         };
         match layers.insert(title.to_owned(), layer.clone()) {
@@ -184,18 +179,18 @@ fn find_repodata(layers: &BTreeMap<String, Descriptor>) -> Option<Repodata> {
     files.contains_key(REPOMD).then_some(Repodata::Files(files))
 }
 
-/// The name of a file directly in the metadata's directory; there are none deeper in it.
+/// The name of a file directly in the metadata directory, which has no subdirectories.
 fn metadata_file(title: &str) -> Option<&str> {
     title.strip_prefix(REPODATA)?.strip_prefix('/').filter(|name| !name.contains('/'))
 }
 
-/// The directories that a location is in, the deepest first: it is the likeliest.
+/// The directories above a location, the deepest and therefore likeliest first.
 fn directories_above(location: &str) -> impl Iterator<Item = &str> {
     location.rmatch_indices('/').map(|(end, _)| &location[..end]).chain(iter::once(ROOT))
 }
 
-fn title(layer: &Descriptor) -> Option<&str> {
-    layer.annotations().as_ref()?.get(TITLE).map(String::as_str)
+fn annotation<'a>(layer: &'a Descriptor, name: &str) -> Option<&'a str> {
+    layer.annotations().as_ref()?.get(name).map(String::as_str)
 }
 
 fn normalized(title: &str) -> Option<&str> {
@@ -203,15 +198,12 @@ fn normalized(title: &str) -> Option<&str> {
 }
 
 fn is_directory(layer: &Descriptor) -> bool {
-    layer
-        .annotations()
-        .as_ref()
-        .and_then(|annotations| annotations.get(UNPACK))
-        .is_some_and(|unpack| unpack == "true")
+    annotation(layer, UNPACK) == Some("true")
 }
 
 fn some_titles(manifest: &ImageManifest) -> String {
-    let titles: Vec<_> = manifest.layers().iter().filter_map(title).collect();
+    let titles: Vec<_> =
+        manifest.layers().iter().filter_map(|layer| annotation(layer, TITLE)).collect();
     if titles.is_empty() {
         return "without titles".to_owned();
     }

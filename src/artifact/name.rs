@@ -1,26 +1,24 @@
-//! Names that come from a registry: titles of layers, members of archives.
+//! Names from registries: titles of layers, members of archives.
 
-/// How much of a name an error shows.
+/// Maximum length of a name in an error, in characters.
 const SHOWN: usize = 120;
 
-/// A name as a relative path of plain parts, without the `./` before and the `/` behind it that
-/// tools add.
+/// A name as a relative path, without the leading `./` and trailing `/` that tools add.
 ///
-/// Nothing for a name that could lead elsewhere (absolute, `..`), that is written in an unusual
-/// way (`a//b`, `a/./b`), that is empty, or that has control characters. A backslash is a
-/// character like any other.
+/// `None` for a name that could lead elsewhere (absolute, `..`), is written in an unusual way (`a//b`,
+/// `a/./b`), is empty, or has control characters. A backslash is an ordinary character.
 pub(super) fn relative(name: &str) -> Option<&str> {
     let name = name.trim_start_matches("./").trim_end_matches('/');
     let plain = |part: &str| !matches!(part, "" | "." | "..");
     (name.split('/').all(plain) && !name.contains(char::is_control)).then_some(name)
 }
 
-/// Whether a name is the directory itself that everything else is in.
+/// Whether a name is that of the top directory.
 pub(super) fn is_root(name: &str) -> bool {
     matches!(name, "." | "./")
 }
 
-/// A name for an error. It may be as long as a manifest or an archive allows.
+/// The beginning of a name, for errors: a manifest or an archive allows very long ones.
 pub(super) fn shown(name: &str) -> String {
     match name.char_indices().nth(SHOWN) {
         Some((end, _)) => format!("{}…", &name[..end]),

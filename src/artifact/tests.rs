@@ -42,11 +42,18 @@ fn number(layer: &Descriptor) -> u8 {
     layer.digest().digest().parse().expect("a number")
 }
 
+fn file_names(artifact: &Artifact) -> Vec<&str> {
+    match artifact.repodata() {
+        Repodata::Archive(_) => vec![],
+        Repodata::Files(files) => files.keys().map(String::as_str).collect(),
+    }
+}
+
 fn place(artifact: &Artifact, location: &str) -> Vec<u8> {
     match artifact.package(location) {
-        Place::Layer(layer) => vec![number(layer)],
-        Place::InDirectory(layers) => layers.into_iter().map(number).collect(),
-        Place::ByDigest => vec![],
+        PackageLocation::Layer(layer) => vec![number(layer)],
+        PackageLocation::InDirectory(layers) => layers.into_iter().map(number).collect(),
+        PackageLocation::ByDigest => vec![],
     }
 }
 
@@ -87,7 +94,7 @@ fn every_file_a_layer() {
         ("Packages/c/x.rpm", false, 3),
     ]))
     .expect("read");
-    let names: Vec<_> = artifact.repodata().layers().into_iter().map(|(name, _)| name).collect();
+    let names = file_names(&artifact);
     assert_eq!(names, ["primary.xml.zst", "repomd.xml"]);
     assert_eq!(place(&artifact, "Packages/c/x.rpm"), [3]);
 }
@@ -134,11 +141,11 @@ fn short(digest: impl ToString) -> String {
 
 fn found(artifact: &Artifact, location: &str) -> Vec<String> {
     match artifact.package(location) {
-        Place::Layer(layer) => vec![short(layer.digest())],
-        Place::InDirectory(layers) => {
+        PackageLocation::Layer(layer) => vec![short(layer.digest())],
+        PackageLocation::InDirectory(layers) => {
             layers.iter().map(|layer| format!("in {}", short(layer.digest()))).collect()
         }
-        Place::ByDigest => vec![],
+        PackageLocation::ByDigest => vec![],
     }
 }
 
@@ -157,7 +164,7 @@ fn what_oras_pushes_is_understood() {
 
     let files = pushed("files").expect("read");
     assert_eq!(files.repodata().layout(), "files");
-    let names: Vec<_> = files.repodata().layers().into_iter().map(|(name, _)| name).collect();
+    let names = file_names(&files);
     assert_eq!(names.len(), 4);
     assert!(names.contains(&"repomd.xml"), "{names:?}");
     assert_eq!(found(&files, "Packages/a/alpha-1.0-1.noarch.rpm"), ["78ba05ab"]);
@@ -178,12 +185,12 @@ fn titles_that_lead_elsewhere_are_passed_over() {
     layers.extend(hostile.map(|title| (title, false, 2)));
     layers.push(("../Packages", true, 2));
     let artifact = Artifact::new(&manifest(&layers)).expect("read");
-    let names: Vec<_> = artifact.repodata().layers().into_iter().map(|(name, _)| name).collect();
+    let names = file_names(&artifact);
     assert_eq!(names, ["repomd.xml"]);
     let titles: Vec<_> = artifact.layers().into_iter().map(|(title, _)| title).collect();
     assert_eq!(titles, ["repodata/a/b", "repodata/repomd.xml"]);
     for location in hostile.into_iter().chain(["../Packages/x.rpm", "x.rpm"]) {
-        assert_eq!(artifact.package(location), Place::ByDigest, "{location:?}");
+        assert_eq!(artifact.package(location), PackageLocation::ByDigest, "{location:?}");
     }
 }
 

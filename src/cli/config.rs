@@ -1,10 +1,9 @@
-//! `dnf5-oci config`: prints the settings in force and where they come from, as a file could have
-//! them.
+//! `dnf5-oci config`: prints the effective settings in the syntax of the file, and where each comes from.
 
 use std::error::Error;
 use std::io::Write;
 
-use crate::secret::without_secrets;
+use crate::redact::without_secrets;
 use crate::settings::Loaded;
 
 pub(super) fn run(loaded: &Loaded) -> Result<(), Box<dyn Error>> {

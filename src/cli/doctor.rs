@@ -1,44 +1,39 @@
-//! `dnf5-oci doctor`: asks the instance that dnf5 would use, and prints what it says.
+//! `dnf5-oci doctor`: has the instance that dnf5 would use check a repository, and prints the result.
 
 use std::collections::HashMap;
 use std::error::Error;
 use std::io::Write;
-use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
-use zbus::connection::Builder;
-use zbus::fdo::DBusProxy;
-use zbus::names::WellKnownName;
-use zbus::{Connection, Variant};
+use zbus::Variant;
 
-use crate::cache::usual_cachedir;
+use super::instance::{self, Instance};
+use crate::dbus;
 use crate::doctor::Verdict;
 use crate::reference::{InvalidReference, Reference};
-use crate::service;
 use crate::settings::Settings;
 
-/// How long an answer may take. Every request that it takes is bounded by far less.
-const LIMIT: Duration = Duration::from_secs(900);
+/// Limits the whole check; each request in it has a much shorter timeout.
+const TIMEOUT: Duration = Duration::from_secs(900);
 
 /// Arguments of `dnf5-oci doctor`.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// The repository, as its baseurl is written in the .repo file
-    #[arg(value_name = "oci://HOST/PATH:TAG", value_parser = is_reference)]
+    /// The repository, as in baseurl of the .repo file
+    #[arg(value_name = "oci://HOST/PATH:TAG", value_parser = checked_reference)]
     reference: String,
 
-    /// Take an image index's entry for this architecture
+    /// Select this architecture from an image index
     #[arg(long)]
     arch: Option<String>,
 
-    /// Read credentials from this file alone
+    /// Read credentials only from this file
     #[arg(long, value_name = "FILE")]
     authfile: Option<PathBuf>,
 
-    /// false: as sslverify=0 in the .repo file
+    /// Verify TLS certificates; false is the same as sslverify=0 in the .repo file
     #[arg(long, value_name = "BOOL")]
     tls_verify: Option<bool>,
 
@@ -47,20 +42,16 @@ pub struct Arguments {
     cachedir: Option<PathBuf>,
 }
 
-/// (step, verdict, text), as the interface has them.
+/// Step, verdict and text, as in the D-Bus interface.
 type Step = (String, String, String);
-
-/// One that can be asked, and what people call it.
-struct Instance {
-    connection: Connection,
-    name: &'static str,
-}
 
 pub(super) fn run(arguments: &Arguments, settings: &Settings) -> Result<ExitCode, Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let (name, steps) = runtime.block_on(async {
-        let instance = connect(settings, arguments).await?;
-        let steps = tokio::time::timeout(LIMIT, ask(&instance, arguments)).await??;
+        let instance = instance::connect(settings, arguments.cachedir.as_ref()).await?;
+        let steps = tokio::time::timeout(TIMEOUT, ask(&instance, arguments))
+            .await
+            .map_err(|_| format!("the check timed out after {} s", TIMEOUT.as_secs()))??;
         Ok::<_, Box<dyn Error>>((instance.name, steps))
     })?;
     let works = steps.iter().all(|(_, verdict, _)| verdict != Verdict::Failed.name());
@@ -68,43 +59,19 @@ pub(super) fn run(arguments: &Arguments, settings: &Settings) -> Result<ExitCode
     Ok(if works { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The instance that the plugin would use: the system's for root and the usual cache where there is
-/// one, else one that has this process's rights and credentials.
-async fn connect(settings: &Settings, arguments: &Arguments) -> zbus::Result<Instance> {
-    let is_usual = |cachedir: &PathBuf| cachedir.starts_with(usual_cachedir());
-    if rustix::process::geteuid().is_root()
-        && arguments.cachedir.as_ref().is_none_or(is_usual)
-        && let Ok(connection) = system_service().await
-    {
-        return Ok(Instance { connection, name: "The system service" });
-    }
-    let (ours, theirs) = UnixStream::pair()?;
-    let instance = super::instance(settings);
-    tokio::spawn(service::serve_socket(instance, theirs, CancellationToken::new()));
-    let connection = Builder::unix_stream(ours).p2p().build().await?;
-    Ok(Instance { connection, name: "A private instance" })
-}
-
-async fn system_service() -> zbus::Result<Connection> {
-    let connection = Connection::system().await?;
-    let name = WellKnownName::from_static_str(service::NAME)?;
-    DBusProxy::new(&connection).await?.start_service_by_name(name, 0).await?;
-    Ok(connection)
-}
-
 async fn ask(instance: &Instance, arguments: &Arguments) -> Result<Vec<Step>, Box<dyn Error>> {
     let connection = &instance.connection;
-    let destination = connection.is_bus().then_some(service::NAME);
+    let destination = connection.is_bus().then_some(dbus::NAME);
     let body = (&arguments.reference, arguments.options());
     let reply = connection
-        .call_method(destination, service::PATH, Some(service::INTERFACE), "Diagnose", &body)
+        .call_method(destination, dbus::PATH, Some(dbus::INTERFACE), "Diagnose", &body)
         .await
-        .map_err(what_it_says)?;
+        .map_err(without_name)?;
     Ok(reply.body().deserialize()?)
 }
 
-/// The service's own line, without the name of the error.
-fn what_it_says(error: zbus::Error) -> Box<dyn Error> {
+/// Returns the service's message, without the name of the D-Bus error.
+fn without_name(error: zbus::Error) -> Box<dyn Error> {
     match error {
         zbus::Error::MethodError(_, Some(line), _) => line.into(),
         other => other.into(),
@@ -124,7 +91,7 @@ impl Arguments {
     }
 }
 
-fn is_reference(text: &str) -> Result<String, InvalidReference> {
+fn checked_reference(text: &str) -> Result<String, InvalidReference> {
     text.parse::<Reference>().map(|_| text.to_owned())
 }
 

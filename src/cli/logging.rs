@@ -1,4 +1,4 @@
-//! Where log lines go: to the journal under systemd, to standard error otherwise.
+//! Logging, to the journal under systemd and to standard error otherwise.
 
 use std::env;
 use std::io::IsTerminal;
@@ -7,10 +7,10 @@ use rustix::fs::fstat;
 use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 use tracing_subscriber::prelude::*;
 
-/// The environment variable with the filter, in the syntax of `RUST_LOG`.
+/// The environment variable for the filter, in the syntax of `RUST_LOG`.
 const FILTER: &str = "DNF5_OCI_LOG";
 
-/// Starts logging, from `level` on unless the environment says otherwise.
+/// Starts logging at `level`, or as the environment variable says.
 pub fn start(level: LevelFilter) {
     let filter = EnvFilter::builder()
         .with_default_directive(level.into())
@@ -30,7 +30,7 @@ pub fn start(level: LevelFilter) {
     }
 }
 
-/// The journal, if standard error leads there: systemd.exec(5) on `$JOURNAL_STREAM`.
+/// Returns the journal, if standard error is connected to it: systemd.exec(5), `$JOURNAL_STREAM`.
 fn journal() -> Option<tracing_journald::Layer> {
     let stream = env::var("JOURNAL_STREAM").ok()?;
     let stderr = fstat(std::io::stderr()).ok()?;

@@ -2,6 +2,7 @@
 
 mod config;
 mod doctor;
+mod instance;
 pub mod logging;
 mod serve;
 
@@ -13,14 +14,14 @@ use std::sync::Arc;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::backend::Backend;
+use crate::dbus::Instance;
+use crate::engine::Engine;
 use crate::gateway::Gateway;
 use crate::registry::Registry;
-use crate::service::Instance;
 use crate::settings::{self, Loaded, Settings};
 
-/// What [`run`] and the parser of arguments return.
-const EXIT_STATUS: &str = "Exit status: 0 success, 1 failure, 2 wrong arguments.";
+/// The exit codes of [`run`] and of the argument parser.
+const EXIT_STATUS: &str = "Exit status: 0 success, 1 failure, 2 invalid arguments.";
 
 /// RPM repositories from container registries, for dnf5.
 #[derive(Debug, Parser)]
@@ -34,18 +35,18 @@ pub struct Arguments {
 enum Command {
     /// Serve the libdnf5 plugin, on the system bus or on a socket
     Serve(serve::Arguments),
-    /// Say step by step why dnf5 does or does not get packages from a repository
+    /// Check step by step whether dnf5 can get packages from a repository
     Doctor(doctor::Arguments),
-    /// Print the settings of the service, and which file they come from
+    /// Print the settings of the service and the files they come from
     Config,
 }
 
-/// Runs what was asked for. A failure has been reported when this returns.
+/// Runs a command and reports its failure.
 pub fn run(arguments: Arguments) -> ExitCode {
     match dispatch(arguments.command) {
         Ok(code) => code,
         Err(error) => {
-            tracing::error!("{}", crate::failure::one_line(error.as_ref()));
+            tracing::error!("{}", crate::error_kind::one_line(error.as_ref()));
             ExitCode::FAILURE
         }
     }
@@ -65,9 +66,9 @@ fn dispatch(command: Command) -> Result<ExitCode, Box<dyn Error>> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The instance that these settings make.
+/// Creates an instance with these settings.
 fn instance(settings: &Settings) -> Instance {
-    let backend = Backend::new(Registry::new(settings.registry()), settings.backend());
-    let gateway = Arc::new(Gateway::new(backend.clone(), settings.places()));
-    Instance { backend, gateway, refusal: None }
+    let engine = Engine::new(Registry::new(settings.registry()), settings.engine());
+    let gateway = Arc::new(Gateway::new(engine.clone()));
+    Instance { engine, gateway, refusal: None }
 }

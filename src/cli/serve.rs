@@ -12,30 +12,31 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::failure::one_line;
-use crate::service::{self, Instance};
-use crate::settings::{self, Loaded};
+use crate::config_file;
+use crate::dbus::{self, Instance};
+use crate::error_kind::one_line;
+use crate::settings::Loaded;
 
-/// Registries and disks are waited for, not computed upon: two threads keep two cores busy.
+/// The work is I/O-bound; two worker threads are enough.
 const THREADS: usize = 2;
 
-/// How long work that is given up may take to remove what it has staged.
+/// How long cancelled work may take to remove its temporary files.
 const CLEAN_UP: Duration = Duration::from_secs(2);
 
 /// Arguments of `dnf5-oci serve`.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// Serve the socket with this file descriptor alone, and end when it is closed
-    #[arg(long, value_name = "N", value_parser = left_open)]
+    /// Serve only the socket with this file descriptor, and exit when it is closed
+    #[arg(long, value_name = "N", value_parser = inherited_socket)]
     fd: Option<RawFd>,
 
-    /// End after so many seconds without a call, whatever the settings say
+    /// Exit after this many seconds without a call, instead of the setting
     #[arg(long, value_name = "SECONDS", conflicts_with = "fd")]
     idle: Option<u64>,
 }
 
 impl Arguments {
-    /// A private instance shares dnf5's terminal; a call that fails, dnf5 itself reports.
+    /// A private instance shares dnf5's terminal, and dnf5 itself reports failed calls.
     pub(super) fn log_level(&self) -> LevelFilter {
         match self.fd {
             Some(_) => LevelFilter::ERROR,
@@ -46,10 +47,10 @@ impl Arguments {
 
 pub(super) fn run(
     arguments: Arguments,
-    loaded: Result<Loaded, settings::Error>,
+    loaded: Result<Loaded, config_file::Error>,
 ) -> Result<(), Box<dyn Error>> {
     let socket = arguments.fd.map(take).transpose()?;
-    // The callers are told what is wrong; it would be lost if the service did not start.
+    // Callers get the error as a reply; it would be lost if the service did not start.
     let refusal = loaded.as_ref().err().map(|error| one_line(error));
     let settings = loaded.unwrap_or_default().settings;
     let idle = arguments.idle.map_or_else(|| settings.idle(), Duration::from_secs);
@@ -59,7 +60,7 @@ pub(super) fn run(
         let instance = Instance { refusal, ..super::instance(&settings) };
         serve(socket, idle, instance).await
     });
-    // Work that nobody waits for any more is dropped, and cleans up behind it.
+    // Dropping unfinished work removes its temporary files.
     runtime.shutdown_timeout(CLEAN_UP);
     result
 }
@@ -72,14 +73,14 @@ async fn serve(
     let stop = stop_at_signals()?;
     let gateway = Arc::clone(&instance.gateway);
     let result = match socket {
-        Some(socket) => service::serve_socket(instance, socket, stop).await,
-        None => service::serve_bus(instance, idle, stop).await,
+        Some(socket) => dbus::serve_socket(instance, socket, stop).await,
+        None => dbus::serve_bus(instance, idle, stop).await,
     };
     gateway.close();
     Ok(result?)
 }
 
-/// A token that SIGTERM and SIGINT cancel.
+/// Returns a token that SIGTERM and SIGINT cancel.
 fn stop_at_signals() -> std::io::Result<CancellationToken> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -95,29 +96,29 @@ fn stop_at_signals() -> std::io::Result<CancellationToken> {
     Ok(stop)
 }
 
-/// Checks that who started us has left a socket open under that number.
-fn left_open(number: &str) -> Result<RawFd, String> {
-    let fd: RawFd = number.parse().map_err(|_| "it is no number".to_owned())?;
+/// Checks that this process has inherited a socket with that number.
+fn inherited_socket(number: &str) -> Result<RawFd, String> {
+    let fd: RawFd = number.parse().map_err(|_| "not a number".to_owned())?;
     if fd < 0 {
-        return Err("it is negative".to_owned());
+        return Err("must not be negative".to_owned());
     }
-    #[expect(unsafe_code, reason = "a number is all that can be passed on a command line")]
-    // SAFETY: the system calls below, which say so if it is not open, are all that it is used for.
+    #[expect(unsafe_code, reason = "a command line can pass only a number")]
+    // SAFETY: only passed to the system calls below, which fail if it is not open.
     let socket = unsafe { BorrowedFd::borrow_raw(fd) };
     let kind = sockopt::socket_type(socket).map_err(|error| error.to_string())?;
     let domain = sockopt::socket_domain(socket).map_err(|error| error.to_string())?;
     if (domain, kind) != (AddressFamily::UNIX, SocketType::STREAM) {
-        return Err("it is no Unix stream socket".to_owned());
+        return Err("not a Unix stream socket".to_owned());
     }
     Ok(fd)
 }
 
-/// Takes over the socket that [`left_open`] has found.
+/// Takes ownership of the socket that [`inherited_socket`] has checked.
 fn take(fd: RawFd) -> std::io::Result<UnixStream> {
-    #[expect(unsafe_code, reason = "a number is all that can be passed on a command line")]
-    // SAFETY: it was open when this process began, and nobody else here knows of it.
+    #[expect(unsafe_code, reason = "a command line can pass only a number")]
+    // SAFETY: it was open when this process started, and nothing else here uses it.
     let socket = unsafe { UnixStream::from_raw_fd(fd) };
-    // A skopeo that inherited it would keep it open.
+    // skopeo must not inherit it, or it would stay open.
     fcntl_setfd(&socket, FdFlags::CLOEXEC)?;
     Ok(socket)
 }

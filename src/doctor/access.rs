@@ -3,25 +3,27 @@
 
 use std::env;
 
-use super::{Part, Step, Verdict, credentials};
-use crate::backend::Error;
-use crate::certificates;
-use crate::failure::{Failure, Kind};
-use crate::policy;
+use super::{Check, Step, Verdict, auth};
+use crate::config_file;
+use crate::containers_config::certs;
+use crate::containers_config::policy;
+use crate::containers_config::registries::{Registries, RegistryEntry};
+use crate::engine::Error;
+use crate::error_kind::{Failure, Kind};
+use crate::redact::without_secrets;
 use crate::reference::Reference;
-use crate::registries::{Entry, Registries, Unreadable};
-use crate::registry::{self, Manifest, Source};
-use crate::secret::without_secrets;
+use crate::registry::{self, Manifest};
+use crate::source::Source;
 
 /// What is known once the registry has answered.
-const SENT: [Part; 3] = [Part::Registry, Part::Credentials, Part::Manifest];
+const SENT: [Check; 3] = [Check::Registry, Check::Credentials, Check::Manifest];
 
 /// The variables that send skopeo's requests through a proxy.
 const PROXIES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"];
 
 /// The outcome of the request: where it ended, if it failed.
 struct Request {
-    failed: Option<(Part, String)>,
+    failed: Option<(Check, String)>,
     /// Whether anybody was asked at all.
     was_sent: bool,
 }
@@ -42,11 +44,11 @@ pub(super) fn steps(
     let version = version.map_or(String::new(), |version| format!("version {version}"));
     let manifest = manifest.as_ref().map_or("it is there".to_owned(), describe);
     vec![
-        request.step(Part::Skopeo, &version),
+        request.step(Check::Skopeo, &version),
         registries_step(&request, source, entry),
         registry_step(&request, source),
         credentials_step(&request, source),
-        request.outcome(Part::Manifest, &manifest, ""),
+        request.outcome(Check::Manifest, &manifest, ""),
         policy_step(&request, source),
     ]
 }
@@ -54,15 +56,15 @@ pub(super) fn steps(
 fn registries_step(
     request: &Request,
     source: &Source,
-    entry: Result<Option<Entry>, Unreadable>,
+    entry: Result<Option<RegistryEntry>, config_file::Error>,
 ) -> Step {
     match (entry, &source.reference) {
-        (Ok(Some(entry)), _) => request.step(Part::Registries, &entry.to_string()),
+        (Ok(Some(entry)), _) => request.step(Check::Registries, &entry.to_string()),
         (Ok(None), Reference::Registry(registry)) => {
-            request.step(Part::Registries, &format!("no entry for {}", registry.host()))
+            request.step(Check::Registries, &format!("no entry for {}", registry.host()))
         }
-        (Ok(None), Reference::Layout(_)) => request.step(Part::Registries, "not needed"),
-        (Err(error), _) => request.step(Part::Registries, &error.to_string()).at_least_a_warning(),
+        (Ok(None), Reference::Layout(_)) => request.step(Check::Registries, "not needed"),
+        (Err(error), _) => request.step(Check::Registries, &error.to_string()).at_least_a_warning(),
     }
 }
 
@@ -71,7 +73,7 @@ fn registry_step(request: &Request, source: &Source) -> Step {
         Reference::Registry(registry) => registry,
         Reference::Layout(layout) => {
             let text = format!("{} is a directory of this machine", layout.directory().display());
-            return request.step(Part::Registry, &text);
+            return request.step(Check::Registry, &text);
         }
     };
     let notes = notes(source, registry.host()).join(", ");
@@ -79,7 +81,7 @@ fn registry_step(request: &Request, source: &Source) -> Step {
         "" => format!("{} answers", registry.host()),
         notes => format!("{} answers; {notes}", registry.host()),
     };
-    request.outcome(Part::Registry, &answers, &notes)
+    request.outcome(Check::Registry, &answers, &notes)
 }
 
 /// What bears on how the registry is reached.
@@ -88,7 +90,7 @@ fn notes(source: &Source, host: &str) -> Vec<String> {
     let unchecked = unchecked.then(|| "TLS is not verified, as asked for".to_owned());
     let given: Vec<_> = source.access.certificates.named().map(|(_, file)| file.clone()).collect();
     let certificates = match given.is_empty() {
-        true => certificates::in_effect(host).into_iter().collect(),
+        true => certs::effective(host).into_iter().collect(),
         false => given,
     };
     let certificates =
@@ -103,21 +105,21 @@ fn notes(source: &Source, host: &str) -> Vec<String> {
 
 fn credentials_step(request: &Request, source: &Source) -> Step {
     if let Reference::Layout(_) = source.reference {
-        return request.step(Part::Credentials, "not needed");
+        return request.step(Check::Credentials, "not needed");
     }
-    let found = credentials::look(source);
-    let step = request.step(Part::Credentials, &found.text);
+    let found = auth::look(source);
+    let step = request.step(Check::Credentials, &found.text);
     if found.is_open { step.at_least_a_warning() } else { step }
 }
 
 fn policy_step(request: &Request, source: &Source) -> Step {
     // What is done about a refusal begins with the rule.
-    if request.ended_at(Part::Policy) {
-        return request.outcome(Part::Policy, "", "");
+    if request.ended_at(Check::Policy) {
+        return request.outcome(Check::Policy, "", "");
     }
     match policy::rule(&source.reference) {
-        Ok(rule) => request.step(Part::Policy, &rule.to_string()),
-        Err(error) => request.step(Part::Policy, &error.to_string()).at_least_a_warning(),
+        Ok(rule) => request.step(Check::Policy, &rule.to_string()),
+        Err(error) => request.step(Check::Policy, &error.to_string()).at_least_a_warning(),
     }
 }
 
@@ -137,43 +139,43 @@ impl Request {
         Self { failed, was_sent }
     }
 
-    fn ended_at(&self, part: Part) -> bool {
-        self.failed.as_ref().is_some_and(|(end, _)| *end == part)
+    fn ended_at(&self, check: Check) -> bool {
+        self.failed.as_ref().is_some_and(|(end, _)| *end == check)
     }
 
     /// A step about which `known` is known, whatever became of the request.
-    fn step(&self, part: Part, known: &str) -> Step {
-        self.outcome(part, known, known)
+    fn step(&self, check: Check, known: &str) -> Step {
+        self.outcome(check, known, known)
     }
 
     /// A step about which `good` can be said if the request came that far, and `known` in any case.
-    fn outcome(&self, part: Part, good: &str, known: &str) -> Step {
+    fn outcome(&self, check: Check, good: &str, known: &str) -> Step {
         match &self.failed {
-            Some((end, _)) if part > *end => Step::skipped(part, known),
-            Some((end, advice)) if part == *end => {
+            Some((end, _)) if check > *end => Step::skipped(check, known),
+            Some((end, advice)) if check == *end => {
                 let separator = if known.is_empty() { "" } else { "; " };
-                Step::new(part, Verdict::Failed, format!("{known}{separator}{advice}"))
+                Step::new(check, Verdict::Failed, format!("{known}{separator}{advice}"))
             }
-            _ if !self.was_sent && SENT.contains(&part) => Step::skipped(part, known),
-            _ => Step::new(part, Verdict::Ok, good.to_owned()),
+            _ if !self.was_sent && SENT.contains(&check) => Step::skipped(check, known),
+            _ => Step::new(check, Verdict::Ok, good.to_owned()),
         }
     }
 }
 
-/// The part at which a request has failed. `unreadable`: registries.conf is, and stops skopeo, too.
-fn where_it_ended(error: &registry::Error, unreadable: bool) -> Part {
+/// The check at which a request has failed. `unreadable`: registries.conf is, and stops skopeo, too.
+fn where_it_ended(error: &registry::Error, unreadable: bool) -> Check {
     match error {
-        registry::Error::Process(_) => return Part::Skopeo,
-        registry::Error::Blocked(_) => return Part::Registries,
+        registry::Error::Process(_) => return Check::Skopeo,
+        registry::Error::Blocked(_) => return Check::Registries,
         _ => {}
     }
     match error.kind() {
-        Kind::SkopeoMissing | Kind::SkopeoTooOld => Part::Skopeo,
-        Kind::Unauthorized => Part::Credentials,
-        Kind::NotFound | Kind::BadRepository | Kind::DigestMismatch => Part::Manifest,
-        _ if unreadable => Part::Registries,
-        Kind::PolicyRejected => Part::Policy,
-        _ => Part::Registry,
+        Kind::SkopeoMissing | Kind::SkopeoTooOld => Check::Skopeo,
+        Kind::Unauthorized => Check::Credentials,
+        Kind::NotFound | Kind::BadRepository | Kind::DigestMismatch => Check::Manifest,
+        _ if unreadable => Check::Registries,
+        Kind::PolicyRejected => Check::Policy,
+        _ => Check::Registry,
     }
 }
 
@@ -197,49 +199,49 @@ mod tests {
     #[test]
     fn a_failure_ends_the_request_at_its_part() {
         let crashed = registry::Error::Process("killed".to_owned());
-        for (error, unreadable, part) in [
-            (refused(Kind::SkopeoTooOld), false, Part::Skopeo),
-            (crashed, false, Part::Skopeo),
-            (refused(Kind::Unreachable), false, Part::Registry),
-            (refused(Kind::Unreachable), true, Part::Registries),
-            (registry::Error::Blocked("no".to_owned()), false, Part::Registries),
-            (refused(Kind::PolicyRejected), false, Part::Policy),
-            (refused(Kind::Unauthorized), false, Part::Credentials),
-            (refused(Kind::NotFound), false, Part::Manifest),
+        for (error, unreadable, check) in [
+            (refused(Kind::SkopeoTooOld), false, Check::Skopeo),
+            (crashed, false, Check::Skopeo),
+            (refused(Kind::Unreachable), false, Check::Registry),
+            (refused(Kind::Unreachable), true, Check::Registries),
+            (registry::Error::Blocked("no".to_owned()), false, Check::Registries),
+            (refused(Kind::PolicyRejected), false, Check::Policy),
+            (refused(Kind::Unauthorized), false, Check::Credentials),
+            (refused(Kind::NotFound), false, Check::Manifest),
         ] {
-            assert_eq!(where_it_ended(&error, unreadable), part, "{error:?} {unreadable}");
+            assert_eq!(where_it_ended(&error, unreadable), check, "{error:?} {unreadable}");
         }
     }
 
     #[test]
     fn what_comes_before_a_failure_is_good_and_what_comes_after_is_not_tried() {
-        let failed = Some((Part::Credentials, "log in".to_owned()));
+        let failed = Some((Check::Credentials, "log in".to_owned()));
         let request = Request { failed, was_sent: true };
-        for (part, known, verdict, text) in [
-            (Part::Registry, "known", Verdict::Ok, "good"),
-            (Part::Credentials, "known", Verdict::Failed, "known; log in"),
-            (Part::Credentials, "", Verdict::Failed, "log in"),
-            (Part::Manifest, "", Verdict::Skipped, "not tried"),
-            (Part::Policy, "known", Verdict::Skipped, "not tried; known"),
+        for (check, known, verdict, text) in [
+            (Check::Registry, "known", Verdict::Ok, "good"),
+            (Check::Credentials, "known", Verdict::Failed, "known; log in"),
+            (Check::Credentials, "", Verdict::Failed, "log in"),
+            (Check::Manifest, "", Verdict::Skipped, "not tried"),
+            (Check::Policy, "known", Verdict::Skipped, "not tried; known"),
         ] {
             assert_eq!(
-                request.outcome(part, "good", known),
-                Step::new(part, verdict, text.to_owned())
+                request.outcome(check, "good", known),
+                Step::new(check, verdict, text.to_owned())
             );
         }
     }
 
     #[test]
     fn nothing_is_said_of_a_registry_that_was_not_asked() {
-        let failed = Some((Part::Policy, "damaged".to_owned()));
+        let failed = Some((Check::Policy, "damaged".to_owned()));
         let request = Request { failed, was_sent: false };
-        for (part, verdict) in [
-            (Part::Registries, Verdict::Ok),
-            (Part::Registry, Verdict::Skipped),
-            (Part::Manifest, Verdict::Skipped),
-            (Part::Policy, Verdict::Failed),
+        for (check, verdict) in [
+            (Check::Registries, Verdict::Ok),
+            (Check::Registry, Verdict::Skipped),
+            (Check::Manifest, Verdict::Skipped),
+            (Check::Policy, Verdict::Failed),
         ] {
-            assert_eq!(request.outcome(part, "good", "").verdict, verdict, "{part:?}");
+            assert_eq!(request.outcome(check, "good", "").verdict, verdict, "{check:?}");
         }
     }
 }

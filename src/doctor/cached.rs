@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, AtFlags, CWD, accessat, statvfs};
 
-use super::{Part, Step, Verdict, counted};
-use crate::cache::{CacheDir, Freshness, MaxAge, directory_name};
+use super::{Check, Step, Verdict, counted};
+use crate::dnf_cache::{CacheDir, Freshness, MaxAge, directory_name};
 
 /// Looks at what `cachedir` has for these baseurls: dnf5 names the directory of a repository by
 /// its id and a hash of its baseurl. `needed` is how many bytes the metadata take.
@@ -16,7 +16,7 @@ pub(super) fn examine(cachedir: &Path, baseurls: &[String], needed: u64) -> Step
     let found = directories(cachedir, &suffixes);
     let of_cachedir = vec![cachedir.to_owned()];
     let to_write = if found.is_empty() { &of_cachedir } else { &found };
-    let failed = |text| Step::new(Part::Cache, Verdict::Failed, text);
+    let failed = |text| Step::new(Check::Cache, Verdict::Failed, text);
     if let Some(path) = to_write.iter().find_map(|path| not_writable(path)) {
         let path = path.display();
         return failed(format!("{path} cannot be written; check its owner and permissions"));
@@ -32,7 +32,7 @@ pub(super) fn examine(cachedir: &Path, baseurls: &[String], needed: u64) -> Step
         }
         false => found.iter().map(|path| describe(path)).collect::<Vec<_>>().join(", "),
     };
-    Step::new(Part::Cache, Verdict::Ok, text)
+    Step::new(Check::Cache, Verdict::Ok, text)
 }
 
 fn directories(cachedir: &Path, suffixes: &[String]) -> Vec<PathBuf> {
@@ -72,13 +72,13 @@ fn not_writable(path: &Path) -> Option<&Path> {
 
 fn describe(path: &Path) -> String {
     // It is there, so nothing is made.
-    let metadata =
-        match CacheDir::open(path).and_then(|cache| cache.freshness(MaxAge::Forever, None)) {
-            Ok(Freshness::Fresh) => "metadata",
-            Ok(Freshness::Expired) => "expired metadata",
-            Ok(Freshness::Missing) => "no metadata",
-            Err(_) => "metadata that cannot be read",
-        };
+    let opened = CacheDir::open(path);
+    let metadata = match opened.map(|cache| cache.freshness(MaxAge::Forever, None)) {
+        Ok(Freshness::Fresh) => "metadata",
+        Ok(Freshness::Expired) => "expired metadata",
+        Ok(Freshness::Missing) => "no metadata",
+        Err(_) => "metadata that cannot be read",
+    };
     let packages = fs::read_dir(path.join("packages")).map_or(0, Iterator::count);
     format!("{} with {metadata}, {}", path.display(), counted(packages, "package"))
 }

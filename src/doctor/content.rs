@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use containers_image_proxy::oci_spec::image::Descriptor;
+use tokio::io::AsyncReadExt;
 
-use super::{Part, Step, Verdict, counted};
+use super::{Check, Step, Verdict, counted};
 use crate::artifact::{self, Artifact, Repodata};
-use crate::backend::{Backend, Error, PrefetchOptions, Repository};
-use crate::registry::{self, Source};
+use crate::engine::{Error, PrefetchOptions, View};
+use crate::source::Source;
 
-/// How much of a layer is read at most, in bytes: enough to know how fast they come.
+/// How much of a package is read at most, in bytes: enough to know how fast they come.
 const ENOUGH: u64 = 64 << 20;
 
 /// Beside the files that it lists, a directory of metadata has repomd.xml and our marker.
@@ -20,32 +21,32 @@ const UNLISTED: usize = 2;
 
 /// The steps, given what the manifest describes if it could be had.
 pub(super) async fn steps(
-    backend: &Backend,
+    view: &View,
     source: &Source,
     artifact: Option<&Result<Artifact, artifact::Error>>,
 ) -> Vec<Step> {
     let Some(artifact) = artifact else {
-        return vec![Step::skipped(Part::Layout, ""), not_read(), not_downloaded()];
+        return vec![Step::skipped(Check::Layout, ""), not_read(), not_downloaded()];
     };
     match artifact {
         Ok(artifact) => vec![
-            Step::new(Part::Layout, Verdict::Ok, layout(artifact)),
-            repodata(backend, source).await,
-            download(backend, source, artifact).await,
+            Step::new(Check::Layout, Verdict::Ok, layout(artifact)),
+            repodata(view).await,
+            download(view).await,
         ],
         Err(error) => {
             let advice = Error::new(None, source, error.clone().into()).advice();
-            vec![Step::new(Part::Layout, Verdict::Failed, advice), not_read(), not_downloaded()]
+            vec![Step::new(Check::Layout, Verdict::Failed, advice), not_read(), not_downloaded()]
         }
     }
 }
 
 fn not_read() -> Step {
-    Step::skipped(Part::Repodata, "")
+    Step::skipped(Check::Repodata, "")
 }
 
 fn not_downloaded() -> Step {
-    Step::skipped(Part::Download, "")
+    Step::skipped(Check::Download, "")
 }
 
 fn layout(artifact: &Artifact) -> String {
@@ -62,27 +63,23 @@ fn packages(artifact: &Artifact) -> Vec<(&str, &Descriptor)> {
 }
 
 /// Fetches the metadata as dnf5 would, into a directory that is removed.
-async fn repodata(backend: &Backend, source: &Source) -> Step {
+async fn repodata(view: &View) -> Step {
     let directory = match tempfile::tempdir() {
         Ok(directory) => directory,
         Err(error) => {
             let text = format!("no temporary directory can be made: {error}");
-            return Step::new(Part::Repodata, Verdict::Failed, text);
+            return Step::new(Check::Repodata, Verdict::Failed, text);
         }
     };
-    let repository = Repository {
-        id: String::new(),
-        source: source.clone(),
-        cache_dir: directory.path().to_owned(),
-    };
-    match backend.prefetch(&repository, PrefetchOptions::default(), Arc::new(())).await {
+    let options = PrefetchOptions::default();
+    match view.prefetch(directory.path().to_owned(), options, Arc::new(())).await {
         Ok(fetched) => {
             let files = listed(directory.path());
             let text =
                 format!("repomd.xml and all {files} files it lists, {} bytes", fetched.bytes);
-            Step::new(Part::Repodata, Verdict::Ok, text)
+            Step::new(Check::Repodata, Verdict::Ok, text)
         }
-        Err(error) => Step::new(Part::Repodata, Verdict::Failed, error.advice()),
+        Err(error) => Step::new(Check::Repodata, Verdict::Failed, error.advice()),
     }
 }
 
@@ -91,43 +88,29 @@ fn listed(cache_dir: &Path) -> usize {
     all.saturating_sub(UNLISTED)
 }
 
-/// Fetches the smallest package, or the smallest layer if no package has one.
-async fn download(backend: &Backend, source: &Source, artifact: &Artifact) -> Step {
-    let candidates = match packages(artifact) {
-        packages if packages.is_empty() => artifact.layers(),
-        packages => packages,
-    };
-    let smallest = candidates.into_iter().min_by_key(|(_, layer)| layer.size());
-    let Some((title, layer)) = smallest else {
-        return not_downloaded();
+/// Fetches the smallest package.
+async fn download(view: &View) -> Step {
+    let failed = |advice| Step::new(Check::Download, Verdict::Failed, advice);
+    let location = match view.smallest_package().await {
+        Ok(Some(package)) => package.location,
+        Ok(None) => return Step::new(Check::Download, Verdict::Ok, "there are no packages".into()),
+        // The step before says why.
+        Err(_) => return not_downloaded(),
     };
     let begin = Instant::now();
-    match read(backend, source, layer).await {
+    match read(view, &location).await {
         Ok(bytes) => {
-            let text = format!("{title:?}: {bytes} bytes in {} ms", begin.elapsed().as_millis());
-            Step::new(Part::Download, Verdict::Ok, text)
+            let text = format!("{location:?}: {bytes} bytes in {} ms", begin.elapsed().as_millis());
+            Step::new(Check::Download, Verdict::Ok, text)
         }
-        Err(error) => {
-            let advice = Error::new(None, source, error.into()).advice();
-            Step::new(Part::Download, Verdict::Failed, format!("{title:?}: {advice}"))
-        }
+        Err(error) => failed(format!("{location:?}: {}", error.advice())),
     }
 }
 
-/// Reads a layer, to its end if it is not too large; then it has been checked.
-async fn read(
-    backend: &Backend,
-    source: &Source,
-    layer: &Descriptor,
-) -> Result<u64, registry::Error> {
-    let mut blob = backend.registry().blob(source, layer).await?;
-    let mut buffer = vec![0; 128 * 1024];
-    let mut received = 0;
-    while received < ENOUGH {
-        match blob.read(&mut buffer).await? {
-            0 => break,
-            read => received += read as u64,
-        }
-    }
-    Ok(received)
+/// Reads a package, to its end if it is not too large; then it has been checked.
+async fn read(view: &View, location: &str) -> Result<u64, Error> {
+    let entry = view.find(location).await?;
+    let mut content = view.read(entry, 0).await?.take(ENOUGH);
+    let read = tokio::io::copy(&mut content, &mut tokio::io::sink()).await;
+    read.map_err(|error| view.read_error(error))
 }

@@ -11,17 +11,17 @@
 //! | `credentials` | what the auth files say of the reference |
 
 mod access;
+mod auth;
 mod cached;
 mod content;
-mod credentials;
 
 use std::path::PathBuf;
 
 use crate::artifact::Artifact;
-use crate::backend::Backend;
-use crate::cache;
+use crate::dnf_cache;
+use crate::engine::Engine;
 use crate::gateway;
-use crate::registry::Source;
+use crate::source::Source;
 
 /// What is to be examined.
 #[derive(Clone, Debug)]
@@ -38,7 +38,7 @@ pub struct Question {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
     /// What was examined.
-    pub part: Part,
+    pub check: Check,
     /// How it is.
     pub verdict: Verdict,
     /// What was found and, if it is not good, what to do about it: one line.
@@ -47,7 +47,7 @@ pub struct Step {
 
 /// What is examined, in the order in which one thing needs the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Part {
+pub enum Check {
     /// The program that fetches.
     Skopeo,
     /// The entry of registries.conf.
@@ -84,20 +84,21 @@ pub enum Verdict {
 }
 
 /// Examines a reference. Nothing is written but a temporary directory, which is removed.
-pub async fn examine(backend: &Backend, question: &Question) -> Vec<Step> {
-    let source = backend.with_credentials(&question.source);
-    let version = backend.skopeo_version().await;
+pub async fn examine(engine: &Engine, question: &Question) -> Vec<Step> {
+    let view = engine.view("", &question.source);
+    let source = view.source().await.unwrap_or(&question.source);
+    let version = engine.skopeo_version().await;
     let manifest = match &version {
-        Ok(_) => backend.registry().manifest(&source).await,
+        Ok(_) => engine.registry().manifest(source).await,
         Err(error) => Err(error.clone()),
     };
-    let mut steps = access::steps(&source, version.ok(), &manifest);
+    let mut steps = access::steps(source, version.ok(), &manifest);
     let artifact = manifest.ok().map(|manifest| Artifact::new(&manifest.image));
-    steps.extend(content::steps(backend, &source, artifact.as_ref()).await);
+    steps.extend(content::steps(&view, source, artifact.as_ref()).await);
     let needed = artifact.and_then(Result::ok).map_or(0, |artifact| artifact.repodata().size());
-    let cachedir = question.cachedir.clone().unwrap_or_else(cache::usual_cachedir);
+    let cachedir = question.cachedir.clone().unwrap_or_else(dnf_cache::default_cachedir);
     // On demand, and as the .repo file has it.
-    let baseurls = [gateway::baseurl(&source), question.baseurl.clone()];
+    let baseurls = [gateway::baseurl(source), question.baseurl.clone()];
     steps.push(cached::examine(&cachedir, &baseurls, needed));
     steps
 }
@@ -108,21 +109,21 @@ fn counted(number: usize, thing: &str) -> String {
 }
 
 impl Step {
-    fn new(part: Part, verdict: Verdict, text: String) -> Self {
-        Self { part, verdict, text }
+    fn new(check: Check, verdict: Verdict, text: String) -> Self {
+        Self { check, verdict, text }
     }
 
     /// A step that was not taken, and what is known all the same.
-    fn skipped(part: Part, known: &str) -> Self {
+    fn skipped(check: Check, known: &str) -> Self {
         let text = match known {
             "" => "not tried".to_owned(),
             known => format!("not tried; {known}"),
         };
-        Self::new(part, Verdict::Skipped, text)
+        Self::new(check, Verdict::Skipped, text)
     }
 }
 
-impl Part {
+impl Check {
     /// What people call it.
     pub fn name(self) -> &'static str {
         match self {

@@ -2,222 +2,158 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::stream;
+use futures_util::TryStreamExt;
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Empty, Full, StreamBody};
+use http_body_util::{BodyExt, Full, StreamBody};
+use http_range_header::{RangeUnsatisfiableError, parse_range_header};
 use hyper::body::{Bytes, Frame, Incoming};
-use hyper::header::{
-    ACCEPT_RANGES, ALLOW, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderValue, RANGE,
-};
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::header::{self, HeaderName, HeaderValue, RANGE};
+use hyper::{Method, Request, StatusCode};
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::time::timeout;
+use tokio_util::io::ReaderStream;
 
-use super::Shelves;
-use super::run::{Failed, Shelf};
-use crate::backend::{Content, Error, Found, View};
-use crate::failure::{Failure, Kind};
+use super::route::{Failed, Route, Routes};
+use crate::engine::{Content, Entry, Error, View};
+use crate::error_kind::{Failure, Kind};
 
-/// The most that goes to the client at a time, in bytes: what came while it read the last.
-const CHUNK: usize = 512 * 1024;
+/// Size of the buffer between the content and the client, in bytes.
+const BUFFER: usize = 512 * 1024;
 
-/// How long it may take to pass over what comes before the wanted part of a blob. A client that hears
-/// nothing gives up when its timeout is over, and would do so each time that it asks for this part.
-/// Nothing is lost by the whole: a registry is asked for nothing else.
-const PASSES_OVER: Duration = Duration::from_secs(5);
+/// How long skipping to the start of a range may take. After this the client gets the whole file: without a
+/// response it would time out and repeat the request for ever.
+const SKIP_TIMEOUT: Duration = Duration::from_secs(5);
 
 type Body = UnsyncBoxBody<Bytes, io::Error>;
-type Answer = Response<Body>;
+type Response = hyper::Response<Body>;
 
-/// Answers one request, from the shelf that its path leads to. What fails is answered, too.
-pub(super) async fn answer(
-    shelves: Shelves,
+/// Responds to a request from the route that its path leads to, also if that fails.
+pub(super) async fn respond(
+    routes: Routes,
     request: Request<Incoming>,
-) -> Result<Answer, Infallible> {
+) -> Result<Response, Infallible> {
     if request.method() != Method::GET && request.method() != Method::HEAD {
-        let mut answer = empty(StatusCode::METHOD_NOT_ALLOWED);
-        answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return Ok(answer);
+        let mut response = response(StatusCode::METHOD_NOT_ALLOWED, "");
+        set(&mut response, header::ALLOW, "GET, HEAD");
+        return Ok(response);
     }
     let path = request.uri().path();
-    let there = |shelf: &Arc<Shelf>| Some((Arc::clone(shelf), shelf.location(path)?));
-    let Some((shelf, location)) = shelves.iter().find_map(there) else {
-        if let Some(shelf) = shelves.first() {
-            shelf.note_astray(&format!("{path:?}, which the metadata lead to, is outside of it"));
-        }
-        return Ok(empty(StatusCode::NOT_FOUND));
+    let Some((route, location)) = routes.find(path) else {
+        routes.report(&format!(
+            "{path:?} is outside the repository; have its owner correct the locations in its \
+             metadata"
+        ));
+        return Ok(response(StatusCode::NOT_FOUND, ""));
     };
     let range = request.headers().get(RANGE);
-    tracing::debug!(location, method = %request.method(), ?range, "asked for");
-    if let Some(failed) = shelf.failed(&location) {
-        return Ok(refusal(&failed));
+    tracing::debug!(location, method = %request.method(), ?range, "request");
+    if let Some(failed) = route.recent_failure(&location) {
+        return Ok(failure(&failed));
     }
-    let (kind, line) = match &shelf.view {
-        Ok(view) => match serve(&shelf, view, &location, &request).await {
-            Ok(answer) => return Ok(answer),
+    let (kind, line) = match &route.view {
+        Ok(view) => match serve(route, view, &location, &request).await {
+            Ok(response) => return Ok(response),
             Err(error) => (error.kind(), error.to_string()),
         },
         Err(line) => (Kind::InvalidReference, line.clone()),
     };
-    Ok(refusal(&shelf.note(&location, status(kind), line)))
+    Ok(failure(&route.record(&location, status(kind), line)))
 }
 
-/// Serves what there is. There are no validators (RFC 9110, 8.8): librepo knows what it has by its
-/// checksum, and asks for none.
+/// Serves the file at `location`. There are no validators (RFC 9110, 8.8): librepo identifies files by their
+/// checksums, and requests none.
 async fn serve(
-    shelf: &Arc<Shelf>,
+    route: &Arc<Route>,
     view: &Arc<View>,
     location: &str,
     request: &Request<Incoming>,
-) -> Result<Answer, Error> {
-    let found = view.find(location).await?;
-    let size = found.size;
+) -> Result<Response, Error> {
+    let entry = view.find(location).await?;
+    let size = entry.size;
     let range = request.headers().get(RANGE).and_then(|range| range.to_str().ok());
-    let mut part = range.map_or(Part::Whole, |range| Part::parse(range, size));
-    if part == Part::Outside {
-        let mut answer = empty(StatusCode::RANGE_NOT_SATISFIABLE);
-        set(&mut answer, CONTENT_RANGE, &format!("bytes */{size}"));
-        return Ok(answer);
-    }
-    let body = match *request.method() {
-        Method::HEAD => Empty::new().map_err(|never| match never {}).boxed_unsync(),
-        _ => {
-            let content;
-            (content, part) = open(view, location, found, part).await?;
-            let (shelf, view) = (Arc::clone(shelf), Arc::clone(view));
-            let location = location.to_owned();
-            let left = part.length(size);
-            let to_end = part.first() + left == size;
-            body(Sending { shelf, view, location, content, left, to_end })
-        }
+    let Ok(mut range) = byte_range(range.unwrap_or_default(), size) else {
+        let mut response = response(StatusCode::RANGE_NOT_SATISFIABLE, "");
+        set(&mut response, header::CONTENT_RANGE, &format!("bytes */{size}"));
+        return Ok(response);
     };
-    let mut answer = Response::new(body);
-    set(&mut answer, ACCEPT_RANGES, "bytes");
-    set(&mut answer, CONTENT_LENGTH, &part.length(size).to_string());
-    set(&mut answer, CONTENT_TYPE, "application/octet-stream");
-    if let Part::Of(first, last) = part {
-        *answer.status_mut() = StatusCode::PARTIAL_CONTENT;
-        set(&mut answer, CONTENT_RANGE, &format!("bytes {first}-{last}/{size}"));
+    let mut response = response(StatusCode::OK, "");
+    if request.method() == Method::GET {
+        let content;
+        (content, range) = open(view, location, entry, range).await?;
+        let content = content.take(length(range.as_ref(), size));
+        *response.body_mut() =
+            body(Arc::clone(route), Arc::clone(view), location.to_owned(), content);
     }
-    Ok(answer)
+    set(&mut response, header::ACCEPT_RANGES, "bytes");
+    set(&mut response, header::CONTENT_LENGTH, &length(range.as_ref(), size).to_string());
+    set(&mut response, header::CONTENT_TYPE, "application/octet-stream");
+    if let Some(range) = range {
+        *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+        let (first, last) = range.into_inner();
+        set(&mut response, header::CONTENT_RANGE, &format!("bytes {first}-{last}/{size}"));
+    }
+    Ok(response)
 }
 
-/// What of a file is wanted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Part {
-    Whole,
-    /// From byte to byte, both inclusive.
-    Of(u64, u64),
-    Outside,
-}
-
-impl Part {
-    /// Reads a Range header. What is not understood, or has several ranges, means the whole file,
-    /// as RFC 9110 allows.
-    fn parse(range: &str, size: u64) -> Self {
-        let Some((first, last)) = range.strip_prefix("bytes=").and_then(|set| set.split_once('-'))
-        else {
-            return Self::Whole;
-        };
-        let end = size.saturating_sub(1);
-        let (first, last) = match (first.parse::<u64>(), last.parse::<u64>()) {
-            (Ok(first), Ok(last)) if first <= last => (first, last.min(end)),
-            (Ok(first), Err(_)) if last.is_empty() => (first, end),
-            (Err(_), Ok(length)) if first.is_empty() && length > 0 => {
-                (size.saturating_sub(length), end)
-            }
-            _ => return Self::Whole,
-        };
-        if first < size { Self::Of(first, last) } else { Self::Outside }
-    }
-
-    /// Where it begins.
-    fn first(self) -> u64 {
-        if let Self::Of(first, _) = self { first } else { 0 }
-    }
-
-    /// How long it is, of a file of that size.
-    fn length(self, size: u64) -> u64 {
-        match self {
-            Self::Whole => size,
-            Self::Of(first, last) => last - first + 1,
-            Self::Outside => 0,
-        }
+/// The range that a Range header requests, if it can be satisfied. `None` stands for the whole file, also
+/// where the header is invalid or has several ranges: a server may ignore it (RFC 9110, 14.2).
+fn byte_range(
+    header: &str,
+    size: u64,
+) -> Result<Option<RangeInclusive<u64>>, RangeUnsatisfiableError> {
+    match parse_range_header(header) {
+        Ok(ranges) if ranges.len() == 1 => Ok(ranges.validate(size)?.pop()),
+        _ => Ok(None),
     }
 }
 
-/// A stream of content that is being sent.
-struct Sending {
-    shelf: Arc<Shelf>,
-    view: Arc<View>,
-    location: String,
-    content: Content,
-    /// Bytes still to be sent.
-    left: u64,
-    /// Whether the part reaches to the end of the file.
-    to_end: bool,
+fn length(range: Option<&RangeInclusive<u64>>, size: u64) -> u64 {
+    range.map_or(size, |range| range.end() - range.start() + 1)
 }
 
-/// Opens what was found at the beginning of the part, or of the whole if it takes long to get there.
+/// Opens a file at the start of the range, or the whole file if it takes too long to get there.
 async fn open(
     view: &View,
     location: &str,
-    found: Found,
-    part: Part,
-) -> Result<(Content, Part), Error> {
-    let reading = view.read(found, part.first());
-    if part.first() == 0 {
-        return Ok((reading.await?, part));
-    }
-    match tokio::time::timeout(PASSES_OVER, reading).await {
-        Ok(content) => Ok((content?, part)),
+    entry: Entry,
+    range: Option<RangeInclusive<u64>>,
+) -> Result<(Content, Option<RangeInclusive<u64>>), Error> {
+    let start = range.as_ref().map_or(0, |range| *range.start());
+    let limit = if start > 0 { SKIP_TIMEOUT } else { Duration::MAX };
+    match timeout(limit, view.read(entry, start)).await {
+        Ok(content) => Ok((content?, range)),
         Err(_) => {
-            let found = view.find(location).await?;
-            Ok((view.read(found, 0).await?, Part::Whole))
+            let entry = view.find(location).await?;
+            Ok((view.read(entry, 0).await?, None))
         }
     }
 }
 
-fn body(sending: Sending) -> Body {
-    let frames = stream::try_unfold(sending, |mut sending| async move {
-        let chunk = sending.next().await.map_err(|error| sending.broken(error))?;
-        Ok((!chunk.is_empty()).then_some((Frame::data(chunk), sending)))
-    });
-    StreamBody::new(Box::pin(frames)).boxed_unsync()
-}
-
-impl Sending {
-    /// The next chunk; the last one only when it is known that all is right, so that a client that
-    /// has got everything has got the right thing.
-    async fn next(&mut self) -> io::Result<Bytes> {
-        let room = usize::try_from(self.left).unwrap_or(CHUNK).min(CHUNK);
-        let mut chunk = vec![0; room];
-        let read = self.content.read(&mut chunk).await?;
-        if read == 0 && room > 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        chunk.truncate(read);
-        self.left -= read as u64;
-        if self.left == 0 && self.to_end && read > 0 {
-            // The content is checked by the read that finds its end.
-            self.content.read(&mut [0]).await?;
-        }
-        Ok(chunk.into())
-    }
-
-    /// Notes what broke the stream for good; the client sees that it ends early.
-    fn broken(&self, error: io::Error) -> io::Error {
-        let error = self.view.broken(error);
-        // Where a mirror was to blame, librepo gets it when it asks again.
-        if !error.is_of_one_place() {
-            self.shelf.note(&self.location, status(error.kind()), error.to_string());
+/// Streams content. The content verifies itself before it hands out its last bytes, so that a client never
+/// gets all of a corrupt file; if it fails, the client sees the body end early.
+fn body(
+    route: Arc<Route>,
+    view: Arc<View>,
+    location: String,
+    content: impl AsyncRead + Send + 'static,
+) -> Body {
+    let frames = ReaderStream::with_capacity(content, BUFFER).map_ok(Frame::data);
+    let frames = frames.map_err(move |error| {
+        let error = view.read_error(error);
+        // If a mirror is at fault, the next request is served from another one.
+        if !error.is_mirror_fault() {
+            route.record(&location, status(error.kind()), error.to_string());
         }
         io::Error::other(error)
-    }
+    });
+    StreamBody::new(frames).boxed_unsync()
 }
 
-/// The status that says the same as a kind of failure.
+/// The HTTP status for a kind of failure.
 fn status(kind: Kind) -> StatusCode {
     match kind {
         Kind::NotFound | Kind::PackageNotInRepository => StatusCode::NOT_FOUND,
@@ -234,44 +170,93 @@ fn status(kind: Kind) -> StatusCode {
     }
 }
 
-fn refusal(failed: &Failed) -> Answer {
-    let line = format!("{}\n", failed.line);
-    let mut answer = Response::new(Full::from(line).map_err(|never| match never {}).boxed_unsync());
-    *answer.status_mut() = failed.status;
-    set(&mut answer, CONTENT_TYPE, "text/plain; charset=utf-8");
-    answer
+fn failure(failed: &Failed) -> Response {
+    let mut response = response(failed.status, format!("{}\n", failed.line));
+    set(&mut response, header::CONTENT_TYPE, "text/plain; charset=utf-8");
+    response
 }
 
-fn empty(status: StatusCode) -> Answer {
-    let mut answer = Response::new(Empty::new().map_err(|never| match never {}).boxed_unsync());
-    *answer.status_mut() = status;
-    answer
+fn response(status: StatusCode, text: impl Into<Bytes>) -> Response {
+    let body = Full::new(text.into()).map_err(|never| match never {}).boxed_unsync();
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response
 }
 
-fn set(answer: &mut Answer, name: hyper::header::HeaderName, value: &str) {
+fn set(response: &mut Response, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
-        answer.headers_mut().insert(name, value);
+        response.headers_mut().insert(name, value);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use futures_util::stream;
+    use tokio_util::io::StreamReader;
+
     use super::*;
+    use crate::engine::Engine;
+    use crate::registry::{self, Registry};
+    use crate::source::Source;
 
     #[test]
     fn what_ranges_mean() {
-        for (range, expected) in [
-            ("bytes=0-", Part::Of(0, 99)),
-            ("bytes=40-", Part::Of(40, 99)),
-            ("bytes=40-49", Part::Of(40, 49)),
-            ("bytes=40-1000", Part::Of(40, 99)),
-            ("bytes=-10", Part::Of(90, 99)),
-            ("bytes=100-", Part::Outside),
-            ("bytes=5-4", Part::Whole),
-            ("bytes=0-1,4-5", Part::Whole),
-            ("lines=1-2", Part::Whole),
+        for (header, expected) in [
+            ("bytes=0-", Ok(Some(0..=99))),
+            ("bytes=40-", Ok(Some(40..=99))),
+            ("bytes=40-49", Ok(Some(40..=49))),
+            ("bytes=40-1000", Ok(Some(40..=99))),
+            ("bytes=-10", Ok(Some(90..=99))),
+            ("bytes=-1000", Ok(Some(0..=99))),
+            ("bytes=100-", Err(RangeUnsatisfiableError::Unsatisfiable)),
+            ("bytes=-0", Err(RangeUnsatisfiableError::Unsatisfiable)),
+            ("bytes=5-4", Ok(None)),
+            ("bytes=0-1,4-5", Ok(None)),
+            ("lines=1-2", Ok(None)),
+            ("", Ok(None)),
         ] {
-            assert_eq!(Part::parse(range, 100), expected, "{range}");
+            assert_eq!(byte_range(header, 100), expected, "{header}");
         }
+    }
+
+    /// What the client receives of content that fails in the middle, and what the user is told.
+    async fn broken(error: registry::Error) -> (Vec<u8>, Vec<String>) {
+        let engine = Engine::new(Registry::new(Default::default()), Default::default());
+        let reference = "oci://quay.io/acme/rpms".parse().expect("a reference");
+        let source = Source { reference, access: Default::default() };
+        let view = Arc::new(engine.view("tools", &source));
+        let route = Arc::new(Route::for_all(Ok(Arc::clone(&view))));
+        let content = [Ok(&b"first "[..]), Ok(b"second"), Err(io::Error::from(error))];
+        let content = StreamReader::new(stream::iter(content));
+        let mut body = body(Arc::clone(&route), view, "a.rpm".to_owned(), content);
+        let mut received = Vec::new();
+        let error = loop {
+            match body.frame().await.expect("an error before the end") {
+                Ok(frame) => received.extend_from_slice(&frame.into_data().expect("data")),
+                Err(error) => break error.to_string(),
+            }
+        };
+        let told = route.failures.take();
+        assert!(told.iter().all(|line| *line == error), "{error}: {told:?}");
+        let recent = route.recent_failure("a.rpm").map(|failed| failed.line);
+        assert_eq!(recent.as_ref(), told.first());
+        (received, told)
+    }
+
+    #[tokio::test]
+    async fn content_that_fails_in_the_middle_is_reported_unless_a_mirror_is_at_fault() {
+        let digest = "sha256:1".to_owned();
+        let short = registry::Error::Short { digest, received: 12, size: 13 };
+        let (received, told) = broken(short.clone()).await;
+        assert_eq!(received, b"first second");
+        assert_eq!(told.len(), 1);
+        assert!(
+            told[0].starts_with("repository tools oci://quay.io/acme/rpms:latest: "),
+            "{told:?}"
+        );
+        let corrupt = registry::Error::MirrorCorrupt(Box::new(short));
+        let (received, told) = broken(corrupt).await;
+        assert_eq!(received, b"first second");
+        assert!(told.is_empty(), "{told:?}");
     }
 }

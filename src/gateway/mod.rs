@@ -1,296 +1,80 @@
-//! The HTTP front end: what dnf5 asks for by itself, when it asks for it.
+//! The HTTP front end, which dnf5 downloads from.
 //!
-//! dnf5 reaches it through SOCKS5 on a Unix socket, which libcurl can do and nobody else on the
-//! machine can reach; below that it is plain HTTP/1.1. The user name of the SOCKS handshake says
-//! which repository of which run is meant, so that URLs, which DNF's cache and keyring are filed
-//! under, stay the same over runs.
+//! dnf5 connects through SOCKS5 on a Unix socket, which libcurl supports and only the same user can open;
+//! inside is plain HTTP/1.1. The user name in the SOCKS handshake selects the session and the repository.
+//! So the URLs, which DNF's cache directory and keyring are named after, are the same in every session.
 //!
 //! | module | job |
 //! |---|---|
+//! | `listener` | the socket and its connections |
+//! | `session` | the repositories of one caller |
+//! | `route` | which repository a request is for, and what has just failed there |
+//! | `failures` | what the user of a session has to be told |
 //! | `socks` | the handshake |
 //! | `http` | requests and responses |
-//! | `run` | the repositories of one run of dnf5, and what went wrong with them |
 //! | `tunnel` | connections to other hosts |
+//! | `url` | the URLs that dnf5 gets in place of a reference |
 
+mod failures;
 mod http;
-mod run;
+mod listener;
+mod route;
+mod session;
 mod socks;
 mod tunnel;
+mod url;
 
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::{fs, io};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use crate::engine::Engine;
+pub use listener::Error;
+use listener::Listener;
+use route::RouteTable;
+pub use session::{Address, Session};
+pub use url::baseurl;
 
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use rustix::net::sockopt::set_socket_send_buffer_size;
-use tempfile::TempDir;
-use tokio::net::{UnixListener, UnixStream};
-use tokio_util::sync::{CancellationToken, DropGuard};
-
-use crate::backend::Backend;
-use crate::cache;
-use crate::store::Store;
-use run::Shelf;
-pub use run::{Address, Run, baseurl};
-use socks::Guest;
-
-/// How much the unpacked layers may take, in bytes, unless somebody says otherwise.
-const STORE_LIMIT: u64 = 4 << 30;
-
-/// What the name of a socket's directory begins with.
-const DIRECTORY: &str = "dnf5-oci-";
-
-/// The socket's name in its directory.
-const SOCKET: &str = "gateway";
-
-/// How much a client may be behind, in bytes. The kernel gives less if its own bound is lower (socket(7),
-/// wmem_max), but still twice its default.
-const SEND_BUFFER: usize = 1 << 20;
-
-/// Where a gateway keeps what it needs.
-#[derive(Clone, Debug)]
-pub struct Places {
-    /// In the first of these that it can be, the directory of the socket is made.
-    pub runtime: Vec<PathBuf>,
-    /// The directory of unpacked layers. Where it cannot be used, they are kept in a temporary one, and
-    /// unpacked anew by the next process.
-    pub store: Option<PathBuf>,
-    /// How much they may take, in bytes.
-    pub store_limit: u64,
-}
-
-/// Serves runs of dnf5; begins to listen with the first.
+/// Serves repositories over HTTP. It starts listening when the first session is opened.
 pub struct Gateway {
-    backend: Backend,
-    places: Places,
-    next: AtomicU64,
-    library: Arc<Library>,
-    listening: Mutex<Option<Listening>>,
-}
-
-/// All repositories that are served, by the names they are asked for by.
-type Library = Mutex<HashMap<String, Shelves>>;
-
-/// What one repository has, for each of its references. There is at least one.
-type Shelves = Vec<Arc<Shelf>>;
-
-/// What there is from the first run on.
-struct Listening {
-    directory: TempDir,
-    store: Arc<Store>,
-    _temporary_store: Option<TempDir>,
-    _until_dropped: DropGuard,
-}
-
-impl Places {
-    /// Those of a system's service for root, those of a user otherwise.
-    pub fn usual() -> Self {
-        let set =
-            |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-        let (temporary, store_limit) = (std::env::temp_dir(), STORE_LIMIT);
-        if rustix::process::geteuid().is_root() {
-            return Self {
-                runtime: vec![PathBuf::from("/run/dnf5-oci"), temporary],
-                store: Some(PathBuf::from("/var/cache/dnf5-oci")),
-                store_limit,
-            };
-        }
-        let caches = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")));
-        // After su it may be another user's.
-        let runtime = set("XDG_RUNTIME_DIR").into_iter().chain([temporary]).collect();
-        Self { runtime, store: caches.map(|caches| caches.join("dnf5-oci")), store_limit }
-    }
+    engine: Engine,
+    next_session: AtomicU64,
+    table: Arc<RouteTable>,
+    listener: Mutex<Option<Listener>>,
 }
 
 impl Gateway {
-    /// A gateway that nobody uses yet.
-    pub fn new(backend: Backend, places: Places) -> Self {
-        Self {
-            backend,
-            places,
-            next: AtomicU64::new(1),
-            library: Arc::default(),
-            listening: Mutex::default(),
-        }
+    /// A gateway without sessions, which does not listen yet.
+    pub fn new(engine: Engine) -> Self {
+        let (table, listener) = Default::default();
+        Self { engine, next_session: AtomicU64::new(1), table, listener }
     }
 
-    /// Begins to serve a run of dnf5.
+    /// Opens a session.
     ///
     /// # Errors
-    /// If the socket or the directory of unpacked layers cannot be made.
-    pub fn begin(&self) -> Result<Run, cache::Error> {
-        let (store, socket) = self.listen()?;
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        Ok(Run::new(number, self.backend.clone(), store, socket, Arc::clone(&self.library)))
-    }
-
-    /// Forgets the socket; runs that are left get no answer any more.
-    pub fn close(&self) {
-        self.listening.lock().unwrap_or_else(PoisonError::into_inner).take();
-    }
-
-    fn listen(&self) -> Result<(Arc<Store>, PathBuf), cache::Error> {
-        let mut listening = self.listening.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(listening) = &*listening {
-            return Ok((Arc::clone(&listening.store), listening.directory.path().join(SOCKET)));
-        }
-        let (directory, listener) = bind(&self.places.runtime)?;
-        let socket = directory.path().join(SOCKET);
-        let (store, _temporary_store) = open_store(&self.places)?;
-        let closed = CancellationToken::new();
-        let (library, until) = (Arc::clone(&self.library), closed.clone());
-        tokio::spawn(async move {
-            tokio::select! {
-                () = accept(listener, library) => {}
-                () = until.cancelled() => {}
-            }
-        });
-        let _until_dropped = closed.drop_guard();
-        let kept = Arc::clone(&store);
-        *listening = Some(Listening { directory, store: kept, _temporary_store, _until_dropped });
-        Ok((store, socket))
-    }
-}
-
-/// Listens in the first of these directories that lets us; a name of a socket cannot be long.
-fn bind(runtime: &[PathBuf]) -> Result<(TempDir, UnixListener), cache::Error> {
-    let mut failed = cache::Error::at(Path::new(SOCKET), io::ErrorKind::NotFound.into());
-    for parent in runtime {
-        match bind_in(parent) {
-            Ok(bound) => return Ok(bound),
-            Err(error) => failed = cache::Error::at(parent, error),
-        }
-    }
-    Err(failed)
-}
-
-fn bind_in(parent: &Path) -> io::Result<(TempDir, UnixListener)> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
-    sweep(parent);
-    let directory = private_directory(parent)?;
-    let listener = listen_at(&directory.path().join(SOCKET))?;
-    Ok((directory, listener))
-}
-
-/// A fresh directory that nobody else may enter, so that nobody else reaches what is in it.
-fn private_directory(parent: &Path) -> io::Result<TempDir> {
-    let private = fs::Permissions::from_mode(0o700);
-    tempfile::Builder::new().prefix(DIRECTORY).permissions(private).tempdir_in(parent)
-}
-
-/// A socket that gets its name when somebody listens and only the user may connect: one by that name
-/// that takes no connection was left behind.
-fn listen_at(socket: &Path) -> io::Result<UnixListener> {
-    let unnamed = socket.with_extension("new");
-    let listener = UnixListener::bind(&unnamed)?;
-    fs::set_permissions(&unnamed, fs::Permissions::from_mode(0o600))?;
-    fs::rename(&unnamed, socket)?;
-    Ok(listener)
-}
-
-/// Removes the directories of gateways that were killed: nobody listens there any more.
-fn sweep(parent: &Path) {
-    let user = rustix::process::geteuid().as_raw();
-    let names = fs::read_dir(parent).into_iter().flatten().flatten();
-    for entry in names.filter(|entry| entry.file_name().to_string_lossy().starts_with(DIRECTORY)) {
-        // The parent may be /tmp, where others can make what looks like one.
-        let own = entry.metadata().is_ok_and(|found| found.is_dir() && found.uid() == user);
-        let socket = entry.path().join(SOCKET);
-        let left = || std::os::unix::net::UnixStream::connect(socket);
-        if own
-            && left().is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
-            && let Err(error) = fs::remove_dir_all(entry.path())
-        {
-            tracing::debug!(%error, "the directory of a killed gateway stays");
-        }
-    }
-}
-
-/// The store, and its directory if that is a temporary one. Such a one is always fresh: what lies
-/// where everybody may write can be anybody's.
-fn open_store(places: &Places) -> Result<(Arc<Store>, Option<TempDir>), cache::Error> {
-    if let Some(place) = &places.store {
-        match Store::open(place, places.store_limit) {
-            Ok(store) => return Ok((Arc::new(store), None)),
-            Err(error) => tracing::info!(%error, "layers are kept in a temporary directory"),
-        }
-    }
-    let parent = std::env::temp_dir();
-    let directory = private_directory(&parent).map_err(|error| cache::Error::at(&parent, error))?;
-    let store = Arc::new(Store::open(directory.path(), places.store_limit)?);
-    Ok((store, Some(directory)))
-}
-
-async fn accept(listener: UnixListener, library: Arc<Library>) {
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let library = Arc::clone(&library);
-                tokio::spawn(async move {
-                    if let Err(error) = serve(stream, &library).await {
-                        tracing::debug!(error, "a connection ended");
-                    }
-                });
-            }
-            Err(error) => {
-                // Out of descriptors, most likely: some will be given back.
-                tracing::warn!(%error, "a connection was not accepted");
-                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-            }
-        }
-    }
-}
-
-async fn serve(stream: UnixStream, library: &Library) -> Result<(), String> {
-    let peer = stream.peer_cred().map_err(|error| error.to_string())?;
-    if peer.uid() != rustix::process::geteuid().as_raw() {
-        return Err(format!("user {} has no business here", peer.uid()));
-    }
-    set_socket_send_buffer_size(&stream, SEND_BUFFER).map_err(|error| error.to_string())?;
-    let guest = socks::handshake(stream, |name| {
-        library.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
-    })
-    .await
-    .map_err(|error| error.to_string())?;
-    let (stream, shelves) = match guest {
-        Some(Guest::Ours(stream, shelves)) => (stream, shelves),
-        Some(Guest::Elsewhere(request)) => return tunnel::serve(request).await,
-        None => return Ok(()),
-    };
-    let service = service_fn(|request| http::answer(shelves.clone(), request));
-    http1::Builder::new()
-        .serve_connection(TokioIo::new(stream), service)
-        .await
-        .map_err(|error| error.to_string())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_directory_of_a_killed_gateway_is_removed_and_others_are_not() {
-        let parent = tempfile::tempdir().expect("a temporary directory");
-        let directory = |name: &str| {
-            let path = parent.path().join(name);
-            fs::create_dir(&path).expect("made");
-            path
+    /// If the socket cannot be made.
+    pub fn open_session(&self) -> Result<Session, Error> {
+        let mut listener = lock(&self.listener);
+        let listener = match &mut *listener {
+            Some(listener) => listener,
+            none => none.insert(Listener::start(Arc::clone(&self.table))?),
         };
-        let bind = |path: &Path| std::os::unix::net::UnixListener::bind(path.join(SOCKET));
-        let (killed, other) = (directory("dnf5-oci-killed"), directory("other"));
-        for path in [&killed, &other] {
-            drop(bind(path).expect("bound"));
-        }
-        let (alive, starting) = (directory("dnf5-oci-alive"), directory("dnf5-oci-starting"));
-        let _listener = bind(&alive).expect("bound");
-        sweep(parent.path());
-        assert!(!killed.exists());
-        assert!([alive, starting, other].iter().all(|path| path.exists()));
+        Ok(Session {
+            number: self.next_session.fetch_add(1, Ordering::Relaxed),
+            engine: self.engine.clone(),
+            socket: listener.socket(),
+            table: Arc::clone(&self.table),
+            usernames: Mutex::default(),
+            failures: Arc::default(),
+        })
     }
+
+    /// Removes the socket. Sessions that are still open get no new connections.
+    pub fn close(&self) {
+        lock(&self.listener).take();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

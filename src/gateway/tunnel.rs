@@ -1,13 +1,13 @@
 //! Connections to other hosts.
 //!
-//! A repository may list packages that lie elsewhere (xml:base in its primary metadata), and may have
-//! addresses that are plain HTTP beside those that are ours. dnf5 knows one proxy for all of a
-//! repository, which is us, so we pass these connections through, unread.
+//! A repository can list packages on another host (xml:base in primary.xml), and can have plain HTTP
+//! baseurls beside ours. dnf5 has one proxy for the whole repository, which is the gateway, so the gateway
+//! passes these connections through, unread.
 //!
-//! That opens no door. The socket is its user's own, who can connect to wherever it likes without us;
-//! and where dnf5 lets itself be led by a repository's metadata is the same as with any other
-//! repository. One that is to be reached through a proxy gets no connection past it.
+//! This gives no new rights: only the user can connect to the socket, and any repository's metadata can
+//! send dnf5 to any host. A repository with a proxy gets no connections, because they would bypass it.
 
+use std::error::Error;
 use std::io;
 use std::time::Duration;
 
@@ -17,41 +17,37 @@ use tokio::time::timeout;
 
 use super::socks::Request;
 
-/// How long one of a host's addresses may take to answer, if it has others: those of a network that
-/// leads nowhere come first, often enough.
-const ANSWER: Duration = Duration::from_secs(5);
+/// How long connecting to one address of a host may take; a host without IPv6 connectivity to us often has
+/// an IPv6 address listed first.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Connects a client to the host that it wants, and passes on what both say until they are done.
-pub(super) async fn serve(request: Request<UnixStream>) -> Result<(), String> {
-    let text = |error: &dyn std::fmt::Display| error.to_string();
-    let proxied = request.shelves.iter().any(|shelf| shelf.has_proxy);
-    let there = match proxied {
-        true => Err(io::Error::other("the repository's proxy holds for its registry alone")),
-        false => connect(&request.host, request.port).await,
+/// Connects a client to the host that it requests, and copies in both directions until both ends close.
+pub(super) async fn serve(
+    request: Request<UnixStream>,
+) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let Request { host, port, routes, .. } = &request;
+    let connected = match routes.has_proxy() {
+        true => Err(io::Error::other("the repository's proxy is for its registry only")),
+        false => connect(host, *port).await,
     };
-    match there {
-        Ok(mut there) => {
-            let mut client = request.grant().await.map_err(|error| text(&error))?;
-            copy_bidirectional(&mut client, &mut there).await.map_err(|error| text(&error))?;
-            Ok(())
+    match connected {
+        Ok(mut server) => {
+            let mut client = request.grant().await?;
+            copy_bidirectional(&mut client, &mut server).await?;
         }
         Err(error) => {
-            let (host, port) = (&request.host, request.port);
-            let fact =
-                format!("{host} port {port}, where dnf5 was led to, cannot be reached: {error}");
-            if let Some(shelf) = request.shelves.first() {
-                shelf.note_astray(&fact);
-            }
-            request.refuse().await.map_err(|error| text(&error))
+            routes.report(&format!("connecting to {host} port {port} failed: {error}"));
+            request.refuse().await?;
         }
     }
+    Ok(())
 }
 
-/// Tries the addresses of a host one after the other.
+/// Connects to the first address of a host that answers.
 async fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
     let mut failed = io::Error::from(io::ErrorKind::NotFound);
     for address in lookup_host((host, port)).await? {
-        match timeout(ANSWER, TcpStream::connect(address)).await {
+        match timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => return Ok(stream),
             Ok(Err(error)) => failed = error,
             Err(_) => failed = io::ErrorKind::TimedOut.into(),

@@ -1,92 +1,65 @@
-//! One blob as a stream that is tried again and checked.
+//! A blob as a stream that survives failed transfers and is checked.
 
-use std::collections::VecDeque;
+use std::io;
+use std::mem;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::task::{Context, Poll, ready};
 
-use backon::{BackoffBuilder, ExponentialBackoff};
-use containers_image_proxy::oci_spec::image::{Descriptor, Digest};
-use tokio::io::AsyncReadExt;
+use containers_image_proxy::oci_spec::image::Descriptor;
+use futures_util::future::BoxFuture;
+use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf, Take};
 
-use super::configuration::Configuration;
-use super::place::Place;
+use super::Error;
+use super::attempts::Attempts;
+use super::body::Body;
 use super::pool::{Failed, Pool};
-use super::process::{Body, Process};
-use super::{Error, Source};
 use crate::checksum::{Checksum, Hasher};
+use crate::source::Source;
 
 /// A blob's bytes.
 ///
-/// When its process dies or stalls, or the registry breaks off, the blob is opened again on another
-/// process and goes on where it was: a blob is known by its digest, which is checked at the end
-/// over all that was delivered. For the same reason it goes on at another place when it cannot be had
-/// from the one that has its manifest.
+/// When a transfer fails, the blob is requested again, from the next pull source if need be, and the
+/// stream continues where it was. Size and digest are checked when the last byte has come and before it
+/// is delivered: a reader that got all bytes got the right ones. When a read has failed, all later
+/// reads fail, too. An [`Error`] is inside each [`io::Error`].
 pub struct Blob {
-    pool: Arc<Pool>,
-    place: Place,
-    /// How many places were passed over when the blob was first asked for.
-    began: usize,
-    elsewhere: Option<Elsewhere>,
-    digest: Digest,
-    expected: Checksum,
     size: u64,
-    opened: Option<Opened>,
-    pauses: ExponentialBackoff,
-    /// Bytes delivered.
+    state: State,
+}
+
+enum State {
+    Reading(Box<Transfer>),
+    Recovering(BoxFuture<'static, Result<Box<Transfer>, Error>>),
+    Ended(Result<(), Error>),
+}
+
+/// A body that is being read, and what it takes to open another one when it fails.
+struct Transfer {
+    attempts: Attempts,
+    /// Limited to the bytes that are still to come.
+    body: Take<Body>,
+    size: u64,
     received: u64,
-    /// What was delivered.
+    expected: Checksum,
     hasher: Hasher,
-    /// How it ended, once it has. All reads after that say the same: what failed must never look
-    /// complete to one who reads on.
-    ended: Option<Result<(), Error>>,
-}
-
-/// What is known when a place did not have the blob.
-struct Elsewhere {
-    /// What the first place said.
-    first: Error,
-    names: Vec<String>,
-    /// How many places are to be passed over in the tries that are left.
-    left: VecDeque<usize>,
-}
-
-/// One try at the blob.
-struct Opened {
-    process: Arc<Process>,
-    body: Body,
-    /// Bytes still to come that an earlier try has delivered.
-    skip: u64,
 }
 
 impl Blob {
     /// Opens a blob; returns when the registry has begun to answer.
     pub(super) async fn open(
         pool: Arc<Pool>,
-        source: Source,
+        source: &Source,
         descriptor: &Descriptor,
     ) -> Result<Self, Error> {
-        let digest = descriptor.digest().clone();
-        let expected: Checksum =
-            digest.to_string().parse().map_err(|_| Error::UnknownDigest(digest.to_string()))?;
-        let place = pool.first_place(&source);
-        let mut blob = Self {
-            pauses: pool.backoff().build(),
-            began: place.passed_over,
-            elsewhere: None,
-            opened: None,
-            size: descriptor.size(),
-            received: 0,
-            hasher: expected.hasher(),
-            ended: None,
-            pool,
-            place,
-            digest,
-            expected,
-        };
-        while let Err(failed) = blob.try_open().await {
-            blob.recover(failed).await?;
-        }
-        Ok(blob)
+        let digest = descriptor.digest().to_string();
+        let expected: Checksum = digest.parse().map_err(|_| Error::UnknownDigest(digest))?;
+        let mut attempts = Attempts::new(pool, source, descriptor.digest()).await?;
+        let size = descriptor.size();
+        let body = attempts.body(0).await?.take(size);
+        let hasher = expected.hasher();
+        let transfer = Transfer { attempts, body, size, received: 0, expected, hasher };
+        Ok(Self { size, state: State::Reading(Box::new(transfer)) })
     }
 
     /// The blob's size in bytes.
@@ -94,119 +67,96 @@ impl Blob {
         self.size
     }
 
-    /// Reads the next bytes; none means that all have been read and that they are right. Dropping
-    /// the future loses no bytes.
-    ///
-    /// # Errors
-    /// If the bytes cannot be had after as many tries as the settings say, or are wrong.
-    pub async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
-        if buffer.is_empty() {
-            return Ok(0);
+    fn recover(&mut self, error: Error) {
+        let failed = State::Ended(Err(error.clone()));
+        if let State::Reading(transfer) = mem::replace(&mut self.state, failed) {
+            self.state = State::Recovering(Box::pin(transfer.recover(error)));
+        }
+    }
+}
+
+impl AsyncRead for Blob {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let blob = self.get_mut();
+        if buf.remaining() == 0 {
+            return Poll::Ready(Ok(()));
         }
         loop {
-            if let Some(ended) = &self.ended {
-                return ended.clone().map(|()| 0);
-            }
-            match self.try_read(buffer).await {
-                Ok(0) => self.ended = Some(Ok(())),
-                Ok(read) => return Ok(read),
-                Err(failed) => {
-                    self.opened = None;
-                    if let Err(error) = self.recover(failed).await {
-                        self.ended = Some(Err(error));
+            match &mut blob.state {
+                State::Reading(transfer) => match ready!(transfer.poll_read(cx, buf)) {
+                    Ok(()) => {
+                        if transfer.is_complete() {
+                            blob.state = State::Ended(Ok(()));
+                        }
+                        return Poll::Ready(Ok(()));
                     }
+                    Err(error) => blob.recover(error),
+                },
+                State::Recovering(recovering) => {
+                    let recovered = ready!(recovering.as_mut().poll(cx));
+                    blob.state =
+                        recovered.map_or_else(|error| State::Ended(Err(error)), State::Reading);
                 }
+                State::Ended(ended) => return Poll::Ready(ended.clone().map_err(io::Error::from)),
             }
         }
     }
+}
 
-    /// Prepares the next try, after a pause or at another place; an error comes back if there is to
-    /// be none.
-    async fn recover(&mut self, failed: Failed) -> Result<(), Error> {
-        let error = failed.error();
-        if error.is_worth_a_retry()
-            && let Some(pause) = self.pauses.next()
-        {
-            tracing::info!(digest = %self.digest, received = self.received, %error, "trying again");
-            tokio::time::sleep(pause).await;
-            return Ok(());
-        }
-        if error.is_wrong() {
-            return Err(self.give_up(error.clone()));
-        }
-        self.move_on(&failed)
-    }
-
-    /// Turns to the next place; the first error comes back if none is left.
-    fn move_on(&mut self, failed: &Failed) -> Result<(), Error> {
-        let error = failed.error();
-        let elsewhere = self.elsewhere.get_or_insert_with(|| Elsewhere::new(&self.place, error));
-        if let Failed::Image(_) = failed {
-            // Whoever is asked with more places passed over was asked just now.
-            elsewhere.left.retain(|passed_over| *passed_over < self.place.passed_over);
-        }
-        let next = elsewhere.left.pop_front().ok_or_else(|| elsewhere.first.clone())?;
-        let (passed_over, asked) = elsewhere.names.split_at(next);
-        tracing::warn!(
-            digest = %self.digest, %error, ?passed_over, ?asked,
-            "a blob cannot be had where its manifest is: the image is opened again"
-        );
-        self.place.passed_over = next;
-        self.pauses = self.pool.backoff().build();
-        Ok(())
-    }
-
-    /// Ends with wrong bytes, which cannot be taken back from who has read them. If there is a
-    /// further place, the next to read the blob will ask that one.
-    fn give_up(&self, error: Error) -> Error {
-        let mut next = self.place.clone();
-        next.passed_over += 1;
-        // Only ever further on, so that trying again comes to an end.
-        if self.place.passed_over < self.began || next.passed_over >= next.names().len() {
-            return error;
-        }
-        tracing::warn!(digest = %self.digest, %error, "another place will be asked for it");
-        self.pool.note(&next, Configuration::now(&next.source.access));
-        Error::WrongHere(Box::new(error))
-    }
-
-    async fn try_open(&mut self) -> Result<&mut Opened, Failed> {
-        let (process, body) = self.pool.body(&self.place, &self.digest).await?;
-        Ok(self.opened.insert(Opened { process, body, skip: self.received }))
-    }
-
-    async fn try_read(&mut self, buffer: &mut [u8]) -> Result<usize, Failed> {
-        let stall = self.pool.settings.stall;
-        let opened = match &mut self.opened {
-            Some(opened) => opened,
-            None => self.try_open().await?,
+impl Transfer {
+    /// Reads the next bytes; the last ones only if all are right.
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<Result<(), Error>> {
+        let start = buf.filled().len();
+        ready!(Pin::new(&mut self.body).poll_read(cx, buf))?;
+        let bytes = &buf.filled()[start..];
+        self.hasher.update(bytes);
+        self.received += bytes.len() as u64;
+        let outcome = if self.is_complete() {
+            self.check(cx)
+        } else if bytes.is_empty() {
+            let digest = self.expected.to_string();
+            Err(Error::Short { digest, received: self.received, size: self.size })
+        } else {
+            Ok(())
         };
-        opened.pass_over(buffer, stall).await?;
-        let read = opened.read(buffer, stall).await?;
-        if read == 0 {
-            return Ok(self.check().await.map(|()| 0)?);
-        }
-        self.received += read as u64;
-        if self.received > self.size {
-            return Err(Error::Long { digest: self.digest.to_string(), size: self.size }.into());
-        }
-        self.hasher.update(&buffer[..read]);
-        Ok(read)
+        Poll::Ready(outcome.inspect_err(|_| buf.set_filled(start)))
     }
 
-    /// Checks what was delivered, now that the stream has ended.
+    /// Whether the last byte has come.
+    fn is_complete(&self) -> bool {
+        self.received == self.size
+    }
+
+    /// Continues with another body after an error.
     ///
-    /// What skopeo says of the end does not matter when all bytes are there and right; and it says
-    /// nothing when it was killed.
-    async fn check(&mut self) -> Result<(), Error> {
-        if self.received < self.size {
-            if let Some(opened) = self.opened.take() {
-                opened.end(self.pool.settings.stall).await?;
-            }
-            let digest = self.digest.to_string();
-            return Err(Error::Short { digest, received: self.received, size: self.size });
+    /// # Errors
+    /// If there is no attempt left, or what has come is wrong.
+    async fn recover(mut self: Box<Self>, error: Error) -> Result<Box<Self>, Error> {
+        let error = match error {
+            // skopeo knows why, unless it was killed.
+            Error::Short { .. } => self.body.get_mut().outcome().await.err().unwrap_or(error),
+            other => other,
+        };
+        self.attempts.recover(Failed::Blob(error), self.received).await?;
+        let body = self.attempts.body(self.received).await?;
+        self.body = body.take(self.size - self.received);
+        Ok(self)
+    }
+
+    /// Checks size and digest. If they are right, what skopeo reports of the end does not matter.
+    fn check(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
+        if self.body.get_mut().has_more(cx) {
+            return Err(Error::Long { digest: self.expected.to_string(), size: self.size });
         }
-        let found = self.hasher.clone().finish();
+        let found = mem::replace(&mut self.hasher, self.expected.hasher()).finish();
         if found == self.expected {
             return Ok(());
         }
@@ -214,50 +164,13 @@ impl Blob {
     }
 }
 
-impl Elsewhere {
-    /// First all that comes after the place, then what comes before it.
-    fn new(place: &Place, error: &Error) -> Self {
-        let names = place.names();
-        let left = (place.passed_over + 1..names.len()).chain(0..place.passed_over).collect();
-        Self { first: error.clone(), names, left }
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Opened {
-    /// Reads, for as long as bytes come; a process that sends none for too long is killed.
-    async fn read(&mut self, buffer: &mut [u8], stall: Duration) -> Result<usize, Error> {
-        match tokio::time::timeout(stall, self.body.data.read(buffer)).await {
-            Ok(read) => Ok(read?),
-            Err(_) => Err(self.stalled(stall)),
-        }
-    }
-
-    /// Reads what an earlier try delivered, or less if the stream ends before; `buffer` is only
-    /// room for it.
-    async fn pass_over(&mut self, buffer: &mut [u8], stall: Duration) -> Result<(), Error> {
-        while self.skip > 0 {
-            let room = usize::try_from(self.skip).unwrap_or(usize::MAX).min(buffer.len());
-            match self.read(&mut buffer[..room], stall).await? {
-                0 => break,
-                read => self.skip -= read as u64,
-            }
-        }
-        Ok(())
-    }
-
-    /// Hears from skopeo why the body ended.
-    async fn end(self, stall: Duration) -> Result<(), Error> {
-        match tokio::time::timeout(stall, self.body.end.ask()).await {
-            Ok(outcome) => outcome,
-            Err(_) => {
-                self.process.kill("it did not say how a body ended");
-                Err(Error::Stalled(stall))
-            }
-        }
-    }
-
-    fn stalled(&self, stall: Duration) -> Error {
-        self.process.kill("a body stalled");
-        Error::Stalled(stall)
+    #[test]
+    fn it_can_be_read_on_any_thread() {
+        fn check<T: AsyncRead + Unpin + Send + 'static>() {}
+        check::<Blob>();
     }
 }

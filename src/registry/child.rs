@@ -1,4 +1,4 @@
-//! A child process that can be killed at any time, and never outlives this process.
+//! A child process that can be killed at any time and does not outlive this process.
 
 use std::io::{PipeReader, Read, Write};
 use std::os::fd::OwnedFd;
@@ -12,21 +12,25 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 
 use super::Error;
 
-/// The child of a command that somebody else starts. Killed when dropped.
+/// The child of a command that other code starts. Killed when dropped.
+///
+/// The kernel also kills it when the *thread* that started it ends: `PR_SET_PDEATHSIG`, prctl(2). It must be
+/// started on a worker thread of the runtime, since a thread for blocking work ends when it is idle. For
+/// that reason no async code in this process may use `block_in_place`: it turns a worker thread, which may
+/// have started children, into one for blocking work.
 pub(super) struct Child {
-    /// Where it reports its process id; at its end if it was not started at all.
+    /// The process writes its id here; end of file if it did not start.
     report: PipeReader,
     process: OnceLock<Option<(Pid, OwnedFd)>>,
     killed: AtomicBool,
 }
 
 impl Child {
-    /// Prepares the command: its process will report its id, and end with the thread that starts
-    /// it, which should be one of the runtime's own workers therefore.
+    /// Makes the command's process report its id and end with the thread that starts it.
     pub(super) fn of(command: &mut Command) -> Result<Self, Error> {
         let (report, mut reporter) = std::io::pipe()?;
         #[expect(unsafe_code, reason = "the standard library has no safe way to do this")]
-        // SAFETY: between fork and exec only what is async-signal-safe may be called. These are two
+        // SAFETY: between fork and exec only async-signal-safe functions may be called. These are two
         // system calls, getpid and prctl, and a write to a pipe; nothing allocates or locks.
         unsafe {
             command.pre_exec(move || {
@@ -37,13 +41,13 @@ impl Child {
         Ok(Self { report, process: OnceLock::new(), killed: AtomicBool::new(false) })
     }
 
-    /// Its process id, once the command has been started.
+    /// The process id, once the command has been started.
     ///
     /// # Errors
-    /// If it cannot be had: a process that could not be killed must not be used.
+    /// If it is unknown: such a process must not be used, since it could not be killed.
     pub(super) fn pid(&self) -> Result<i32, Error> {
         let (pid, _) =
-            self.process().ok_or_else(|| Error::Process("its process is not known".to_owned()))?;
+            self.process().ok_or_else(|| Error::Process("unknown process id".to_owned()))?;
         Ok(pid.as_raw_nonzero().get())
     }
 
@@ -52,25 +56,25 @@ impl Child {
         let Some((_, pidfd)) = self.process() else {
             return false;
         };
-        // A process id's descriptor becomes readable when the process ends.
+        // A pidfd becomes readable when the process ends: pidfd_open(2).
         let mut ended = [PollFd::new(pidfd, PollFlags::IN)];
         !self.killed.load(Ordering::Relaxed)
             && rustix::event::poll(&mut ended, Some(&Timespec::default())) == Ok(0)
     }
 
-    /// Ends it at once; `reason` is for the log.
+    /// Kills it; `reason` is for the log.
     pub(super) fn kill(&self, reason: &str) {
         if self.killed.swap(true, Ordering::Relaxed) {
             return;
         }
         if let Some((pid, pidfd)) = self.process() {
             tracing::debug!(pid = pid.as_raw_nonzero(), reason, "killing skopeo");
-            // It may have ended by itself, which is as good.
+            // Fails if it has ended already.
             let _ = rustix::process::pidfd_send_signal(pidfd, Signal::KILL);
         }
     }
 
-    /// Does not block: when a command has been started, its process has written the id.
+    /// Does not block: once a command has been started, its process has written the id.
     fn process(&self) -> Option<&(Pid, OwnedFd)> {
         let known = self.process.get_or_init(|| {
             let mut id = [0; size_of::<u32>()];
@@ -85,6 +89,6 @@ impl Child {
 
 impl Drop for Child {
     fn drop(&mut self) {
-        self.kill("it is not needed any more");
+        self.kill("it is no longer needed");
     }
 }

@@ -6,35 +6,35 @@ use std::time::Duration;
 
 use containers_image_proxy::oci_spec::image::Digest;
 
-use super::classify;
-use crate::failure::{Failure, Kind};
+use super::messages;
+use crate::blocking::Cancelled;
+use crate::error_kind::{Failure, Kind};
 
-/// What to do where a reference leads to a repository that lacks something.
+/// The remedy where a reference leads to a repository that lacks something.
 pub const INCOMPLETE: &str = "have its owner push it again, with all its files";
 
-/// Why a request failed. Cheap to clone, for one process serves many requests and takes them all
-/// along when it fails.
+/// Why a request failed. Cheap to clone, since all later reads of a blob fail with the same error.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
-    /// The registry, or a proxy or mirror on the way to it, refused or failed. The kind is read
-    /// from skopeo's message, which is the registry's own in most cases.
+    /// The registry, or a proxy or mirror before it, refused the request or failed. The kind is read from
+    /// skopeo's message, most of which are the registry's own.
     #[error("{message}")]
     Refused {
-        /// What it means.
+        /// What the message means.
         kind: Kind,
-        /// Whether skopeo thinks that another try could succeed.
+        /// Whether another attempt could succeed.
         retryable: bool,
-        /// What skopeo said, without secrets.
+        /// skopeo's message, without secrets.
         message: String,
     },
-    /// registries.conf forbids all access; what skopeo said names the file.
+    /// registries.conf blocks the registry; skopeo's message names the file.
     #[error("{0}")]
     Blocked(String),
-    /// TLS failed for want of a certificate, the registry's or one of ours, that will do.
+    /// TLS failed for lack of a valid certificate, the registry's or the client's.
     #[error("{0}")]
     Certificate(String),
-    /// A file that belongs to the signature policy cannot be understood, so that nobody was asked;
-    /// what skopeo said names it.
+    /// A file of the signature policy is malformed, so skopeo has sent no request. Its message names the
+    /// file.
     #[error("{0}")]
     Damaged(String),
     /// The registry has the manifest, but not a blob that belongs to it.
@@ -42,87 +42,90 @@ pub enum Error {
     Missing {
         /// The blob.
         digest: String,
-        /// What skopeo said.
+        /// skopeo's message.
         message: String,
     },
-    /// No byte came for so long.
-    #[error("nothing came from the registry for {} seconds", .0.as_secs_f32())]
+    /// No data came for that long.
+    #[error("request to the registry timed out after {} s", .0.as_secs_f32())]
     Stalled(Duration),
     /// The process ended or broke its protocol.
     #[error("skopeo failed: {0}")]
     Process(String),
-    /// A stream ended before its size.
-    #[error("{digest} ended after {received} of {size} bytes")]
+    /// A body ended before its size.
+    #[error("transfer of {digest} ended early: expected {size} bytes, got {received}")]
     Short {
         /// The blob.
         digest: String,
-        /// Bytes that came.
+        /// Number of bytes that came.
         received: u64,
-        /// Bytes that should have come.
+        /// Size in the manifest, in bytes.
         size: u64,
     },
-    /// A stream went on after its size.
-    #[error("{digest} is larger than the {size} bytes that the manifest says")]
+    /// A body went on after its size.
+    #[error("size mismatch for {digest}: expected {size} bytes, got more")]
     Long {
         /// The blob.
         digest: String,
-        /// Its size in the manifest.
+        /// Size in the manifest, in bytes.
         size: u64,
     },
-    /// A stream's bytes are not those that were asked for.
-    #[error("{expected} was sent as {found}")]
+    /// A body's bytes are wrong.
+    #[error("checksum mismatch: expected {expected}, got {found}")]
     DigestMismatch {
         /// The digest in the manifest.
         expected: String,
-        /// The digest of what came.
+        /// The digest of the bytes that came.
         found: String,
     },
-    /// A blob was wrong from one place. Reading it from the beginning will have it from another.
-    #[error("{0}; another place will be asked")]
-    WrongHere(Box<Self>),
-    /// There is no further mirror, or registries.conf is such that none can be passed over.
-    #[error("there is no other place to ask")]
-    NoOtherPlace,
-    /// The digest of a descriptor uses an algorithm that is not known here.
-    #[error("the digest {0:?} cannot be checked")]
+    /// A pull source has sent wrong bytes. Whoever reads the blob again gets it from the next one.
+    #[error("{0}; the next attempt uses another mirror")]
+    MirrorCorrupt(Box<Self>),
+    /// There is no further pull source, or registries.conf does not allow to skip those before it.
+    #[error("no other pull source")]
+    NoOtherPullSource,
+    /// The digest in a descriptor is malformed, or its algorithm is unknown.
+    #[error("unsupported digest {0:?}")]
     UnknownDigest(String),
-    /// The manifest is none.
-    #[error("the manifest cannot be read: {0}")]
+    /// The manifest is malformed.
+    #[error("invalid manifest: {0}")]
     BadManifest(String),
     /// skopeo cannot be run.
     #[error("{skopeo} cannot be run: {reason}", skopeo = .skopeo.display())]
     SkopeoMissing {
         /// The program.
         skopeo: PathBuf,
-        /// What the system said.
+        /// The operating system's error.
         reason: String,
     },
-    /// skopeo's protocol lacks what is needed.
-    #[error("skopeo speaks version {found} of its proxy protocol, {wanted} is needed")]
+    /// skopeo's protocol lacks a request.
+    #[error("skopeo is too old: expected version {wanted} of its proxy protocol, got {found}")]
     SkopeoTooOld {
-        /// The version it speaks.
+        /// The version it has.
         found: String,
-        /// The version needed.
+        /// The minimum version.
         wanted: &'static str,
     },
-    /// Reading from skopeo failed on this machine.
-    #[error("reading from skopeo: {0}")]
+    /// An I/O error between skopeo and this process.
+    #[error("communication with skopeo failed: {0}")]
     Pipe(String),
+    /// The service is shutting down.
+    #[error("cancelled")]
+    Cancelled,
 }
 
 impl Error {
-    /// What to do about it, where that can be said more closely than of its kind.
+    /// The remedy, where there is a better one than that of its kind.
     pub fn remedy(&self) -> Option<&'static str> {
         match self {
-            Self::Refused { kind, message, .. } => classify::remedy(*kind, message),
-            Self::Blocked(_) => Some("its entry there has blocked = true"),
+            Self::Refused { kind, message, .. } => messages::remedy(*kind, message),
+            Self::Blocked(_) => Some("remove \"blocked = true\" from its entry"),
             Self::Damaged(_) => Some("see containers-policy.json(5), containers-registries.d(5)"),
             Self::Missing { .. } => Some(INCOMPLETE),
             _ => None,
         }
     }
 
-    /// The same of a request for a blob.
+    /// The same error when it is about a blob.
     pub(super) fn of_blob(self, digest: &Digest) -> Self {
         match self {
             Self::Refused { kind: Kind::NotFound, message, .. } => {
@@ -132,7 +135,7 @@ impl Error {
         }
     }
 
-    /// Whether the same request could succeed when it is tried again.
+    /// Whether another attempt could succeed.
     pub(super) fn is_worth_a_retry(&self) -> bool {
         match self {
             Self::Refused { retryable, .. } => *retryable,
@@ -141,7 +144,7 @@ impl Error {
         }
     }
 
-    /// Whether what was read so far is wrong, and reading on would not help.
+    /// Whether the bytes that were read are wrong, so that another attempt at the rest is useless.
     pub(super) fn is_wrong(&self) -> bool {
         matches!(self, Self::Long { .. } | Self::DigestMismatch { .. })
     }
@@ -158,12 +161,19 @@ impl Failure for Error {
                 Kind::Unreachable
             }
             Self::Long { .. } | Self::DigestMismatch { .. } => Kind::DigestMismatch,
-            Self::WrongHere(error) => error.kind(),
-            Self::NoOtherPlace => Kind::NotFound,
+            Self::MirrorCorrupt(error) => error.kind(),
+            Self::NoOtherPullSource => Kind::NotFound,
             Self::UnknownDigest(_) | Self::BadManifest(_) => Kind::BadRepository,
             Self::SkopeoMissing { .. } => Kind::SkopeoMissing,
             Self::SkopeoTooOld { .. } => Kind::SkopeoTooOld,
+            Self::Cancelled => Kind::Cancelled,
         }
+    }
+}
+
+impl From<Cancelled> for Error {
+    fn from(_: Cancelled) -> Self {
+        Self::Cancelled
     }
 }
 
@@ -174,7 +184,7 @@ impl From<Error> for io::Error {
 }
 
 impl From<io::Error> for Error {
-    /// Takes the error of a [`Blob`](super::Blob) out of its wrapping.
+    /// Unwraps the error of a [`Blob`](super::Blob).
     fn from(error: io::Error) -> Self {
         match error.downcast::<Self>() {
             Ok(inner) => inner,

@@ -1,87 +1,87 @@
-//! Manifests and blobs, through a pool of skopeo processes.
+//! Manifests and blobs, through pools of skopeo workers.
 //!
 //! | module | job |
 //! |---|---|
-//! | [`source`] | which repository, and how it is reached |
-//! | `place` | the places that a repository can be had from |
-//! | `process` | one skopeo process and its requests |
-//! | `invocation` | how it is started |
-//! | `child` | killing it, whatever happens |
-//! | `pool` | how many there are, which one gets the next request, when they end |
-//! | `blob` | one blob as a stream that is tried again and checked |
-//! | `classify` | what skopeo's messages mean |
-//! | `configuration` | whether the files that skopeo read have changed since |
+//! | `blob` | a blob as a stream that survives failed transfers and is checked |
+//! | `attempts` | how often a blob is requested, and from which pull source |
+//! | `pool` | which worker gets a request, and when workers end |
+//! | `source_pool` | the workers of one pull source |
+//! | `pull_source` | the mirrors of a repository and the registry itself |
+//! | `body` | the bytes of a blob that a worker sends |
+//! | `worker` | a skopeo process and its requests |
+//! | `command` | the command that starts it |
+//! | `child` | a process that can be killed at any time |
+//! | `messages` | what skopeo's messages mean |
 
+mod attempts;
 mod blob;
+mod body;
 mod child;
-mod classify;
-mod configuration;
+mod command;
 mod error;
-mod invocation;
-mod place;
+mod messages;
 mod pool;
-mod process;
+mod pull_source;
 mod settings;
-pub mod source;
+mod source_pool;
+mod worker;
 
 use std::sync::Arc;
 
 use containers_image_proxy::oci_spec::image::{Descriptor, Digest, ImageManifest};
 
 pub use blob::Blob;
-pub use configuration::Configuration;
 pub use error::{Error, INCOMPLETE};
 pub use settings::Settings;
-pub use source::{Access, Certificates, Login, Source};
 
+use crate::source::Source;
 use pool::Pool;
 
-/// What a reference leads to.
+/// The manifest that a reference leads to.
 #[derive(Debug)]
 pub struct Manifest {
-    /// The digest of the manifest as the registry has it.
+    /// The digest of the manifest in the registry.
     pub digest: Digest,
-    /// The manifest, which skopeo has turned into OCI's form if it was docker's.
+    /// The manifest, which skopeo has converted to OCI's format if it was Docker's.
     pub image: ImageManifest,
 }
 
-/// All registries, as skopeo reaches them. Cheap to clone.
+/// All registries, through skopeo. Cheap to clone.
 #[derive(Clone)]
 pub struct Registry {
     pool: Arc<Pool>,
 }
 
 impl Registry {
-    /// No process is started yet.
+    /// Starts no worker yet.
     pub fn new(settings: Settings) -> Self {
         Self { pool: Pool::new(settings) }
     }
 
-    /// Asks the registry what the reference leads to now: one request for the manifest, and one
-    /// more for the instance if it leads to an image index.
+    /// Asks the registry for the manifest that the reference leads to now: one request, and another one for
+    /// the instance if it is an image index.
     ///
     /// # Errors
-    /// If it leads nowhere, is refused, or cannot be had after as many tries as the settings say.
+    /// If there is no manifest, or all attempts fail.
     pub async fn manifest(&self, source: &Source) -> Result<Manifest, Error> {
         self.pool.manifest(source).await
     }
 
-    /// Streams a blob of the repository. At its end its size and digest have been checked: the
-    /// last read fails if they are not those of `descriptor`.
+    /// Streams a blob of the repository, whose size and digest are those of `descriptor`.
     ///
     /// # Errors
-    /// If it cannot be had, after as many tries as the settings say.
+    /// If all attempts fail.
     pub async fn blob(&self, source: &Source, descriptor: &Descriptor) -> Result<Blob, Error> {
-        Blob::open(Arc::clone(&self.pool), source.clone(), descriptor)
+        Blob::open(Arc::clone(&self.pool), source, descriptor)
             .await
             .map_err(|error| error.of_blob(descriptor.digest()))
     }
 
-    /// The version of the skopeo in use.
+    /// The version of skopeo.
     ///
     /// # Errors
-    /// If there is none, or it does not say.
+    /// If there is no skopeo, or its answer is not a version.
     pub async fn skopeo_version(&self) -> Result<String, Error> {
-        process::skopeo_version(&self.pool.settings.skopeo).await
+        worker::skopeo_version(&self.pool.settings.skopeo).await
     }
 }

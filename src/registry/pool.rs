@@ -1,48 +1,35 @@
-//! How many processes there are, which one gets the next request, and when they end.
+//! All workers: which one gets a request, and when they end.
 //!
-//! Each place of a source has a line of processes that have its image open. A request takes a process that has
-//! none; a new one is started if all have one, up to the bound; beyond that requests wait for the
-//! first that is free. A blob holds its process only until the registry has begun to answer: bodies
-//! flow beside each other.
+//! Each pull source has a pool of workers with its image open. A request takes an idle one, or starts one
+//! if the pool is not full, or waits. A blob needs its worker only until the registry has begun to answer:
+//! bodies are transferred in parallel.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use backon::{ExponentialBuilder, Retryable};
-use containers_image_proxy::OpenedImage;
 use containers_image_proxy::oci_spec::image::Digest;
-use tempfile::NamedTempFile;
-use tokio::sync::Semaphore;
-use tokio_util::task::AbortOnDropHandle;
 
-use super::configuration::Configuration;
-use super::place::Place;
-use super::process::{Body, Process};
-use super::{Error, Manifest, Settings, Source};
-use crate::failure::{Failure, Kind};
-
-/// How long closing an image may take; it is no request to the registry.
-const CLOSE: Duration = Duration::from_secs(5);
+use super::body::Body;
+use super::pull_source::PullSource;
+use super::source_pool::{Connection, SourcePool};
+use super::{Error, Manifest, Settings};
+use crate::error_kind::{Failure, Kind};
+use crate::source::Source;
 
 pub(super) struct Pool {
     pub(super) settings: Settings,
-    lines: Mutex<HashMap<Place, Arc<Line>>>,
-    /// Where a blob was found that places before did not have.
-    found: Mutex<HashMap<Source, Found>>,
+    sources: Mutex<HashMap<PullSource, Arc<SourcePool>>>,
+    /// How many pull sources to skip at first, by the first one: those before did not have a blob.
+    preferred: Mutex<HashMap<PullSource, usize>>,
 }
 
-/// A place, and the configuration that it was one of.
-struct Found {
-    place: Place,
-    configuration: Configuration,
-}
-
-/// Why a body could not be had.
+/// Why a blob request failed.
 pub(super) enum Failed {
-    /// No place that was not passed over gave the image.
+    /// No pull source that was not skipped has opened the image.
     Image(Error),
-    /// The place that gave the image did not send the blob.
+    /// The pull source that has opened the image did not send the blob.
     Blob(Error),
 }
 
@@ -54,39 +41,12 @@ impl Failed {
     }
 }
 
-impl From<Error> for Failed {
-    /// For what goes wrong while a body is read.
-    fn from(error: Error) -> Self {
-        Self::Blob(error)
-    }
-}
-
-/// The processes of one place.
-struct Line {
-    /// One permit for each request that may be under way; there are never more processes.
-    turns: Semaphore,
-    /// Those without a request, the last used last.
-    free: Mutex<Vec<Free>>,
-}
-
-struct Free {
-    connection: Connection,
-    since: Instant,
-}
-
-/// A process with the source's image open.
-struct Connection {
-    process: Arc<Process>,
-    image: Arc<OpenedImage>,
-    configuration: Configuration,
-}
-
 impl Pool {
     pub(super) fn new(settings: Settings) -> Arc<Self> {
-        Arc::new(Self { settings, lines: Mutex::default(), found: Mutex::default() })
+        Arc::new(Self { settings, sources: Mutex::default(), preferred: Mutex::default() })
     }
 
-    /// The pauses between tries.
+    /// The pauses between attempts.
     pub(super) fn backoff(&self) -> ExponentialBuilder {
         ExponentialBuilder::default()
             .with_min_delay(self.settings.backoff)
@@ -95,225 +55,128 @@ impl Pool {
     }
 
     pub(super) async fn manifest(self: &Arc<Self>, source: &Source) -> Result<Manifest, Error> {
-        (|| self.try_manifest(source))
+        let source = PullSource::first(source).await?;
+        (|| self.try_manifest(&source))
             .retry(self.backoff())
             .when(Error::is_worth_a_retry)
-            .notify(|error, pause| tracing::info!(%error, ?pause, "asking for the manifest again"))
+            .notify(|error, pause| tracing::info!(%error, ?pause, "retrying the manifest"))
             .await
     }
 
-    async fn try_manifest(self: &Arc<Self>, source: &Source) -> Result<Manifest, Error> {
-        let place = Place::any(source);
-        let line = self.line(&place);
-        // Never closed: this waits, and does not fail.
-        let _turn = line.turns.acquire().await;
-        let (connection, manifest) = match line.take(source) {
-            // The image is opened anew: that is the request.
+    async fn try_manifest(self: &Arc<Self>, source: &PullSource) -> Result<Manifest, Error> {
+        let pool = self.source_pool(source);
+        let _permit = pool.permit().await;
+        let (connection, manifest) = match pool.take() {
+            // The image is opened again: that is the request.
             Some(mut used) => {
-                let manifest = used.reopen(source, self.settings.open).await;
+                let manifest = used.reopen(&source.source, self.settings.open).await;
                 (used, manifest)
             }
             None => {
-                let fresh = self.connect(&line, &place).await?;
-                let manifest = fresh.process.manifest(&fresh.image, self.settings.open).await;
+                let fresh = self.connect(&pool, source).await?;
+                let manifest = fresh.manifest(self.settings.open).await;
                 (fresh, manifest)
             }
         };
-        line.put(connection);
+        pool.put(connection);
         manifest
     }
 
-    /// Has a process send a blob; no retry.
+    /// Requests a blob, without a retry.
     pub(super) async fn body(
         self: &Arc<Self>,
-        place: &Place,
+        source: &PullSource,
         digest: &Digest,
-    ) -> Result<(Arc<Process>, Body), Failed> {
-        let line = self.line(place);
-        let _turn = line.turns.acquire().await;
-        if let Some(used) = line.take(&place.source) {
+    ) -> Result<Body, Failed> {
+        let pool = self.source_pool(source);
+        let _permit = pool.permit().await;
+        if let Some(used) = pool.take() {
             match used.body(digest, &self.settings).await {
-                // The registry takes the token that came with the image no more. skopeo asks for
-                // another only when it believes the token to be older than a minute at least.
+                // The token that came with the image has expired. skopeo requests another one only when it
+                // believes the token to be older than a minute.
                 Err(error) if error.kind() == Kind::Unauthorized => {
                     tracing::info!(%digest, %error, "opening the image again");
                 }
-                body => {
-                    self.put(&line, place, used, body.is_ok());
-                    return Ok(body?);
-                }
+                body => return self.finish(&pool, source, used, body),
             }
         }
-        let fresh = self.connect(&line, place).await.map_err(Failed::Image)?;
+        let fresh = self.connect(&pool, source).await.map_err(Failed::Image)?;
         let body = fresh.body(digest, &self.settings).await;
-        self.put(&line, place, fresh, body.is_ok());
-        Ok(body?)
+        self.finish(&pool, source, fresh, body)
     }
 
-    async fn connect(&self, line: &Line, place: &Place) -> Result<Connection, Error> {
+    async fn connect(&self, pool: &SourcePool, source: &PullSource) -> Result<Connection, Error> {
         let begin = Instant::now();
-        let connection = Connection::start(&self.settings, place).await?;
+        let connection = Connection::start(&self.settings, source).await?;
         if begin.elapsed() > self.settings.slow_open {
-            // All but that of this request, and those of requests that will come here as well.
-            line.turns.forget_permits(self.settings.max_processes);
+            pool.restrict_to_one(&self.settings);
         }
         Ok(connection)
     }
 
-    /// Keeps a connection, and in mind where it leads to if a blob has been `found` there.
-    fn put(&self, line: &Line, place: &Place, connection: Connection, found: bool) {
-        if found && place.passed_over > 0 {
-            self.note(place, connection.configuration);
+    fn finish(
+        &self,
+        pool: &SourcePool,
+        source: &PullSource,
+        connection: Connection,
+        body: Result<Body, Error>,
+    ) -> Result<Body, Failed> {
+        if body.is_ok() && source.skip > 0 {
+            self.prefer(source);
         }
-        line.put(connection);
+        pool.put(connection);
+        body.map_err(Failed::Blob)
     }
 
-    /// The place to ask first: that of the last blob that had to be looked for.
-    pub(super) fn first_place(&self, source: &Source) -> Place {
-        let mut found = self.found();
-        match found.get(source) {
-            None => Place::any(source),
-            Some(Found { place, configuration })
-                if *configuration == Configuration::now(&source.access) =>
-            {
-                place.clone()
-            }
-            Some(_) => {
-                found.remove(source);
-                Place::any(source)
-            }
-        }
+    /// The pull source that gets the first request for a blob.
+    pub(super) async fn preferred(&self, source: &Source) -> Result<PullSource, Error> {
+        let first = PullSource::first(source).await?;
+        let skip = self.preferences().get(&first).copied().unwrap_or_default();
+        Ok(first.skipping(skip))
     }
 
-    /// Has what comes next begin at this place, if it does not at one after it.
-    pub(super) fn note(&self, place: &Place, configuration: Configuration) {
-        let mut found = self.found();
-        let further = |known: &Found| {
-            known.configuration == configuration && known.place.passed_over > place.passed_over
-        };
-        if !found.get(&place.source).is_some_and(further) {
-            found.insert(place.source.clone(), Found { place: place.clone(), configuration });
-        }
+    /// Makes further requests for blobs start with this pull source, or with one after it if they do so
+    /// already.
+    pub(super) fn prefer(&self, source: &PullSource) {
+        let mut preferred = self.preferences();
+        let skip = preferred.entry(source.skipping(0)).or_default();
+        *skip = source.skip.max(*skip);
     }
 
-    fn line(self: &Arc<Self>, place: &Place) -> Arc<Line> {
-        let mut lines = self.lines();
-        if lines.is_empty() {
+    fn source_pool(self: &Arc<Self>, source: &PullSource) -> Arc<SourcePool> {
+        let mut sources = self.sources();
+        if sources.is_empty() {
             tokio::spawn(end_idle(Arc::downgrade(self), self.settings.idle));
         }
-        let line = lines.entry(place.clone()).or_insert_with(|| Line::new(&self.settings));
-        Arc::clone(line)
+        let pool = sources.entry(source.clone()).or_insert_with(|| SourcePool::new(&self.settings));
+        Arc::clone(pool)
     }
 
-    fn lines(&self) -> MutexGuard<'_, HashMap<Place, Arc<Line>>> {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    fn sources(&self) -> MutexGuard<'_, HashMap<PullSource, Arc<SourcePool>>> {
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn found(&self) -> MutexGuard<'_, HashMap<Source, Found>> {
-        self.found.lock().unwrap_or_else(PoisonError::into_inner)
+    fn preferences(&self) -> MutexGuard<'_, HashMap<PullSource, usize>> {
+        self.preferred.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Ends processes that had no work for `idle`, for as long as there are any.
+/// Ends workers that were idle for that long, until there are no more.
 async fn end_idle(pool: Weak<Pool>, idle: Duration) {
     loop {
         tokio::time::sleep(idle / 2).await;
         let Some(pool) = pool.upgrade() else {
             return;
         };
-        let mut lines = pool.lines();
-        lines.retain(|_, line| {
-            line.end_idle(idle);
-            // A request that is under way, or waits, holds its line.
-            Arc::strong_count(line) > 1 || !line.free().is_empty()
+        let mut sources = pool.sources();
+        sources.retain(|_, pool| {
+            pool.end_idle(idle);
+            // Each request holds a reference.
+            Arc::strong_count(pool) > 1 || !pool.is_empty()
         });
-        pool.found().retain(|_, found| lines.contains_key(&found.place));
-        if lines.is_empty() {
+        pool.preferences().retain(|first, skip| sources.contains_key(&first.skipping(*skip)));
+        if sources.is_empty() {
             return;
         }
-    }
-}
-
-impl Line {
-    fn new(settings: &Settings) -> Arc<Self> {
-        let turns = Semaphore::new(settings.max_processes.max(1));
-        Arc::new(Self { turns, free: Mutex::default() })
-    }
-
-    /// A connection to use again.
-    fn take(&self, source: &Source) -> Option<Connection> {
-        let mut free = self.free();
-        while let Some(Free { connection, .. }) = free.pop() {
-            if connection.is_usable(source) {
-                return Some(connection);
-            }
-        }
-        None
-    }
-
-    /// Keeps a connection for the next request.
-    fn put(&self, connection: Connection) {
-        if connection.process.is_alive() {
-            self.free().push(Free { connection, since: Instant::now() });
-        }
-    }
-
-    fn end_idle(&self, idle: Duration) {
-        self.free().retain_mut(|free| {
-            // A body on its way shares the process.
-            if Arc::strong_count(&free.connection.process) > 1 {
-                free.since = Instant::now();
-            }
-            free.since.elapsed() < idle && free.connection.process.is_alive()
-        });
-    }
-
-    fn free(&self) -> MutexGuard<'_, Vec<Free>> {
-        self.free.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Connection {
-    /// Starts a process and opens the image.
-    async fn start(settings: &Settings, place: &Place) -> Result<Self, Error> {
-        let (settings, place) = (settings.clone(), place.clone());
-        // On a worker of the runtime, whatever thread asks: skopeo ends with the thread that
-        // started it.
-        let started = tokio::spawn(async move {
-            let source = &place.source;
-            // Noted first: what changes while it starts counts as changed.
-            let configuration = Configuration::now(&source.access);
-            // Removed when the image is open.
-            let file = place.registries_conf()?;
-            let file = file.as_ref().map(NamedTempFile::path);
-            let process = Process::start(&settings, source, file).await?;
-            let image = process.open(&source.reference.to_skopeo(), settings.open).await?;
-            Ok(Self { process: Arc::new(process), image: Arc::new(image), configuration })
-        });
-        AbortOnDropHandle::new(started)
-            .await
-            .unwrap_or_else(|error| Err(Error::Process(error.to_string())))
-    }
-
-    /// Asks the registry for the image again.
-    async fn reopen(&mut self, source: &Source, limit: Duration) -> Result<Manifest, Error> {
-        let image = self.process.open(&source.reference.to_skopeo(), limit).await?;
-        let old = std::mem::replace(&mut self.image, Arc::new(image));
-        self.process.close(&old, CLOSE).await?;
-        self.process.manifest(&self.image, limit).await
-    }
-
-    /// Has the process send a blob of the image.
-    async fn body(
-        &self,
-        digest: &Digest,
-        settings: &Settings,
-    ) -> Result<(Arc<Process>, Body), Error> {
-        let body = self.process.blob(&self.image, digest, settings.stall).await?;
-        Ok((Arc::clone(&self.process), body))
-    }
-
-    fn is_usable(&self, source: &Source) -> bool {
-        self.process.is_alive() && self.configuration == Configuration::now(&source.access)
     }
 }

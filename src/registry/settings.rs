@@ -1,31 +1,31 @@
-//! What the pool keeps to.
+//! Limits and timeouts of the pools.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// What the pool keeps to.
+/// Limits and timeouts of the pools.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The program: a path, or a name to look for in `$PATH`.
+    /// The program: a path, or a name to look up in `$PATH`.
     pub skopeo: PathBuf,
-    /// What it finds in its environment besides what is in this process's.
+    /// Variables to add to skopeo's environment, which is otherwise that of this process.
     pub environment: BTreeMap<String, String>,
-    /// The most processes for one source.
+    /// The maximum number of workers for one pull source.
     pub max_processes: usize,
-    /// How long a blob may send nothing.
+    /// Timeout for the next bytes of a blob.
     pub stall: Duration,
-    /// How long skopeo may take to open an image. It tries the mirrors one after the other and
-    /// gives each 30 s to answer.
+    /// Timeout for opening an image. skopeo tries the mirrors one after the other and gives each 30 s to
+    /// answer.
     pub open: Duration,
-    /// An image that took longer to open has a dead mirror before it: one process must do then, for
-    /// every further one would take as long.
+    /// If opening an image takes longer, a mirror is dead. The pool then gets no second worker, which would
+    /// take as long to start.
     pub slow_open: Duration,
-    /// How often a request is tried, in all.
+    /// The maximum number of attempts at a request.
     pub attempts: usize,
-    /// The pause before the second try; it doubles for each further one.
+    /// The pause before the second attempt; it doubles for each further one.
     pub backoff: Duration,
-    /// How long a process without work is kept.
+    /// How long an idle worker is kept.
     pub idle: Duration,
 }
 

@@ -1,71 +1,45 @@
-//! Reading the files, and which of them has set what.
+//! Reading the files, and which file each setting comes from.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
 use super::Settings;
-use crate::toml_line;
+use crate::config_file::{self, Error};
 
-/// Why the settings cannot be read.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The system refused.
-    #[error("{path}: {reason}", path = .file.display())]
-    Unreadable {
-        /// The file or directory.
-        file: PathBuf,
-        /// Why.
-        reason: io::Error,
-    },
-    /// It is no TOML, or has a key or value that means nothing.
-    #[error("{path}: line {line}: {reason}", path = .file.display())]
-    Invalid {
-        /// The file.
-        file: PathBuf,
-        /// Where in it, from 1.
-        line: usize,
-        /// What is wrong.
-        reason: String,
-    },
-}
-
-/// The settings in force.
+/// The effective settings.
 #[derive(Debug, Default)]
 pub struct Loaded {
     /// The settings.
     pub settings: Settings,
-    /// The files that have set what differs from the defaults, by dotted key.
+    /// The file that each dotted key was last set in; keys with their default value are not listed.
     origins: BTreeMap<String, PathBuf>,
 }
 
 impl Loaded {
-    /// Reads the settings from `file` and its drop-ins. None of them need be there.
+    /// Reads the settings from `file` and its drop-ins; none of them has to exist.
     ///
     /// # Errors
-    /// If one of them cannot be read, or has anything in it that means nothing.
+    /// If a file cannot be read, is not TOML, or has an unknown key or an invalid value.
     pub fn read(file: &Path) -> Result<Self, Error> {
         let mut merged = Table::new();
         let mut origins = BTreeMap::new();
-        for file in std::iter::once(file.to_owned()).chain(drop_ins(file)?) {
-            let Some(table) = table(&file)? else {
-                continue;
-            };
-            for (key, _) in leaves(&table) {
-                origins.insert(key, file.clone());
-            }
+        let drop_ins = config_file::drop_ins(&file.with_extension("toml.d"), ".toml")?;
+        for file in std::iter::once(file.to_owned()).chain(drop_ins) {
+            let text = config_file::read(&file)?;
+            let table = parse(&text).map_err(|reason| Error::new(&file, reason))?;
+            origins.extend(leaves(&table).into_iter().map(|(key, _)| (key, file.clone())));
             merge(&mut merged, table);
         }
-        // All of it was valid where it came from.
-        let settings = merged.try_into().map_err(|error| invalid(file, "", &error))?;
+        let settings = merged
+            .try_into()
+            .map_err(|error: toml::de::Error| Error::new(file, error.message()))?;
         Ok(Self { settings, origins })
     }
 
-    /// Every dotted key with its value in TOML's terms, and the file that has set it; none where it
-    /// is the default.
+    /// Returns every dotted key with its value in TOML syntax and the file that sets it; `None` if the
+    /// value is the default.
     pub fn list(&self) -> Vec<(String, String, Option<&Path>)> {
         let table = Table::try_from(&self.settings).unwrap_or_default();
         let described = |(key, value): (String, &Value)| {
@@ -76,53 +50,26 @@ impl Loaded {
     }
 }
 
-/// `config.toml.d/*.toml` beside `config.toml`, by name.
-fn drop_ins(file: &Path) -> Result<Vec<PathBuf>, Error> {
-    let directory = file.with_extension("toml.d");
-    let unreadable = |reason| Error::Unreadable { file: directory.clone(), reason };
-    let entries = match fs::read_dir(&directory) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.map_err(unreadable)?,
-    };
-    let paths: Result<Vec<_>, _> = entries.map(|entry| Ok(entry?.path())).collect();
-    let mut files = paths.map_err(unreadable)?;
-    files.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
-    files.sort();
-    Ok(files)
+/// Parses one file, so that an error has the line.
+fn parse(text: &str) -> Result<Table, String> {
+    let described = |error| config_file::describe(&error, text);
+    toml::from_str::<Settings>(text).map_err(described)?;
+    toml::from_str(text).map_err(described)
 }
 
-/// What a file sets, if it is there.
-fn table(file: &Path) -> Result<Option<Table>, Error> {
-    let text = match fs::read_to_string(file) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(reason) => return Err(Error::Unreadable { file: file.to_owned(), reason }),
-        Ok(text) => text,
-    };
-    toml::from_str::<Settings>(&text).map_err(|error| invalid(file, &text, &error))?;
-    toml::from_str(&text).map_err(|error| invalid(file, &text, &error)).map(Some)
-}
-
-fn invalid(file: &Path, text: &str, error: &toml::de::Error) -> Error {
-    Error::Invalid {
-        file: file.to_owned(),
-        line: toml_line::of(error, text),
-        reason: error.message().to_owned(),
-    }
-}
-
-/// Puts one table over another, key by key.
-fn merge(below: &mut Table, above: Table) {
-    for (key, value) in above {
-        match (below.get_mut(&key), value) {
-            (Some(Value::Table(below)), Value::Table(above)) => merge(below, above),
+/// Merges one table into another; its values replace those with the same key.
+fn merge(base: &mut Table, other: Table) {
+    for (key, value) in other {
+        match (base.get_mut(&key), value) {
+            (Some(Value::Table(base)), Value::Table(other)) => merge(base, other),
             (_, value) => {
-                below.insert(key, value);
+                base.insert(key, value);
             }
         }
     }
 }
 
-/// All values that are no tables, by their dotted keys.
+/// Returns all values that are not tables, by their dotted keys.
 fn leaves(table: &Table) -> Vec<(String, &Value)> {
     let mut found = Vec::new();
     for (key, value) in table {
@@ -140,26 +87,27 @@ fn leaves(table: &Table) -> Vec<(String, &Value)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
-    /// What is in force with these files, or what is wrong with them.
+    /// Returns the effective settings with these files, or the error.
     fn read(files: &[(&str, &str)]) -> Result<Vec<String>, String> {
         let top = tempfile::tempdir().expect("a temporary directory");
         fs::create_dir(top.path().join("config.toml.d")).expect("made");
         for (name, text) in files {
             fs::write(top.path().join(name), text).expect("written");
         }
-        let place = format!("{}/", top.path().display());
+        let directory = format!("{}/", top.path().display());
         let loaded = Loaded::read(&top.path().join("config.toml"))
-            .map_err(|error| error.to_string().replace(&place, ""))?;
+            .map_err(|error| error.to_string().replace(&directory, ""))?;
         let line = |(key, value, origin): (String, String, Option<&Path>)| {
-            let origin = origin.map(|origin| origin.display().to_string().replace(&place, ""));
+            let origin = origin.map(|origin| origin.display().to_string().replace(&directory, ""));
             format!("{key} = {value} {}", origin.unwrap_or_default())
         };
         Ok(loaded.list().into_iter().map(line).collect())
     }
 
     #[test]
-    fn without_files_all_is_as_the_layers_have_it() {
+    fn without_files_the_defaults_of_the_modules_apply() {
         let lines = read(&[]).expect("read");
         assert!(
             lines.contains(&"auth-file = \"/etc/dnf5-oci/auth.json\" ".to_owned()),
@@ -168,12 +116,12 @@ mod tests {
         assert!(lines.contains(&"limits.store-size = 4096 ".to_owned()), "{lines:?}");
         let settings = Settings::default();
         assert_eq!(settings.registry().stall, crate::registry::Settings::default().stall);
-        let limits = crate::backend::Settings::default().directory_limits;
-        assert_eq!(settings.backend().directory_limits.total_size, limits.total_size);
+        let limits = crate::engine::Settings::default().directory_limits;
+        assert_eq!(settings.engine().directory_limits.total_size, limits.total_size);
     }
 
     #[test]
-    fn what_is_read_later_counts() {
+    fn later_files_override_earlier_ones() {
         let lines = read(&[
             ("config.toml", "processes = 2\n[environment]\nA = \"1\"\nB = \"1\"\n"),
             ("config.toml.d/20.toml", "environment.A = \"3\"\n"),
@@ -191,13 +139,16 @@ mod tests {
     }
 
     #[test]
-    fn what_means_nothing_is_named_with_file_and_line() {
+    fn an_error_names_file_and_line() {
         for (text, expected) in [
-            ("processes = 2\nproceses = 3\n", "line 2: unknown field `proceses`"),
-            ("[seconds]\nstall = 3\nstal = 3\n", "line 3: unknown field `stal`"),
+            (
+                "processes = 2\nproceses = 3\n",
+                "line 2: unknown key \"proceses\", expected one of \"auth-file\"",
+            ),
+            ("[seconds]\nstall = 3\nstal = 3\n", "line 3: unknown key \"stal\", expected one of"),
             ("\nprocesses = 0\n", "line 2: invalid value: integer `0`"),
             ("processes = \"x\"\n", "line 1: invalid type: string \"x\""),
-            ("environment.\"A=B\" = \"\"\n", "line 1: \"A=B\" can be no variable"),
+            ("environment.\"A=B\" = \"\"\n", "line 1: \"A=B\" is not a valid environment variable"),
             ("processes = \n", "line 1: "),
         ] {
             let error = read(&[("config.toml.d/a.toml", text)]).expect_err(text);

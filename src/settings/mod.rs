@@ -1,12 +1,11 @@
-//! The settings of the service, as an administrator writes them.
+//! The settings of the service, in `/etc/dnf5-oci/config.toml` and its drop-ins.
 //!
-//! They are in `/etc/dnf5-oci/config.toml` and in drop-ins, `config.toml.d/*.toml` beside it. Every
-//! key is optional; drop-ins come after the file, by name, and what is read later counts. Options
-//! of a repository in dnf's configuration come before all that.
+//! Every key is optional. Drop-ins, `config.toml.d/*.toml`, are read after the file, in the order of
+//! their names, and override it. Options of a repository in dnf's configuration override all of them.
 //!
 //! | module | job |
 //! |---|---|
-//! | `files` | reading the files, and which of them has set what |
+//! | `files` | reading the files, and which file each setting comes from |
 
 mod files;
 
@@ -18,78 +17,78 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::artifact::archive;
-use crate::{backend, gateway, registry};
+use crate::{engine, registry};
 
-pub use files::{Error, Loaded};
+pub use files::Loaded;
 
-/// Where they are.
+/// The main file.
 pub const FILE: &str = "/etc/dnf5-oci/config.toml";
 
 const MIB: u64 = 1 << 20;
 
-/// What can be set.
+/// The settings, with the names of the keys.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Settings {
-    /// The auth file that comes before podman's, where it has an entry.
+    /// The auth file to search before podman's.
     pub auth_file: PathBuf,
-    /// The program: a path, or a name to look for in `$PATH`.
+    /// The skopeo program: a path, or a name to look up in `$PATH`.
     pub skopeo: PathBuf,
-    /// What skopeo finds in its environment besides what is in the service's own.
+    /// Environment variables for skopeo, besides those of the service.
     pub environment: Environment,
-    /// The most skopeo processes for one repository.
+    /// The maximum number of skopeo processes for one repository.
     pub processes: NonZeroUsize,
-    /// How many packages FetchPackages fetches side by side.
+    /// How many packages FetchPackages downloads in parallel.
     pub parallel_packages: NonZeroUsize,
-    /// How often a request is tried, in all.
+    /// How often a request is tried, including the first attempt.
     pub attempts: NonZeroUsize,
-    /// How long things may take.
+    /// Timeouts.
     pub seconds: Seconds,
-    /// What a repository may have.
+    /// Limits on what a repository may contain.
     pub limits: Limits,
 }
 
-/// Variables of an environment, by name.
+/// Environment variables, by name.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(try_from = "BTreeMap<String, String>")]
 pub struct Environment(BTreeMap<String, String>);
 
-/// Times, in seconds.
+/// Timeouts, in seconds.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Seconds {
-    /// Until a registry has given the manifest, over all its mirrors.
+    /// For fetching the manifest, over all mirrors.
     pub open: NonZeroU64,
-    /// Without a byte of a blob.
+    /// For the next byte of a blob.
     pub stall: NonZeroU64,
-    /// That a skopeo process is kept without work.
+    /// Until an idle skopeo process is ended.
     pub process_idle: NonZeroU64,
-    /// That the service on the bus stays without a call.
+    /// Until the service on the bus exits if there is no call.
     pub idle: NonZeroU64,
 }
 
-/// Bounds on what a repository may have. Sizes are in MiB.
+/// Limits on what a repository may contain. Sizes are in MiB.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Limits {
-    /// Files in a tar layer with metadata.
+    /// The number of files in a tar layer with metadata.
     pub metadata_files: u64,
-    /// The size of one of them.
+    /// The size of one of these files.
     pub metadata_file_size: u64,
-    /// The size of all of them.
+    /// The size of all of these files.
     pub metadata_size: u64,
-    /// Files in a tar layer with packages.
+    /// The number of files in a tar layer with packages.
     pub directory_files: u64,
-    /// The size of one of them.
+    /// The size of one of these files.
     pub directory_file_size: u64,
-    /// The size of all of them.
+    /// The size of all of these files.
     pub directory_size: u64,
-    /// The size of all layers that are kept unpacked; one is kept in any case.
+    /// The size of all layers that are kept unpacked. At least one is always kept.
     pub store_size: u64,
 }
 
 impl Settings {
-    /// What the pool of skopeo processes keeps to.
+    /// Returns the settings of the pool of skopeo processes.
     pub fn registry(&self) -> registry::Settings {
         let seconds = |number: NonZeroU64| Duration::from_secs(number.get());
         registry::Settings {
@@ -104,10 +103,10 @@ impl Settings {
         }
     }
 
-    /// What the operations keep to.
-    pub fn backend(&self) -> backend::Settings {
+    /// Returns the settings of the engine.
+    pub fn engine(&self) -> engine::Settings {
         let limits = &self.limits;
-        backend::Settings {
+        engine::Settings {
             repodata_limits: archive::Limits {
                 members: limits.metadata_files,
                 member_size: limits.metadata_file_size.saturating_mul(MIB),
@@ -120,18 +119,12 @@ impl Settings {
             },
             parallel_packages: self.parallel_packages.get(),
             system_auth_file: self.auth_file.clone(),
+            layer_store_size: limits.store_size.saturating_mul(MIB),
+            ..engine::Settings::default()
         }
     }
 
-    /// Where the gateway keeps what it needs, and how much of it.
-    pub fn places(&self) -> gateway::Places {
-        gateway::Places {
-            store_limit: self.limits.store_size.saturating_mul(MIB),
-            ..gateway::Places::usual()
-        }
-    }
-
-    /// How long the service on the bus stays without a call.
+    /// Returns how long the service on the bus waits for a call before it exits.
     pub fn idle(&self) -> Duration {
         Duration::from_secs(self.seconds.idle.get())
     }
@@ -139,14 +132,14 @@ impl Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        let (registry, backend) = (registry::Settings::default(), backend::Settings::default());
+        let (registry, engine) = (registry::Settings::default(), engine::Settings::default());
         let number = |number| NonZeroUsize::new(number).unwrap_or(NonZeroUsize::MIN);
         Self {
-            auth_file: backend.system_auth_file,
+            auth_file: engine.system_auth_file,
             skopeo: registry.skopeo,
             environment: Environment::default(),
             processes: number(registry.max_processes),
-            parallel_packages: number(backend.parallel_packages),
+            parallel_packages: number(engine.parallel_packages),
             attempts: number(registry.attempts),
             seconds: Seconds::default(),
             limits: Limits::default(),
@@ -162,15 +155,15 @@ impl Default for Seconds {
             open: seconds(registry.open),
             stall: seconds(registry.stall),
             process_idle: seconds(registry.idle),
-            idle: seconds(crate::service::IDLE),
+            idle: seconds(crate::dbus::IDLE),
         }
     }
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        let backend::Settings { repodata_limits, directory_limits, .. } =
-            backend::Settings::default();
+        let engine::Settings { repodata_limits, directory_limits, layer_store_size, .. } =
+            engine::Settings::default();
         Self {
             metadata_files: repodata_limits.members,
             metadata_file_size: repodata_limits.member_size / MIB,
@@ -178,7 +171,7 @@ impl Default for Limits {
             directory_files: directory_limits.members,
             directory_file_size: directory_limits.member_size / MIB,
             directory_size: directory_limits.total_size / MIB,
-            store_size: gateway::Places::usual().store_limit / MIB,
+            store_size: layer_store_size / MIB,
         }
     }
 }
@@ -191,7 +184,7 @@ impl TryFrom<BTreeMap<String, String>> for Environment {
             !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
         };
         match variables.iter().find(|(name, value)| !is_name(name) || value.contains('\0')) {
-            Some((name, _)) => Err(format!("{name:?} can be no variable of an environment")),
+            Some((name, _)) => Err(format!("{name:?} is not a valid environment variable")),
             None => Ok(Self(variables)),
         }
     }

@@ -1,20 +1,20 @@
-//! With a stand-in for skopeo that stalls, dies, and sends what it should not.
+//! With a stand-in for skopeo that stalls, dies, and sends wrong bytes.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use containers_image_proxy::oci_spec::image::Descriptor;
-use dnf5_oci::backend::{self, Backend};
-use dnf5_oci::failure::{Failure, Kind};
-use dnf5_oci::registry::{Access, Blob, Error, Registry, Settings, Source};
-use dnf5_oci::store::Store;
+use dnf5_oci::engine::{self, Engine};
+use dnf5_oci::error_kind::{Failure, Kind};
+use dnf5_oci::registry::{Blob, Error, Registry, Settings};
+use dnf5_oci::source::{Access, Source};
 use serde_json::{Value, json};
+use tokio::io::AsyncReadExt;
 
 use super::layout::descriptor;
 use super::read_all;
 use super::stand_in::StandIn;
 
-/// What the blobs of these tests should be.
+/// The right content of all blobs here.
 const CONTENT: &str = "0123456789abcdef";
 
 fn content() -> Descriptor {
@@ -34,10 +34,10 @@ async fn fetch(registry: &Registry) -> Result<Vec<u8>, Error> {
     read_all(&mut open(registry).await?).await
 }
 
-/// Fetches the blob with the real thing to follow a first try that fails as `fault` says.
+/// Fetches the blob; the first attempt fails with `fault`, the second one is right.
 async fn after(fault: Value) -> StandIn {
     let stand_in = StandIn::sending(json!([fault, [["send", CONTENT]]]));
-    let fetched = fetch(&stand_in.impatient()).await.expect("fetched with the second try");
+    let fetched = fetch(&stand_in.impatient()).await.expect("fetched by the second attempt");
     assert_eq!(fetched, CONTENT.as_bytes());
     assert_eq!(stand_in.count("GetRawBlob"), 2);
     stand_in
@@ -46,7 +46,7 @@ async fn after(fault: Value) -> StandIn {
 #[tokio::test]
 async fn a_stall_in_the_middle() {
     let stand_in = after(json!([["send", "01234"], ["stall"]])).await;
-    // The one that stalled was killed: another one went on.
+    // The worker that stalled was killed; another one continued.
     assert_eq!(stand_in.count("start"), 2);
 }
 
@@ -71,7 +71,7 @@ async fn a_death_in_the_middle() {
 #[tokio::test]
 async fn a_short_stream_without_an_error() {
     let stand_in = after(json!([["send", "01234"]])).await;
-    // The process is as good as before.
+    // The worker is used again.
     assert_eq!(stand_in.count("start"), 1);
 }
 
@@ -92,18 +92,18 @@ async fn a_retryable_refusal() {
 }
 
 #[tokio::test]
-async fn a_second_try_that_is_shorter_than_the_first() {
+async fn a_second_attempt_that_is_shorter_than_the_first() {
     let stand_in = StandIn::sending(json!([
         [["send", "0123456789"]],
         [["send", "01234"]],
         [["send", CONTENT]],
     ]));
-    let fetched = fetch(&stand_in.registry()).await.expect("fetched with the third try");
+    let fetched = fetch(&stand_in.registry()).await.expect("fetched by the third attempt");
     assert_eq!(fetched, CONTENT.as_bytes());
 }
 
 #[tokio::test]
-async fn tries_have_a_bound() {
+async fn attempts_are_limited() {
     let stand_in = StandIn::sending(json!([[["send", "01234"]]]));
     let error = fetch(&stand_in.registry()).await.expect_err("always short");
     assert!(matches!(error, Error::Short { received: 5, size: 16, .. }), "{error}");
@@ -111,12 +111,12 @@ async fn tries_have_a_bound() {
 }
 
 #[tokio::test]
-async fn stalling_for_ever_is_told() {
+async fn a_stall_in_every_attempt_is_an_error() {
     let stand_in = StandIn::sending(json!([[["send", "01234"], ["stall"]]]));
     let error = fetch(&stand_in.impatient()).await.expect_err("always stalled");
     assert_eq!(error.kind(), Kind::Stalled);
     assert_eq!(stand_in.count("start"), Settings::default().attempts);
-    stand_in.until_alive(0).await;
+    stand_in.wait_until_alive(0).await;
 }
 
 #[tokio::test]
@@ -128,33 +128,67 @@ async fn a_refusal_that_is_final() {
 }
 
 #[tokio::test]
-async fn wrong_bytes_are_never_at_their_end() {
+async fn wrong_bytes_never_look_complete() {
     let wrong = CONTENT.replace('0', "X");
     let stand_in = StandIn::sending(json!([[["send", wrong]]]));
     let mut blob = open(&stand_in.registry()).await.expect("begun");
     let error = read_all(&mut blob).await.expect_err("wrong");
     assert!(matches!(error, Error::DigestMismatch { .. }), "{error}");
-    let again = blob.read(&mut [0; 8]).await.expect_err("no end that looks right");
+    let again = blob.read(&mut [0; 8]).await.expect_err("must not look complete").into();
     assert!(matches!(again, Error::DigestMismatch { .. }), "{again}");
     assert_eq!(stand_in.count("GetRawBlob"), 1);
 }
 
 #[tokio::test]
+async fn the_last_bytes_are_delivered_only_if_all_are_right() {
+    let wrong = CONTENT.replace('0', "X");
+    let stand_in = StandIn::sending(json!([[["send", wrong]]]));
+    let mut blob = open(&stand_in.registry()).await.expect("begun");
+    let mut all = [0; CONTENT.len()];
+    let error = blob.read_exact(&mut all).await.expect_err("the last byte is not delivered");
+    assert!(matches!(error.into(), Error::DigestMismatch { .. }));
+}
+
+#[tokio::test]
+async fn a_stall_after_the_last_byte_does_not_matter() {
+    let stand_in = StandIn::sending(json!([[["send", CONTENT], ["stall"]]]));
+    let mut blob = open(&stand_in.registry()).await.expect("begun");
+    assert_eq!(read_all(&mut blob).await.expect("all there"), CONTENT.as_bytes());
+    assert_eq!(blob.read(&mut [0; 8]).await.expect("end of file"), 0);
+}
+
+#[tokio::test]
+async fn a_cancelled_read_loses_no_bytes() {
+    let stand_in = StandIn::sending(json!([[["send", "01234"]], [["send", CONTENT]]]));
+    let mut blob = open(&stand_in.registry()).await.expect("begun");
+    let mut content = Vec::new();
+    while content.len() < CONTENT.len() {
+        let mut buffer = [0; 4];
+        // Each read is cancelled after one poll, also while the blob is requested again.
+        if let Some(read) = futures_util::FutureExt::now_or_never(blob.read(&mut buffer)) {
+            content.extend_from_slice(&buffer[..read.expect("right")]);
+        }
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(content, CONTENT.as_bytes());
+}
+
+#[tokio::test]
 async fn a_long_stream_ends_at_once() {
-    // It would stall after the first byte too many.
+    // It stalls after the first excess byte.
     let long = format!("{CONTENT}0");
     let stand_in = StandIn::sending(json!([[["send", long], ["stall"]]]));
     let mut blob = open(&stand_in.registry()).await.expect("begun");
     let error = read_all(&mut blob).await.expect_err("long");
     assert!(matches!(error, Error::Long { size: 16, .. }), "{error}");
     assert_eq!(error.kind(), Kind::DigestMismatch);
-    blob.read(&mut [0; 8]).await.expect_err("no end that looks right");
+    blob.read(&mut [0; 8]).await.expect_err("must not look complete");
     assert_eq!(stand_in.count("GetRawBlob"), 1);
 }
 
 #[tokio::test]
-async fn the_others_of_a_killed_process_go_on() {
-    // Two bodies of one process: the second stalls and takes the first along.
+async fn other_bodies_of_a_killed_worker_continue() {
+    // Two bodies of one worker: when the second stalls, the first fails with it.
     let stand_in =
         StandIn::sending(json!(
             [[["send", "01234"], ["stall"]], [["stall"]], [["send", CONTENT]],]
@@ -165,12 +199,12 @@ async fn the_others_of_a_killed_process_go_on() {
     assert_eq!(first.read(&mut buffer).await.expect("five bytes"), 5);
     let mut second = open(&registry).await.expect("begun");
     assert_eq!(stand_in.count("start"), 1);
-    assert_eq!(read_all(&mut second).await.expect("tried again"), CONTENT.as_bytes());
-    assert_eq!(read_all(&mut first).await.expect("tried again"), CONTENT.as_bytes()[5..]);
+    assert_eq!(read_all(&mut second).await.expect("requested again"), CONTENT.as_bytes());
+    assert_eq!(read_all(&mut first).await.expect("requested again"), CONTENT.as_bytes()[5..]);
 }
 
 #[tokio::test]
-async fn one_process_carries_many_bodies() {
+async fn one_worker_sends_many_bodies() {
     let stand_in = StandIn::sending(json!([[["send", CONTENT]]]));
     let registry = stand_in.registry();
     for _ in 0..20 {
@@ -180,7 +214,7 @@ async fn one_process_carries_many_bodies() {
 }
 
 #[tokio::test]
-async fn processes_have_a_bound() {
+async fn workers_are_limited() {
     let stand_in = StandIn::sending(json!([[["send", CONTENT]]]));
     let registry = Registry::new(Settings { max_processes: 2, ..stand_in.settings() });
     let fetched = futures_util::future::join_all((0..20).map(|_| fetch(&registry))).await;
@@ -191,15 +225,15 @@ async fn processes_have_a_bound() {
 }
 
 #[tokio::test]
-async fn a_silent_process_holds_nobody_else_up() {
-    // The first request is not answered; with two processes, all the others have the second one.
+async fn a_silent_worker_does_not_block_other_requests() {
+    // The first request is never answered; the second worker serves all others.
     let stand_in = StandIn::sending(json!([[["silence"]], [["send", CONTENT]]]));
     let registry = Registry::new(Settings { max_processes: 2, ..stand_in.settings() });
     let silent = tokio::spawn({
         let registry = registry.clone();
         async move { open(&registry).await.map(|_| ()) }
     });
-    stand_in.until_noted("GetRawBlob", 1).await;
+    stand_in.wait_until_logged("GetRawBlob", 1).await;
     let fetched = futures_util::future::join_all((0..8).map(|_| fetch(&registry))).await;
     assert_eq!(fetched.len(), 8);
     assert!(fetched.iter().all(Result::is_ok), "{fetched:?}");
@@ -207,89 +241,89 @@ async fn a_silent_process_holds_nobody_else_up() {
 }
 
 #[tokio::test]
-async fn a_dropped_request_leaves_no_process() {
+async fn a_cancelled_request_leaves_no_process() {
     let stand_in = StandIn::sending(json!([[["silence"]]]));
     let registry = stand_in.registry();
     let request = tokio::spawn(async move { open(&registry).await.map(|_| registry) });
-    stand_in.until_noted("GetRawBlob", 1).await;
+    stand_in.wait_until_logged("GetRawBlob", 1).await;
     request.abort();
-    stand_in.until_alive(0).await;
+    stand_in.wait_until_alive(0).await;
 }
 
 #[tokio::test]
-async fn a_dropped_request_is_killed_though_the_pool_lives() {
+async fn a_cancelled_request_is_killed_while_the_pool_lives() {
     let stand_in = StandIn::sending(json!([[["silence"]], [["send", CONTENT]]]));
     let registry = stand_in.registry();
     let request = tokio::spawn({
         let registry = registry.clone();
         async move { open(&registry).await.map(|_| ()) }
     });
-    stand_in.until_noted("GetRawBlob", 1).await;
+    stand_in.wait_until_logged("GetRawBlob", 1).await;
     request.abort();
-    stand_in.until_alive(0).await;
+    stand_in.wait_until_alive(0).await;
     assert_eq!(fetch(&registry).await.expect("fetched"), CONTENT.as_bytes());
 }
 
 #[tokio::test]
 async fn a_start_that_hangs() {
     let stand_in = StandIn::new(json!({"initialize": "silence", "bodies": []}));
-    let error = fetch(&stand_in.impatient()).await.expect_err("never greeted");
+    let error = fetch(&stand_in.impatient()).await.expect_err("never initialized");
     assert_eq!(error.kind(), Kind::Stalled, "{error}");
     assert_eq!(stand_in.count("start"), Settings::default().attempts);
-    stand_in.until_alive(0).await;
+    stand_in.wait_until_alive(0).await;
 }
 
 #[tokio::test]
-async fn a_dropped_start_leaves_no_process() {
+async fn a_cancelled_start_leaves_no_process() {
     let stand_in = StandIn::new(json!({"initialize": "silence", "bodies": []}));
     let registry = stand_in.registry();
     let request = tokio::spawn({
         let registry = registry.clone();
         async move { open(&registry).await.map(|_| ()) }
     });
-    stand_in.until_noted("Initialize", 1).await;
+    stand_in.wait_until_logged("Initialize", 1).await;
     request.abort();
-    stand_in.until_alive(0).await;
+    stand_in.wait_until_alive(0).await;
 }
 
 #[tokio::test]
-async fn a_dropped_body_leaves_an_idle_process_that_ends() {
-    // The body stalls: nothing but its process's end would end it.
+async fn the_worker_of_a_dropped_body_ends_when_idle() {
+    // The body stalls; only the end of its worker ends it.
     let stand_in = StandIn::sending(json!([[["send", "01234"], ["stall"]]]));
     let settings = Settings { idle: Duration::from_millis(100), ..stand_in.settings() };
     let registry = Registry::new(settings);
     let mut blob = open(&registry).await.expect("begun");
     assert_eq!(blob.read(&mut [0; 5]).await.expect("five bytes"), 5);
     drop(blob);
-    stand_in.until_alive(0).await;
+    stand_in.wait_until_alive(0).await;
 }
 
 #[tokio::test]
-async fn idle_processes_end_and_come_again() {
+async fn idle_workers_end_and_are_started_again() {
     let stand_in = StandIn::sending(json!([[["send", CONTENT]]]));
     let settings = Settings { idle: Duration::from_millis(100), ..stand_in.settings() };
     let registry = Registry::new(settings);
     for starts in 1..=2 {
         assert_eq!(fetch(&registry).await.expect("fetched"), CONTENT.as_bytes());
         assert_eq!(stand_in.count("start"), starts);
-        stand_in.until_alive(0).await;
+        stand_in.wait_until_alive(0).await;
     }
 }
 
 #[tokio::test]
-async fn one_that_died_while_idle_costs_no_try() {
+async fn a_worker_that_dies_while_idle_costs_no_attempt() {
     let stand_in = StandIn::sending(json!([[["send", CONTENT]]]));
     let registry = Registry::new(Settings { attempts: 1, ..stand_in.settings() });
     fetch(&registry).await.expect("fetched");
     let [pid] = stand_in.alive()[..] else { panic!("one process") };
     let pid = rustix::process::Pid::from_raw(pid.try_into().expect("in range")).expect("a process");
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("killed");
-    stand_in.until_alive(0).await;
+    stand_in.wait_until_alive(0).await;
     assert_eq!(fetch(&registry).await.expect("fetched"), CONTENT.as_bytes());
 }
 
 #[tokio::test]
-async fn changed_configuration_retires_processes() {
+async fn workers_are_not_used_after_a_configuration_change() {
     let stand_in = StandIn::sending(json!([[["send", CONTENT]]]));
     let registry = stand_in.registry();
     let directory = tempfile::tempdir().expect("a temporary directory");
@@ -313,13 +347,13 @@ async fn an_old_skopeo() {
     assert_eq!(error.kind(), Kind::SkopeoTooOld);
     assert_eq!(
         error.to_string(),
-        "skopeo speaks version 0.2.7 of its proxy protocol, 0.2.8 is needed"
+        "skopeo is too old: expected version 0.2.8 of its proxy protocol, got 0.2.7"
     );
     assert_eq!(stand_in.count("start"), 1);
 }
 
 #[tokio::test]
-async fn an_image_that_opens_with_the_second_try() {
+async fn an_image_that_opens_in_the_second_attempt() {
     let stand_in = StandIn::new(json!({
         "open": [["retryable", "connect: connection refused"], null],
         "bodies": [[["send", CONTENT]]],
@@ -329,7 +363,7 @@ async fn an_image_that_opens_with_the_second_try() {
 }
 
 #[tokio::test]
-async fn a_place_that_opens_slowly_makes_do_with_one_process() {
+async fn a_pull_source_that_opens_slowly_gets_one_worker() {
     let stand_in = StandIn::new(json!({"open": ["go"], "bodies": [[["send", CONTENT]]]}));
     let settings = Settings { slow_open: Duration::from_millis(100), ..stand_in.settings() };
     let registry = Registry::new(settings);
@@ -349,18 +383,16 @@ async fn a_place_that_opens_slowly_makes_do_with_one_process() {
 #[tokio::test]
 async fn an_image_that_opens_slowly_is_opened_once_for_all_who_ask_and_give_up() {
     let stand_in = StandIn::new(json!({"open": ["go"], "bodies": []}));
-    let backend = Backend::new(
+    let engine = Engine::new(
         Registry::new(Settings { attempts: 1, ..stand_in.settings() }),
-        backend::Settings::default(),
+        engine::Settings::default(),
     );
-    let directory = tempfile::tempdir().expect("a temporary directory");
-    let store = Arc::new(Store::open(directory.path(), 0).expect("opened"));
-    let view = backend.view("tools".to_owned(), &source(), store);
+    let view = engine.view("tools", &source());
     for _ in 0..2 {
         let asked = async {
             tokio::select! {
                 _ = view.find("repodata/repomd.xml") => panic!("not before it is open"),
-                () = stand_in.until_noted("OpenImage", 1) => {}
+                () = stand_in.wait_until_logged("OpenImage", 1) => {}
             }
         };
         asked.await;
@@ -371,10 +403,37 @@ async fn an_image_that_opens_slowly_is_opened_once_for_all_who_ask_and_give_up()
     assert_eq!(stand_in.count("OpenImage"), 1);
 }
 
+#[tokio::test]
+async fn a_failure_to_unpack_is_remembered_although_the_request_has_left() {
+    let layer = json!({
+        "mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "size": 9,
+        "digest": content().digest(), "annotations": {"org.opencontainers.image.title": "repodata"},
+    });
+    let stand_in = StandIn::new(json!({
+        "manifest": {"schemaVersion": 2, "config": layer, "layers": [layer]},
+        "bodies": [[["wait", "go"], ["send", "no archive"]]],
+    }));
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let layer_store = Some(directory.path().to_owned());
+    let settings = engine::Settings { layer_store, ..engine::Settings::default() };
+    let engine = Engine::new(stand_in.registry(), settings);
+    let view = engine.view("tools", &source());
+    tokio::select! {
+        _ = view.find("repodata/repomd.xml") => panic!("the layer has not come yet"),
+        () = stand_in.wait_until_logged("GetRawBlob", 1) => {}
+    }
+    std::fs::write(stand_in.path("go"), "").expect("written");
+    for _ in 0..2 {
+        let error = view.find("repodata/repomd.xml").await.map(drop).expect_err("refused");
+        assert_eq!(error.kind(), Kind::DigestMismatch, "{error}");
+    }
+    assert_eq!(stand_in.count("GetRawBlob"), 1);
+}
+
 #[test]
 fn a_process_outlives_the_thread_that_asked_for_it() {
-    // skopeo ends with the thread that started it, and a thread for blocking work may end at any
-    // time. Here a retry is made on one, as with every blob that is unpacked.
+    // skopeo dies with the thread that started it, and a thread for blocking work ends when it is idle.
+    // Here the retry is made on one, as with every blob that is unpacked.
     let stand_in =
         StandIn::sending(json!([[["send", "01234"]], [["send", CONTENT]], [["send", CONTENT]]]));
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -392,7 +451,7 @@ fn a_process_outlives_the_thread_that_asked_for_it() {
             .expect("no panic")
             .expect("fetched");
         let [pid] = stand_in.alive()[..] else { panic!("one process") };
-        // More than enough for the thread to end.
+        // The thread has ended by then.
         tokio::time::sleep(Duration::from_millis(500)).await;
         assert_eq!(stand_in.alive(), [pid]);
         assert_eq!(fetch(&registry).await.expect("fetched"), CONTENT.as_bytes());

@@ -1,11 +1,11 @@
-//! A local OCI image layout (image-spec, image-layout.md) for the real skopeo to read.
+//! A local OCI image layout (image-spec, image-layout.md) for the real skopeo.
 
 use std::fs;
 use std::path::PathBuf;
 
 use containers_image_proxy::oci_spec::image::{Descriptor, Digest, MediaType};
 use dnf5_oci::checksum::{Algorithm, Hasher};
-use dnf5_oci::registry::{Access, Source};
+use dnf5_oci::source::{Access, Source};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -14,7 +14,7 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// A layout whose tag `stable` leads to an artifact with one layer a content.
+    /// A layout whose tag `stable` leads to an artifact with these layers.
     pub fn new(layers: &[&[u8]]) -> Self {
         let layout = Self { directory: tempfile::tempdir().expect("a temporary directory") };
         fs::create_dir_all(layout.blobs()).expect("created");
@@ -24,7 +24,7 @@ impl Layout {
         layout
     }
 
-    /// Makes the tag `stable` lead to an artifact with these layers; the manifest's digest.
+    /// Makes the tag `stable` lead to an artifact with these layers; returns the digest of the manifest.
     pub fn tag(&self, layers: &[&[u8]]) -> Digest {
         let config = self.add(b"{}");
         let layers: Vec<_> = layers.iter().map(|content| self.add(content)).collect();
@@ -49,7 +49,7 @@ impl Layout {
         Source { reference: reference.parse().expect("valid"), access: Access::default() }
     }
 
-    /// Writes other bytes where a blob is.
+    /// Replaces the content of a blob.
     pub fn change(&self, blob: &Descriptor, content: &[u8]) {
         fs::write(self.blobs().join(blob.digest().digest()), content).expect("written");
     }
@@ -69,7 +69,7 @@ impl Layout {
     }
 }
 
-/// The descriptor that a manifest would have for `content`.
+/// The descriptor of `content`.
 pub fn descriptor(content: &[u8]) -> Descriptor {
     let mut hasher = Hasher::new(Algorithm::Sha256);
     hasher.update(content);

@@ -1,7 +1,9 @@
 //! With the real skopeo, from a local layout.
 
-use dnf5_oci::failure::{Failure, Kind};
-use dnf5_oci::registry::{Access, Error, Registry, Settings};
+use dnf5_oci::error_kind::{Failure, Kind};
+use dnf5_oci::registry::{Error, Registry, Settings};
+use dnf5_oci::source::Access;
+use tokio::io::AsyncReadExt;
 
 use super::layout::{Layout, descriptor};
 use super::read_all;
@@ -19,7 +21,7 @@ async fn a_manifest_and_its_blobs() {
         let mut blob = registry.blob(&source, layer).await.expect("found");
         assert_eq!(blob.size(), content.len() as u64);
         assert!(read_all(&mut blob).await.expect("right") == content);
-        assert_eq!(blob.read(&mut [0; 8]).await.expect("still at its end"), 0);
+        assert_eq!(blob.read(&mut [0; 8]).await.expect("end of file"), 0);
     }
 }
 
@@ -31,7 +33,7 @@ async fn a_moved_tag_is_seen() {
     let moved = layout.tag(&[b"new"]);
     assert_ne!(old.digest, moved);
     assert_eq!(registry.manifest(&source).await.expect("found").digest, moved);
-    // The process has the new image open.
+    // The worker has opened the new image.
     let mut blob = registry.blob(&source, &descriptor(b"new")).await.expect("found");
     assert_eq!(read_all(&mut blob).await.expect("right"), b"new");
 }
@@ -48,7 +50,7 @@ async fn what_is_not_there() {
         .map(|_| ())
         .expect_err("no such blob");
     assert_eq!(error.kind(), Kind::NotFound, "{error}");
-    // The failures have taken nothing along.
+    // The failures did no harm.
     registry.manifest(&layout.source("stable")).await.expect("found");
 }
 
@@ -74,7 +76,7 @@ async fn another_architecture_than_the_index_has() {
     let layout = Layout::new(&[b"content"]);
     let mut source = layout.source("stable");
     source.access = Access { arch: Some("s390x".to_owned()), ..Access::default() };
-    // There is no index: the one manifest is for all of them.
+    // There is no index: the manifest is for all architectures.
     Registry::new(Settings::default()).manifest(&source).await.expect("found");
 }
 

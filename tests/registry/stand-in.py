@@ -1,14 +1,15 @@
 #!/usr/bin/python3
-"""Stands in for skopeo: speaks its proxy protocol and fails as its script says.
+"""Stands in for skopeo: speaks its proxy protocol and fails as scripted.
 
-The script is script.json beside this file: "bodies" has one entry for each GetRawBlob request, of
-all processes together, in turn; the last one holds for all further requests. An entry is a list of
-steps (see Body). "open" does the same for OpenImage: null, an error, or the name of a file beside this
-one to wait for. "initialize" says what happens to Initialize. log has one line for each start and request.
+The script is script.json in the directory of this file. "bodies" has one entry for each GetRawBlob request
+of all processes, in order; the last one is for all further requests. An entry is a list of steps (see
+body). "open" does the same for OpenImage: null, an error, or the name of a file to wait for. "initialize"
+is what happens to Initialize. log gets one line for each start and request.
 """
 
 import array
 import fcntl
+import hashlib
 import json
 import os
 import signal
@@ -18,7 +19,8 @@ import threading
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-SCRIPT = json.load(open(os.path.join(HERE, "script.json")))
+with open(os.path.join(HERE, "script.json")) as script:
+    SCRIPT = json.load(script)
 
 
 def log(*words):
@@ -41,8 +43,8 @@ def entry(name):
     return entries[min(turn(name), len(entries) - 1)]
 
 
-def reply(sock, value=None, fds=(), error="", code=""):
-    answer = {"success": not error, "value": value, "pipeid": 0, "error": error, "error_code": code}
+def reply(sock, value=None, fds=(), pipe=0, error="", code=""):
+    answer = {"success": not error, "value": value, "pipeid": pipe, "error": error, "error_code": code}
     rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
     sock.sendmsg([json.dumps(answer).encode()], rights)
     for fd in fds:
@@ -54,12 +56,19 @@ def sleep_for_ever():
         time.sleep(1000)
 
 
+def wait_for(name):
+    while not os.path.exists(os.path.join(HERE, name)):
+        time.sleep(0.01)
+
+
 def body(steps, data, errors):
-    """Steps: ["send", text], ["stall"], ["die"], ["error", code, message]."""
+    """Steps: ["send", text], ["wait", file beside this one], ["stall"], ["die"], ["error", code, message]."""
     try:
         for step, *arguments in steps:
             if step == "send":
                 os.write(data, arguments[0].encode())
+            elif step == "wait":
+                wait_for(arguments[0])
             elif step == "stall":
                 sleep_for_ever()
             elif step == "die":
@@ -84,6 +93,15 @@ def raw_blob(sock):
     threading.Thread(target=body, args=[steps, data_in, errors_in], daemon=True).start()
 
 
+def manifest(sock):
+    """The crate ends it with FinishPipe, which any answer satisfies."""
+    content = json.dumps(SCRIPT["manifest"]).encode()
+    data, data_in = os.pipe()
+    os.write(data_in, content)
+    os.close(data_in)
+    reply(sock, value="sha256:" + hashlib.sha256(content).hexdigest(), fds=[data], pipe=1)
+
+
 def main():
     if "--version" in sys.argv:
         print("skopeo version 1.99.0 stand-in")
@@ -101,8 +119,7 @@ def main():
         elif method == "OpenImage":
             error = entry("open") if "open" in SCRIPT else None
             if isinstance(error, str):
-                while not os.path.exists(os.path.join(HERE, error)):
-                    time.sleep(0.01)
+                wait_for(error)
                 error = None
             if error:
                 reply(sock, error=error[1], code=error[0])
@@ -111,6 +128,8 @@ def main():
                 reply(sock, value=images)
         elif method == "GetRawBlob":
             raw_blob(sock)
+        elif method == "GetManifest" and "manifest" in SCRIPT:
+            manifest(sock)
         else:
             reply(sock)
 

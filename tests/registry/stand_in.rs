@@ -1,4 +1,4 @@
-//! A directory with a program that stands in for skopeo and fails as it is told.
+//! A directory with a program that stands in for skopeo and fails on demand.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -9,8 +9,8 @@ use dnf5_oci::registry::{Registry, Settings};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// How long those wait that are to see a stall: long enough for a busy machine to start the
-/// stand-in and have it answer.
+/// Timeout of registries that are to see a stall: long enough for the stand-in to start and answer on a busy
+/// machine.
 const STALL: Duration = Duration::from_secs(1);
 
 pub struct StandIn {
@@ -18,7 +18,7 @@ pub struct StandIn {
 }
 
 impl StandIn {
-    /// `script` is that of stand-in.py.
+    /// A stand-in with that script; see stand-in.py.
     pub fn new(script: Value) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let stand_in = Self { directory };
@@ -29,12 +29,12 @@ impl StandIn {
         stand_in
     }
 
-    /// One whose blobs are sent as `bodies` say, each try as the next one.
+    /// A stand-in with these bodies, one for each attempt.
     pub fn sending(bodies: Value) -> Self {
         Self::new(json!({ "bodies": bodies }))
     }
 
-    /// Settings for all that waits for no stall: none is ever seen.
+    /// Settings without a timeout.
     pub fn settings(&self) -> Settings {
         Settings {
             skopeo: self.program(),
@@ -48,23 +48,23 @@ impl StandIn {
         Registry::new(self.settings())
     }
 
-    /// One that sees stalls.
+    /// A registry that sees stalls.
     pub fn impatient(&self) -> Registry {
         Registry::new(Settings { stall: STALL, ..self.settings() })
     }
 
-    /// What the processes have noted.
+    /// The log of all processes.
     pub fn log(&self) -> Vec<String> {
         let log = fs::read_to_string(self.path("log")).unwrap_or_default();
         log.lines().map(str::to_owned).collect()
     }
 
-    /// How often something was noted.
+    /// Number of lines of the log that start with `word`.
     pub fn count(&self, word: &str) -> usize {
         self.log().iter().filter(|line| line.split(' ').next() == Some(word)).count()
     }
 
-    /// The processes that were started and are still there.
+    /// The processes that are running.
     pub fn alive(&self) -> Vec<u32> {
         self.log()
             .iter()
@@ -73,8 +73,8 @@ impl StandIn {
             .collect()
     }
 
-    /// Waits until so many processes are there.
-    pub async fn until_alive(&self, expected: usize) {
+    /// Waits until that many processes are running.
+    pub async fn wait_until_alive(&self, expected: usize) {
         let reached = async {
             while self.alive().len() != expected {
                 tokio::time::sleep(Duration::from_millis(5)).await;
@@ -82,19 +82,19 @@ impl StandIn {
         };
         tokio::time::timeout(Duration::from_secs(20), reached)
             .await
-            .unwrap_or_else(|_| panic!("{:?} are alive, not {expected}", self.alive()));
+            .unwrap_or_else(|_| panic!("{:?} are running, expected {expected}", self.alive()));
     }
 
-    /// Waits until something has been noted so often.
-    pub async fn until_noted(&self, word: &str, times: usize) {
-        let noted = async {
+    /// Waits until that many lines of the log start with `word`.
+    pub async fn wait_until_logged(&self, word: &str, times: usize) {
+        let logged = async {
             while self.count(word) < times {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(20), noted)
+        tokio::time::timeout(Duration::from_secs(20), logged)
             .await
-            .unwrap_or_else(|_| panic!("{word} is not there {times} times: {:?}", self.log()));
+            .unwrap_or_else(|_| panic!("{word} is not in the log {times} times: {:?}", self.log()));
     }
 
     fn program(&self) -> PathBuf {
@@ -106,7 +106,7 @@ impl StandIn {
     }
 }
 
-/// Whether a process is there and no zombie.
+/// Whether a process exists and is not a zombie.
 fn is_running(pid: u32) -> bool {
     let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else {
         return false;

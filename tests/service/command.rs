@@ -3,10 +3,10 @@
 use std::fs::File;
 use std::process::{Command, Stdio};
 
-use super::place::PROGRAM;
+use super::environment::PROGRAM;
 
 #[test]
-fn the_version_is_told() {
+fn the_version_is_printed() {
     let output = Command::new(PROGRAM).arg("--version").output().expect("run");
     let text = String::from_utf8(output.stdout).expect("text");
     assert_eq!(text, format!("dnf5-oci {}\n", env!("CARGO_PKG_VERSION")));
@@ -14,12 +14,12 @@ fn the_version_is_told() {
 }
 
 #[test]
-fn a_descriptor_that_is_no_socket_is_a_wrong_argument() {
+fn a_descriptor_must_be_a_socket() {
     let file = || Stdio::from(File::open("/dev/null").expect("opened"));
     for (number, problem) in [
         ("0", "Socket operation on non-socket"),
         ("77", "Bad file descriptor"),
-        ("x", "it is no number"),
+        ("x", "not a number"),
     ] {
         let output = Command::new(PROGRAM)
             .args(["serve", "--fd", number])
@@ -37,6 +37,6 @@ fn a_descriptor_that_is_no_socket_is_a_wrong_argument() {
         .output()
         .expect("run");
     let lines = String::from_utf8(output.stderr).expect("text");
-    assert!(lines.contains("it is no Unix stream socket"), "{lines}");
+    assert!(lines.contains("not a Unix stream socket"), "{lines}");
     assert_eq!(output.status.code(), Some(2));
 }

@@ -1,10 +1,10 @@
-"""Programs on libdnf5's own interface, which is what other package managers are made of."""
+"""Programs that use libdnf5's API, as other package managers do."""
 
 import sys
 
 from .commands import run
 
-# What all of them begin with. There are no download callbacks.
+# The beginning of each program. It sets no download callbacks.
 BEGIN = """
 import sys
 import libdnf5
@@ -26,5 +26,5 @@ def package(base, name):
 
 
 def program(text, *arguments, **options):
-    """Runs a program whose text goes on from BEGIN."""
+    """Runs BEGIN followed by `text`."""
     return run(sys.executable, "-c", BEGIN + text, *arguments, **options)

@@ -1,4 +1,4 @@
-"""Artifacts put together by hand: with names that oras cannot be told, and many layers."""
+"""Artifacts built by hand: with names that oras does not accept, or with many layers."""
 
 import gzip
 import hashlib
@@ -11,7 +11,7 @@ MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 
 
 class Artifact:
-    """An artifact on its way into a registry, at REGISTRY/NAME."""
+    """An artifact that is being pushed to REGISTRY/NAME."""
 
     def __init__(self, registry, name):
         self.connection = http.client.HTTPConnection("localhost", registry.port)
@@ -20,7 +20,7 @@ class Artifact:
         self.pushed = {}
 
     def blob(self, content):
-        """Pushes bytes, without naming them; returns their descriptor."""
+        """Pushes a blob; returns its descriptor."""
         digest = "sha256:" + hashlib.sha256(content).hexdigest()
         if digest not in self.pushed:
             upload = self.request("POST", f"/v2/{self.name}/blobs/uploads/", 202).getheader("Location")
@@ -30,12 +30,12 @@ class Artifact:
         return self.pushed[digest]
 
     def file(self, title, content):
-        """A layer that is one file."""
+        """Adds a layer that is one file."""
         self.add(title, content)
         return self
 
     def directory(self, title, files):
-        """A layer with the files of a directory, by their names in it."""
+        """Adds a layer with the files of a directory, given by their names in it."""
         packed = io.BytesIO()
         with tarfile.open(fileobj=packed, mode="w") as tar:
             for name, content in files.items():

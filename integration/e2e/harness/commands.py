@@ -1,4 +1,4 @@
-"""Running commands and looking at what they print."""
+"""Running commands and checking their output."""
 
 import os
 import subprocess
@@ -6,7 +6,7 @@ import time
 
 
 class Result:
-    """What a command did."""
+    """The outcome of a command."""
 
     def __init__(self, arguments, code, output):
         self.arguments = arguments
@@ -26,7 +26,7 @@ class Result:
 
 
 def run(*arguments, code=0, **options):
-    """Runs a command; its exit code must be `code`, if that is not None. It reads `answer`."""
+    """Runs a command with `answer` as its input. Its exit code must be `code`, unless that is None."""
     arguments = [str(argument) for argument in arguments]
     done = subprocess.run(
         arguments,
@@ -43,19 +43,19 @@ def run(*arguments, code=0, **options):
     return result
 
 
-def until(condition, what, seconds=20):
-    """Waits until `condition` holds; fails, naming `what`, if it does not in time."""
+def wait_until(condition, what, seconds=20):
+    """Waits until `condition` holds and returns its value; fails with `what` after `seconds`."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         value = condition()
         if value:
             return value
         time.sleep(0.02)
-    raise AssertionError(f"waited {seconds} s in vain: {what}")
+    raise AssertionError(f"timed out after {seconds} s: {what}")
 
 
 def processes(*words):
-    """The ids of the processes whose command lines have all these words."""
+    """The ids of the processes whose command lines contain all these words."""
     parents = {}
     for entry in os.listdir("/proc"):
         if entry.isdigit() and int(entry) != os.getpid():
@@ -68,5 +68,5 @@ def processes(*words):
                 continue
             if all(any(word in argument for argument in line) for word in words):
                 parents[int(entry)] = parent
-    # A child of one of them is about to become another program.
+    # A child of one of them has been forked and is about to execute another program.
     return [process for process, parent in parents.items() if not words or parent not in parents]

@@ -1,10 +1,10 @@
-"""What all servers that the tests start have in common."""
+"""The base of all servers that the tests start."""
 
 from pathlib import Path
 
 
 class Daemon:
-    """A process, once it is started, and a log of which only what is new counts."""
+    """A process and its log."""
 
     def __init__(self, log):
         self.log = Path(log)
@@ -18,9 +18,9 @@ class Daemon:
             self.process = None
 
     def clear(self):
-        """What was asked up to now does not count."""
+        """Ignores everything logged until now."""
         self.seen = len(self.log.read_bytes())
 
     def new(self):
-        """What is in the log since then."""
+        """The log since the last clear()."""
         return self.log.read_bytes()[self.seen :].decode(errors="replace")

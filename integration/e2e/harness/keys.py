@@ -1,4 +1,4 @@
-"""Keys, and what is signed with them."""
+"""OpenPGP keys, and packages and metadata signed with them."""
 
 import os
 import shutil
@@ -9,11 +9,11 @@ from .commands import run
 
 
 class Key:
-    """An OpenPGP key in a keyring of its own."""
+    """An OpenPGP key in its own keyring."""
 
     def __init__(self, directory, name):
         self.name = name
-        # gpg-agent's socket is in it, whose path must be short.
+        # A socket's path is limited to 108 bytes, and gpg-agent's is in here.
         self.home = Path(directory) / name
         self.home.mkdir(mode=0o700)
         self.public = Path(directory) / f"{name}.asc"
@@ -26,7 +26,7 @@ class Key:
                        check=True, capture_output=True)
 
     def sign_package(self, package, target):
-        """A signed copy of a package."""
+        """Returns a signed copy of a package."""
         target.mkdir(parents=True)
         signed = Path(shutil.copy(package, target))
         run("rpmsign", "--addsign", "--define", f"_openpgp_sign_id {self.name}",
@@ -34,14 +34,14 @@ class Key:
         return signed
 
     def sign_metadata(self, repository):
-        """Puts a signature beside repomd.xml, in place of the one that is there."""
+        """Writes or replaces the signature of repomd.xml."""
         repomd = repository.directory / "repodata/repomd.xml"
         self.gpg("--yes", "--armor", "--output", f"{repomd}.asc", "--detach-sign", repomd)
         return repository
 
 
-def forget_keys():
-    """Removes all keys from the database of packages."""
+def remove_keys():
+    """Removes all keys from the RPM database."""
     names = run("rpm", "-q", "gpg-pubkey", "--qf", "%{NAME}-%{VERSION}-%{RELEASE}\n", code=None)
     for name in names.output.split("\n"):
         if name.startswith("gpg-pubkey-"):

@@ -1,4 +1,4 @@
-"""What podman would get: skopeo, on the same libraries, asked the same."""
+"""What podman would get, as seen by skopeo, which has the same libraries."""
 
 import json
 import re
@@ -7,7 +7,7 @@ from .commands import run
 
 
 def refusal(reference, *options, **how):
-    """The words in which it is refused the manifest; none if it gets it."""
+    """Returns skopeo's message if it cannot read the manifest, and an empty string if it can."""
     result = run("skopeo", "inspect", "--raw", *options, f"docker://{reference}", code=None, **how)
     if result.code == 0:
         return ""

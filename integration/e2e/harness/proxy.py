@@ -1,9 +1,9 @@
-"""tinyproxy, an HTTP proxy that wants to know its user."""
+"""tinyproxy, an HTTP proxy with authentication."""
 
 import subprocess
 from pathlib import Path
 
-from .commands import run, until
+from .commands import run, wait_until
 
 PORT = 8888
 URL = f"http://localhost:{PORT}"
@@ -12,7 +12,7 @@ PASSWORD = "proxy-password"
 
 
 class Proxy:
-    """A proxy on this machine, and what it was asked for."""
+    """A proxy on this machine, and its log."""
 
     def __init__(self, directory):
         self.log = Path(directory) / "proxy.log"
@@ -21,10 +21,10 @@ class Proxy:
         conf.write_text(f'Port {PORT}\nListen 127.0.0.1\nLogFile "{self.log}"\nLogLevel Connect\n'
                         f"BasicAuth {USER} {PASSWORD}\n")
         self.process = subprocess.Popen(["tinyproxy", "-d", "-c", conf], stdout=subprocess.DEVNULL)
-        until(lambda: run("curl", "-s", URL, code=None).code == 0, "the proxy answers")
+        wait_until(lambda: run("curl", "-s", URL, code=None).code == 0, "the proxy answers")
 
     def count(self, host):
-        """How many connections to a host it was asked for."""
+        """The number of connections to a host that were requested."""
         return self.log.read_text().count(f"CONNECT {host}")
 
     def stop(self):

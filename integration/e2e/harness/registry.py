@@ -1,4 +1,4 @@
-"""docker-registry, and what is asked of it."""
+"""docker-registry, and the requests to it."""
 
 import http.client
 import itertools
@@ -9,12 +9,12 @@ import ssl
 import subprocess
 from pathlib import Path
 
-from .commands import run, until
+from .commands import run, wait_until
 from .daemon import Daemon
 
 REQUEST = re.compile(r'"([A-Z]+) (/v2/\S*) HTTP/[0-9.]+" (\d+)')
 
-# What is asked for to see that all before is in the log.
+# A request for this path follows the others, to see when they are all in the log.
 LAST = "/v2/last-"
 NUMBERS = itertools.count()
 
@@ -22,10 +22,10 @@ NUMBERS = itertools.count()
 class Registry(Daemon):
     """A registry on a port of this machine.
 
-    users           the password of each user, if it wants one
-    authentication  how else it knows users, as its configuration says it
-    clients         the authority that the certificates of its clients must be signed by
-    cache_of        the registry that it is a pull-through cache of
+    users           the password of each user; none: no authentication
+    authentication  another kind of authentication, as in its configuration file
+    clients         the authority that signs client certificates
+    cache_of        the registry that this one is a pull-through cache of
     """
 
     def __init__(
@@ -69,11 +69,11 @@ class Registry(Daemon):
             self.process = subprocess.Popen(
                 ["docker-registry", "serve", self.config], stdout=log, stderr=log
             )
-        until(self.answers, "the registry answers")
+        wait_until(self.answers, "the registry answers")
         return self
 
     def answers(self):
-        """Whether it takes connections."""
+        """Whether it accepts connections."""
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
@@ -82,14 +82,14 @@ class Registry(Daemon):
         super().clear()
 
     def settle(self):
-        """Waits for the log: a request is noted after it was answered."""
+        """Waits for the log: a request is logged after it has been answered."""
         path = f"{LAST}{next(NUMBERS)}"
         try:
             self.connection().request("GET", path)
         except OSError:
-            # It has stopped, or wants to know who asks.
+            # It has stopped, or requires a client certificate.
             return
-        until(lambda: f"{path} ".encode() in self.log.read_bytes(), "the request is noted")
+        wait_until(lambda: f"{path} ".encode() in self.log.read_bytes(), "the request is in the log")
 
     def connection(self):
         if not self.tls:
@@ -98,7 +98,7 @@ class Registry(Daemon):
             "127.0.0.1", self.port, timeout=5, context=ssl._create_unverified_context())
 
     def requests(self, part=""):
-        """(method, path, status) of all requests with `part` in their path."""
+        """(method, path, status) of the requests with `part` in their paths."""
         self.settle()
         found = [(m, path, int(status)) for m, path, status in REQUEST.findall(self.new())]
         return [request for request in found
@@ -112,18 +112,17 @@ class Registry(Daemon):
         return [path.rsplit("/", 1)[1] for method, path, status in self.requests("/blobs/sha256:")
                 if method == "GET" and status == 200]
 
-
-    def forget(self, repository, digest):
-        """Has a blob no more in this repository."""
+    def unlink_blob(self, repository, digest):
+        """Removes a blob from this repository."""
         shutil.rmtree(self.storage / "repositories" / repository / "_layers" / digest.replace(":", "/"))
 
-    def damage(self, digest):
-        """Sends other bytes than a blob's from now on, as many."""
+    def corrupt_blob(self, digest):
+        """Replaces a blob's bytes by as many others."""
         blob = self.blob(digest)
         blob.write_bytes(bytes(byte ^ 1 for byte in blob.read_bytes()))
 
     def blob(self, digest):
-        """The file that it keeps a blob in."""
+        """The file that contains a blob."""
         algorithm, name = digest.split(":")
         return self.storage / "blobs" / algorithm / name[:2] / name / "data"
 
@@ -133,7 +132,7 @@ class Registry(Daemon):
 
 
 class Certificate:
-    """A private CA and a certificate that it has signed."""
+    """A private authority and a certificate signed by it."""
 
     def __init__(self, directory, host):
         directory = Path(directory)
@@ -164,15 +163,15 @@ class Certificate:
         )
 
     def trust(self, host):
-        """Puts the CA where podman looks for it."""
+        """Puts the authority where podman looks for it."""
         directory = Path("/etc/containers/certs.d") / host
         directory.mkdir(parents=True, exist_ok=True)
         (directory / "ca.crt").write_bytes(self.authority.read_bytes())
 
 
-def guarded(directory, host, port=443, user=("user", "the-password")):
-    """A registry by that name with TLS, from an authority that nobody knows yet, and one user.
-    `login` are the options with which a repository is pushed to it."""
+def private_registry(directory, host, port=443, user=("user", "the-password")):
+    """A registry with that host name, TLS by an authority that is not trusted yet, and one user.
+    `login` are the options for pushing to it."""
     with open("/etc/hosts", "a", encoding="utf-8") as hosts:
         hosts.write(f"127.0.0.1 {host}\n")
     certificate = Certificate(Path(directory) / "tls", host)

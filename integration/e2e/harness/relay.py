@@ -1,4 +1,4 @@
-"""A relay in front of a registry that is slow or stops, on purpose."""
+"""A relay in front of a registry that is slow or fails on purpose."""
 
 import socket
 import threading
@@ -6,11 +6,11 @@ import time
 
 
 class Relay:
-    """Passes TCP connections on to another port of this machine.
+    """Relays TCP connections to another port of this machine.
 
-    rate   bytes a second that it lets through to the client, over all connections
-    stall  after so many bytes of one connection nothing more comes, but it stays open
-    cut    after so many bytes of one connection it is closed, this once
+    rate   limit to the client in bytes per second, over all connections
+    stall  number of bytes after which a connection sends nothing more, but stays open
+    cut    number of bytes after which one connection, once, is closed
     """
 
     def __init__(self, port, target, rate=None, stall=None, cut=None):
@@ -22,6 +22,12 @@ class Relay:
         self.lock = threading.Lock()
         self.server = socket.create_server(("127.0.0.1", port))
         threading.Thread(target=self.accept, daemon=True).start()
+
+    def is_quiet(self):
+        """Whether nothing passes for a while."""
+        before = self.passed
+        time.sleep(0.3)
+        return self.passed == before
 
     def accept(self):
         while True:
@@ -51,7 +57,7 @@ class Relay:
                 if self.cut is not None and passed + len(data) > self.cut:
                     self.cut = None
                     break
-                # It may be changed at any time.
+                # A test may change it at any time.
                 if rate := self.rate:
                     with self.lock:
                         time.sleep(len(data) / rate)

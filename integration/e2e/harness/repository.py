@@ -1,4 +1,4 @@
-"""RPM repositories: built, described and pushed."""
+"""RPM repositories: building, createrepo and pushing."""
 
 import json
 import shutil
@@ -34,7 +34,7 @@ COMPS = """<?xml version="1.0" encoding="UTF-8"?>
 <packagelist><packagereq type="mandatory">{package}</packagereq></packagelist></group></comps>
 """
 
-# About version 2 of the package app.
+# An advisory about version 2 of the package app.
 ADVISORY = """<?xml version="1.0" encoding="UTF-8"?>
 <updates><update from="test" status="stable" type="security" version="1"><id>TEST-1</id>
 <title>A fix</title><issued date="2026-01-01 00:00:00"/><severity>Important</severity>
@@ -47,7 +47,7 @@ BUILT = Path("/tmp/built-packages")
 
 
 def build(name, version="1", content=None, size=0, arch="noarch", tags=""):
-    """Builds a package with one file, /usr/share/NAME/file; the same one only once."""
+    """Builds a package with one file, /usr/share/NAME/file. Equal packages are built once."""
     content = f"{name} {version}\n" if content is None else content
     key = f"{name}-{version}-{arch}-{size}-{abs(hash((content, tags)))}"
     target = BUILT / key / f"{name}-{version}-1.{arch}.rpm"
@@ -58,10 +58,10 @@ def build(name, version="1", content=None, size=0, arch="noarch", tags=""):
     with payload.open("wb") as file:
         file.write(content.encode())
         if size:
-            # Such that compression does not make it small.
+            # Random, because it must not be compressible.
             subprocess.run(["head", "-c", str(size), "/dev/urandom"], stdout=file, check=True)
     spec = target.parent / "spec"
-    # rpmbuild takes no BuildArch but the machine's own; the target may be any.
+    # rpmbuild accepts only the machine's own BuildArch, but any target.
     build_arch = "BuildArch: noarch" if arch == "noarch" else ""
     spec.write_text(SPEC.format(name=name, version=version, arch=build_arch, tags=tags, payload=payload))
     run("rpmbuild", "-bb", "--quiet", "--target", arch,
@@ -82,15 +82,15 @@ class Repository:
         self.directory.mkdir(parents=True)
 
     def add(self, package, below=""):
-        """Copies a package in, into a subdirectory if one is named."""
+        """Copies a package into the repository, or into its subdirectory `below`."""
         directory = self.directory / below
         directory.mkdir(parents=True, exist_ok=True)
         shutil.copy(package, directory)
         return self
 
-    def describe(self, *options):
-        """Makes the metadata; those of two repositories are never the same layer, which would have
-        been unpacked already."""
+    def createrepo(self, *options):
+        """Creates the metadata. The revision makes the layer unique: an equal one of another test would
+        already be unpacked."""
         run("createrepo_c", "--quiet", "--revision", self.directory, *options, self.directory)
         return self
 
@@ -104,7 +104,7 @@ class Repository:
         )
 
     def push(self, reference, *names, options=(), directory=None):
-        """Pushes files and directories as `oras push REF *` does, or only those named; returns
+        """Pushes files and directories as `oras push REF *` does, or only those named. Returns
         the digest of the manifest."""
         tls = [] if "tls" in options else ["--plain-http"]
         options = [option for option in options if option != "tls"]
@@ -114,11 +114,11 @@ class Repository:
         return json.loads(text[text.index("{"):])["digest"]
 
     def push_files(self, reference, **options):
-        """Pushes every file as a layer of its own."""
+        """Pushes every file as a layer."""
         return self.push(reference, *self.files(), **options)
 
     def push_with_archive(self, reference, archive, **options):
-        """Pushes the packages, and this file as the layer of the metadata."""
+        """Pushes the packages, and an archive as the layer of the metadata."""
         archive = Path(archive)
         annotations = self.directory.parent / (self.directory.name + ".annotations")
         annotations.write_text(json.dumps({archive.name: {
@@ -134,7 +134,7 @@ class Repository:
             target.unlink()
 
     def archive(self, compression, target):
-        """Packs the metadata by hand: as "tar", "gz" or "zst"."""
+        """Packs the metadata as "tar", "gz" or "zst"."""
         plain = Path(f"{target}.plain")
         with tarfile.open(plain, "w:gz" if compression == "gz" else "w") as archive:
             archive.add(self.directory / "repodata", "repodata")

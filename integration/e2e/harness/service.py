@@ -1,4 +1,4 @@
-"""The system's service, started by hand so that its log can be read."""
+"""The service on the system bus."""
 
 import os
 import re
@@ -6,14 +6,14 @@ import subprocess
 from contextlib import contextmanager
 from pathlib import Path
 
-from .commands import processes, run, until
+from .commands import processes, run, wait_until
 from .daemon import Daemon
 
 SERVE = ("dnf5-oci", "serve")
 NAME = "io.github.dnf5_oci"
 ASKED = re.compile(r'asked for location="((?:[^"\\]|\\.)*)"')
 
-# What systemd gives to a service without User= and Environment=: neither HOME nor XDG_RUNTIME_DIR.
+# systemd's environment for a service without User= and Environment=: no HOME and no XDG_RUNTIME_DIR.
 SYSTEMD = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin",
     "LANG": "C.UTF-8",
@@ -31,38 +31,38 @@ def call(method, signature, *arguments, **how):
                method, signature, *arguments, **how)
 
 
-def end_services():
-    """Ends those that the bus has started."""
+def stop_services():
+    """Stops all instances that the bus has started."""
     for process in processes(*SERVE):
         run("kill", process, code=None)
-    until(lambda: not processes(*SERVE), "the service has ended")
+    wait_until(lambda: not processes(*SERVE), "the service has ended")
 
 
 @contextmanager
 def unit(lines):
-    """Adds lines to the unit, for services that are started meanwhile."""
+    """Adds a drop-in to the unit for the duration of the context."""
     DROP_IN.parent.mkdir(exist_ok=True)
     DROP_IN.write_text(lines)
     try:
-        read_units()
+        reload_units()
         yield
     finally:
         DROP_IN.unlink()
-        read_units()
+        reload_units()
 
 
-def read_units():
-    end_services()
+def reload_units():
+    stop_services()
     run("systemctl", "daemon-reload")
 
 
 def journal(name, *options):
-    """What a unit has logged."""
+    """The log of a unit."""
     return run("journalctl", "--no-pager", "--output=cat", f"--unit={name}", *options).output
 
 
 class Service(Daemon):
-    """The service on the system bus."""
+    """The service, started by hand so that its log can be read."""
 
     def __init__(self, log, idle=600, environment=None):
         super().__init__(log)
@@ -70,26 +70,26 @@ class Service(Daemon):
         self.environment = environment or os.environ | {"DNF5_OCI_LOG": "debug"}
 
     def start(self):
-        end_services()
+        stop_services()
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 ["dnf5-oci", "serve", "--idle", str(self.idle)],
                 stdout=log, stderr=log, env=self.environment,
             )
-        until(self.answers, "the service is on the bus")
+        wait_until(self.answers, "the service is on the bus")
         return self
 
     def answers(self):
         return run("busctl", "status", NAME, code=None).code == 0
 
-    def asked(self):
-        """What dnf5 has asked for, in order."""
+    def requested(self):
+        """The locations that dnf5 has requested, in order."""
         return ASKED.findall(self.new())
 
 
 @contextmanager
-def systemds_service(log, **environment):
-    """Runs it in systemd's environment with these variables added; it writes to the file `log`."""
+def service_as_systemd_runs_it(log, **environment):
+    """Runs it in systemd's environment and these variables, with its log in the file `log`."""
     running = Service(log, environment=SYSTEMD | environment).start()
     try:
         yield running

@@ -1,7 +1,7 @@
-"""One repository at a web server and in a registry, and what dnf5 does with it at either.
+"""The same repository on a web server and in a registry.
 
-The same story is told twice, from the same state: what dnf5 prints, how it ends and what it asks
-for must be the same.
+A scenario runs with each of them, from the same state: dnf5's output, exit codes and requests must be
+the same.
 """
 
 import os
@@ -11,14 +11,14 @@ import time
 from pathlib import Path
 
 from .commands import run
-from .lines import apart, normal, pretty
+from .lines import as_text, normalize, split_output
 
-# What dnf5 remembers of packages and groups.
+# dnf5's records of packages and groups.
 STATE = Path("/usr/lib/sysimage/libdnf5")
 
 
 class OverHttp:
-    """At a web server."""
+    """A repository on a web server."""
 
     has_service = False
 
@@ -28,16 +28,16 @@ class OverHttp:
         self.url = f"{web.url}/{name}"
 
     def publish(self, repository):
-        """Puts the repository there, in place of what was there."""
+        """Publishes a repository, replacing the previous one."""
         shutil.rmtree(self.directory, ignore_errors=True)
         shutil.copytree(repository.directory, self.directory)
 
     def clear(self):
         self.web.clear()
 
-    def asked(self):
-        """What dnf5 has asked for since then, in any order."""
-        return sorted(self.web.asked(self.directory.name))
+    def requested(self):
+        """What dnf5 has requested since clear(), sorted."""
+        return sorted(self.web.requested(self.directory.name))
 
     def down(self):
         self.web.stop()
@@ -46,20 +46,21 @@ class OverHttp:
         self.web.start()
 
     def restart(self):
-        """Starts what dnf5 talks to anew."""
+        """Restarts the server that dnf5 talks to."""
         self.down()
         self.up()
 
 
 class OverOci:
-    """In a registry, every file a layer or every directory one."""
+    """A repository in a registry, with a layer for each file ("files") or each directory ("dirs")."""
 
     has_service = True
 
-    def __init__(self, registry, service, name, layout):
+    def __init__(self, registry, service, name, layout, fetch="on-demand"):
         self.registry = registry
         self.service = service
         self.layout = layout
+        self.fetch = fetch
         self.reference = f"{registry.address}/acme/{name}:{layout}"
         self.url = f"oci://{self.reference}"
 
@@ -71,14 +72,15 @@ class OverOci:
         self.service.clear()
         self.registry.clear()
 
-    def asked(self):
-        """As above; and the registry is asked, for what the tag leads to at least, just where dnf5
-        asks us for anything."""
-        asked = sorted(self.service.asked())
-        requests = self.registry.requests()
-        assert bool(requests) == bool(self.registry.manifests()), requests
-        if self.registry.process:
-            assert bool(requests) == bool(asked), f"{asked}, but {requests}"
+    def requested(self):
+        """As above. On demand the registry is asked exactly when dnf5 asks the service, and at least for
+        the manifest."""
+        asked = sorted(self.service.requested())
+        if self.fetch == "on-demand":
+            requests = self.registry.requests()
+            assert bool(requests) == bool(self.registry.manifests()), requests
+            if self.registry.process:
+                assert bool(requests) == bool(asked), f"{asked}, but {requests}"
         return asked
 
     def down(self):
@@ -92,14 +94,14 @@ class OverOci:
         self.service.start()
 
 
-class World:
-    """A machine that has never seen the repository; what happens on it is told."""
+class Machine:
+    """A machine that has never used the repository, and a transcript of what happens on it."""
 
     def __init__(self, side, cache, repos):
         self.side = side
         self.cache = cache
         self.repos = repos
-        self.told = []
+        self.transcript = []
         for stale in (cache, repos, STATE):
             shutil.rmtree(stale, ignore_errors=True)
             stale.mkdir(parents=True)
@@ -110,36 +112,36 @@ class World:
         lines += [f"{key}={value}" for key, value in options.items()]
         file = self.repos / f"{repo_id}.repo"
         file.write_text("\n".join(lines) + "\n")
-        # Metadata older than the file are expired, which no story is about unless it says so.
+        # Metadata older than the file is expired, which most scenarios do not want.
         os.utime(file, (0, 0))
 
     def dnf(self, *arguments, ours=(), **options):
-        """Runs dnf5 and tells what it prints by itself and what it asks for.
+        """Runs dnf5 and records its output and its requests.
 
-        ours  expressions that fit the lines of our own service, which a web server has none of
+        ours  expressions that match our own lines, which do not exist for a web server
         """
         self.side.clear()
         result = run("dnf5", *arguments, code=None, **options)
-        theirs, found = apart(result.output)
+        theirs, found = split_output(result.output)
         expected = ours if self.side.has_service else ()
         assert len(found) == len(expected) and all(map(re.search, expected, found)), result
-        self.tell(pretty(arguments, result.code, *normal(theirs, self.side.url)))
-        self.tell("asked for: " + ", ".join(self.side.asked()))
+        self.record(as_text(arguments, result.code, *normalize(theirs, self.side.url)))
+        self.record("requested: " + ", ".join(self.side.requested()))
         return result
 
     def age(self, seconds):
-        """Makes all that is cached so old."""
+        """Sets the age of everything in the cache."""
         then = time.time() - seconds
         for path in self.cache.rglob("*"):
             os.utime(path, (then, then))
 
-    def tell_cache(self):
-        """Tells which files are cached, but for dnf5's solv files."""
+    def record_cache(self):
+        """Records which files are cached, except dnf5's solv files."""
         names = (path.relative_to(self.cache).parts for path in self.cache.rglob("*") if path.is_file())
-        self.tell("cached: " + ", ".join(sorted("/".join(name[1:]) for name in names if "solv" not in name)))
+        self.record("cached: " + ", ".join(sorted("/".join(name[1:]) for name in names if "solv" not in name)))
 
-    def tell(self, text):
-        self.told.append(text)
+    def record(self, text):
+        self.transcript.append(text)
 
     def __str__(self):
-        return "\n".join(self.told)
+        return "\n".join(self.transcript)

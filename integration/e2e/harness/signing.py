@@ -1,4 +1,4 @@
-"""Keys, signatures, and the files in /etc/containers that ask for them."""
+"""Keys, signatures, and the files in /etc/containers that require them."""
 
 import json
 import os
@@ -17,7 +17,7 @@ ANY_TAG = {"type": "matchRepository"}
 
 
 class Keys:
-    """A GPG key and a pair of keys as cosign has them, both of one owner."""
+    """An owner's GPG key and cosign key pair."""
 
     def __init__(self, directory, owner):
         self.mail = f"{owner}@example.com"
@@ -30,18 +30,18 @@ class Keys:
         run("gpg", "--armor", "--output", self.gpg, "--export", self.mail)
         run("cosign", "generate-key-pair", f"--output-key-prefix={self.private.with_suffix('')}")
 
-    def demand_gpg(self, identity=None):
+    def require_gpg(self, identity=None):
         """The requirement of a GPG signature by this owner."""
-        demand = {"type": "signedBy", "keyType": "GPGKeys", "keyPath": str(self.gpg)}
-        return demand | ({"signedIdentity": identity} if identity else {})
+        requirement = {"type": "signedBy", "keyType": "GPGKeys", "keyPath": str(self.gpg)}
+        return requirement | ({"signedIdentity": identity} if identity else {})
 
-    def demand_sigstore(self, identity=None):
+    def require_sigstore(self, identity=None):
         """The requirement of a sigstore signature by this owner."""
-        demand = {"type": "sigstoreSigned", "keyPath": str(self.public)}
-        return demand | ({"signedIdentity": identity} if identity else {})
+        requirement = {"type": "sigstoreSigned", "keyPath": str(self.public)}
+        return requirement | ({"signedIdentity": identity} if identity else {})
 
     def sign_with_gpg(self, reference, identity=None):
-        """Puts a signature of what a reference leads to into its lookaside."""
+        """Signs a reference's manifest, with the signature in the lookaside."""
         image = f"docker://{reference}"
         run("skopeo", "copy", "--quiet", "--sign-by", self.mail, "--sign-identity",
             identity or reference, image, image)
@@ -53,14 +53,13 @@ class Keys:
             "--sign-passphrase-file", "/dev/null", image, image)
 
     def sign_with_cosign(self, reference, *options):
-        """The same by cosign, in the form that policy.json knows unless the options differ."""
+        """The same with cosign, by default in the format that policy.json supports."""
         options = options or ["--new-bundle-format=false"]
         run("cosign", "sign", "--yes", "--key", self.private, "--use-signing-config=false",
             "--tlog-upload=false", *options, reference)
 
-
     def sign_one(self, reference, digest, lookaside):
-        """Puts a signature of one manifest, be it an index or an entry of one, into a lookaside."""
+        """Signs one manifest, an index or an entry of one, with the signature in a lookaside."""
         name = scope(reference)
         manifest = Path(f"/tmp/{digest}")
         manifest.write_text(run("oras", "manifest", "fetch", "--plain-http", f"{name}@{digest}").output)
@@ -77,18 +76,18 @@ def gpg_home(directory):
 
 
 def scope(reference):
-    """The repository that a reference leads to."""
+    """A reference without its tag and digest."""
     return re.sub(r"@.*|:[^:/]*$", "", reference)
 
 
 def policy(scopes, default=ANYTHING, transport="docker"):
-    """Writes policy.json: the one requirement of each scope, and of all others."""
+    """Writes policy.json: one requirement for each scope, and one for all others."""
     scopes = {scope: [requirement] for scope, requirement in scopes.items()}
     POLICY.write_text(json.dumps({"default": [default], "transports": {transport: scopes}}))
 
 
 def registries_d(host, **options):
-    """Says where signatures are looked for."""
+    """Writes registries.d: where signatures are stored."""
     REGISTRIES_D.mkdir(exist_ok=True)
     lines = [f"    {key.replace('_', '-')}: {value}\n" for key, value in options.items()]
     (REGISTRIES_D / "test.yaml").write_text(f"docker:\n  {host}:\n" + "".join(lines))

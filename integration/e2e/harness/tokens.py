@@ -14,12 +14,12 @@ from .registry import Certificate
 SERVICE = "registry"
 ISSUER = "tokens"
 
-# For so long docker-registry takes a token that has expired.
+# Seconds for which docker-registry accepts an expired token.
 LEEWAY = 60
 
 
 def openssl(*arguments, data=b""):
-    """What openssl makes of its input."""
+    """Runs openssl and returns its output."""
     done = subprocess.run(
         ["openssl", *arguments], input=data, stdout=subprocess.PIPE, check=True
     )
@@ -36,15 +36,15 @@ def encode(part):
 
 
 class TokenServer:
-    """Gives tokens for passwords (GET) and refresh tokens (POST), as the distribution project
-    specifies it.
+    """Gives tokens for passwords (GET) and refresh tokens (POST), as in the distribution project's
+    specification.
 
-    users     the password of each user, who may do everything
-    refresh   the user of each refresh token
-    public    repositories that anybody may pull
-    lifetime  seconds for which the registry takes a token
-    asked     (method, user, scopes) of each token that was given
-    given     these tokens
+    users      the password of each user, who may do everything
+    refresh    the user of each refresh token
+    public     repositories that may be pulled anonymously
+    lifetime   seconds for which the registry accepts a token
+    requested  (method, user, scopes) of each issued token
+    given      these tokens
     """
 
     def __init__(self, directory, port, users):
@@ -57,7 +57,7 @@ class TokenServer:
         self.refresh = {}
         self.public = set()
         self.lifetime = 300
-        self.asked = []
+        self.requested = []
         self.given = []
         self.server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self.server.tokens = self
@@ -71,7 +71,7 @@ class TokenServer:
         )
 
     def token(self, user, scopes):
-        """What a user, or anybody if that is None, gets of what was asked for."""
+        """Issues a token for the scopes that a user may have; None is anonymous."""
         now = int(time.time())
         granted = []
         for scope in scopes:
@@ -116,7 +116,7 @@ class Handler(BaseHTTPRequestHandler):
         return self.give(user, form.get("scope", []))
 
     def chunks(self):
-        """The body, which skopeo sends without saying its length before."""
+        """The body, which skopeo sends in chunks."""
         assert self.headers["Transfer-Encoding"] == "chunked"
         body = b""
         while size := int(self.rfile.readline(), 16):
@@ -127,7 +127,7 @@ class Handler(BaseHTTPRequestHandler):
     def give(self, user, scopes):
         tokens = self.server.tokens
         scopes = [part for scope in scopes for part in scope.split()]
-        tokens.asked.append((self.command, user, scopes))
+        tokens.requested.append((self.command, user, scopes))
         token = tokens.token(user, scopes)
         self.answer(200, {"token": token, "access_token": token, "expires_in": tokens.lifetime})
 

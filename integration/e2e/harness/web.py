@@ -1,9 +1,9 @@
-"""nginx, a plain web server: what any other repository comes from."""
+"""nginx, a plain web server."""
 
 import subprocess
 from pathlib import Path
 
-from .commands import run, until
+from .commands import run, wait_until
 from .daemon import Daemon
 
 
@@ -27,7 +27,7 @@ class Web(Daemon):
 
     def start(self):
         self.process = subprocess.Popen(["nginx", "-c", self.conf])
-        until(lambda: run("curl", "-s", self.url, code=None).code == 0, "nginx answers")
+        wait_until(lambda: run("curl", "-s", self.url, code=None).code == 0, "nginx answers")
         return self
 
     def requests(self):
@@ -35,8 +35,8 @@ class Web(Daemon):
         found = [line.split(" ", 2) for line in self.new().splitlines()]
         return [(method, path, int(status)) for method, status, path in found]
 
-    def asked(self, below):
-        """What was asked for below a directory, in order."""
+    def requested(self, below):
+        """The requested paths below a directory, in order."""
         prefix = f"/{below}/"
         paths = [path for _, path, _ in self.requests()]
         return [path.removeprefix(prefix) for path in paths if path.startswith(prefix)]

@@ -1,25 +1,25 @@
 use std::{fmt, io};
 
 use super::super::name;
-use super::bounds::Expanded;
-use crate::failure::{Failure, Kind};
+use crate::decompress::TooLong;
+use crate::error_kind::{Failure, Kind};
 
 /// Why an archive is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The stream below failed: the archive is not to blame.
+    /// Reading the stream failed: the archive is not to blame.
     #[error(transparent)]
     Read(io::Error),
-    /// The bytes are no archive, or a damaged one.
+    /// The bytes are not an archive, or a damaged one.
     #[error("the tar layer is damaged: {0}")]
     Damaged(String),
-    /// A member that is not allowed.
-    #[error("the tar layer has {member:?}, {what}")]
+    /// A member is not allowed.
+    #[error("invalid member {member:?} in the tar layer: {error}")]
     Member {
         /// Its name.
         member: String,
         /// What is wrong with it.
-        what: Objection,
+        error: MemberError,
     },
     /// More members than allowed.
     #[error("the tar layer has more than {0} members")]
@@ -31,7 +31,7 @@ pub enum Error {
 
 /// What is wrong with a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Objection {
+pub enum MemberError {
     /// An absolute name, `..`, an empty or overlong one, control characters, not UTF-8.
     Name,
     /// A link, a device, a sparse file, or anything but a plain file or a directory.
@@ -42,13 +42,13 @@ pub enum Objection {
     Size(u64),
 }
 
-impl fmt::Display for Objection {
+impl fmt::Display for MemberError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Name => write!(f, "which is not a safe name"),
-            Self::Kind => write!(f, "which is neither a regular file nor a directory"),
-            Self::Duplicate => write!(f, "twice"),
-            Self::Size(limit) => write!(f, "which is larger than {limit} bytes"),
+            Self::Name => write!(f, "unsafe name"),
+            Self::Kind => write!(f, "neither a regular file nor a directory"),
+            Self::Duplicate => write!(f, "duplicate name"),
+            Self::Size(limit) => write!(f, "larger than {limit} bytes"),
         }
     }
 }
@@ -60,14 +60,14 @@ impl Failure for Error {
 }
 
 impl Error {
-    pub(super) fn member(member: &str, what: Objection) -> Self {
-        Self::Member { member: name::shown(member), what }
+    pub(super) fn member(member: &str, error: MemberError) -> Self {
+        Self::Member { member: name::shown(member), error }
     }
 
-    /// An error of a reader above the stream: of the decompressor or the tar crate, or a bound.
+    /// An error of a reader above the stream: the decompressor, the tar crate or a bound.
     pub(super) fn damage(error: &io::Error) -> Self {
-        match error.get_ref().and_then(|inner| inner.downcast_ref::<Expanded>()) {
-            Some(Expanded(limit)) => Self::TooLarge(*limit),
+        match error.get_ref().and_then(|inner| inner.downcast_ref::<TooLong>()) {
+            Some(TooLong(limit)) => Self::TooLarge(*limit),
             None => Self::Damaged(error.to_string()),
         }
     }

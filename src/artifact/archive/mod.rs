@@ -1,10 +1,9 @@
 //! The one reader of tar layers, for repodata and packages alike.
 //!
-//! It never unpacks: it hands over regular files, one after the other, as a stream. Whatever else an
-//! archive can hold is an error that names the member, for what comes from a registry is hostile.
+//! It never unpacks: it hands over regular files, one after the other, as streams. Registries are not
+//! trusted: anything else in an archive is an error that names the member.
 
-mod bounds;
-mod decompress;
+mod content;
 mod error;
 
 use std::collections::HashSet;
@@ -14,32 +13,33 @@ use std::io::{self, Read};
 use tar::{Archive, Entry, EntryType};
 
 use super::name;
-use bounds::{Allowance, Bounded, Content, Remember};
-pub(crate) use decompress::decompress;
-pub use error::{Error, Objection};
+use crate::decompress::{Bounded, ErrorTap, HeaderBudget, decompress};
+use content::Content;
+pub use error::{Error, MemberError};
 
-/// The longest name of a member. Longer ones fit in no file system.
+/// The longest name of a member, in bytes: PATH_MAX of Linux.
 const MAX_NAME: usize = 4096;
 
-/// The records of a pax header that make the next member a sparse file, whose content is not as it
-/// stands in the archive.
+/// The prefix of the pax records that make the next member a sparse file, which the archive stores in
+/// another form.
 const PAX_SPARSE: &[u8] = b"GNU.sparse.";
 
-/// What an archive may hold.
+/// Bounds on an archive.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// How many members, directories counted.
+    /// Number of members, including directories.
     pub members: u64,
-    /// Bytes of one member.
+    /// Size of one member, in bytes.
     pub member_size: u64,
-    /// Bytes that the whole archive expands to.
+    /// Size of the decompressed archive, in bytes.
     pub total_size: u64,
 }
 
 /// Reads an archive and hands every regular file to `visit`, with its name (relative, without `./`)
-/// and size. The compression (none, gzip, zstd) is told by the first bytes.
+/// and size. The archive may be compressed with gzip or zstd.
 ///
-/// The stream is read to its end, so that a digest over it has been checked when this returns.
+/// The stream is read to its end, also if the archive is damaged, so that a digest over it has been
+/// checked when this returns.
 ///
 /// # Errors
 /// What `visit` returns; otherwise what is wrong with the archive or the stream.
@@ -52,11 +52,14 @@ where
     R: Read,
     E: From<Error>,
 {
-    let mut failure = None;
-    let result = decompress(Remember { stream, failure: &mut failure })
+    let mut stream = ErrorTap::new(stream);
+    let result = decompress(&mut stream)
         .map_err(Stop::from)
         .and_then(|content| read_members(content, limits, &mut visit));
-    match (failure, result) {
+    if let Err(Stop::Archive(Error::Damaged(_))) = result {
+        stream.drain();
+    }
+    match (stream.into_failure(), result) {
         (Some(error), Err(Stop::Archive(_))) => Err(Error::Read(error).into()),
         (_, Err(Stop::Archive(error))) => Err(error.into()),
         (_, Err(Stop::Visitor(error))) => Err(error),
@@ -81,11 +84,11 @@ fn read_members<E>(
     limits: &Limits,
     visit: &mut impl FnMut(&str, u64, &mut dyn Read) -> Result<(), E>,
 ) -> Result<(), Stop<E>> {
-    let allowance = Allowance::default();
-    let mut archive = Archive::new(Bounded::new(content, limits.total_size, allowance.clone()));
+    let budget = HeaderBudget::default();
+    let mut archive = Archive::new(Bounded::new(content, limits.total_size, budget.clone()));
     let mut members = Members::new(limits);
     let mut entries = archive.entries()?;
-    while let Some(entry) = allowance.during(|| entries.next()) {
+    while let Some(entry) = budget.during(|| entries.next()) {
         let mut entry = entry?;
         let Some(name) = members.check(&mut entry).map_err(Stop::Archive)? else {
             continue;
@@ -96,7 +99,7 @@ fn read_members<E>(
             Ok(()) => content.skip().map_err(Stop::from),
             Err(error) => Err(Stop::Visitor(error)),
         };
-        // What is wrong with the archive is not the visitor's error, though it came upon it.
+        // A failure of the archive comes first, whatever the visitor made of it.
         match content.into_failure() {
             Some(failure) => return Err(failure.into()),
             None => visited?,
@@ -106,18 +109,17 @@ fn read_members<E>(
     if rest.has_ended() {
         return Err(Stop::Archive(Error::Damaged("it has no end marker".to_owned())));
     }
-    // What follows the end of the archive is not looked at, but it is part of the layer.
+    // Trailing bytes are part of the layer and its digest.
     io::copy(&mut rest, &mut io::sink())?;
     Ok(())
 }
 
-/// Holds members to the limits and the rules.
+/// Enforces the limits and rules for members.
 struct Members<'a> {
     limits: &'a Limits,
     count: u64,
-    /// Hashes of the names that were there, for the names themselves could fill the memory. Nobody
-    /// can aim at a collision, as the hash is another one each time; by chance one among 100,000
-    /// names has odds of one in 10^9.
+    /// Hashes of the names so far: the names themselves could fill the memory. The hash has a random
+    /// key, so collisions cannot be crafted; among 100,000 names the odds of one are 1 in 10^9.
     seen: HashSet<u64>,
     hash: RandomState,
 }
@@ -127,7 +129,7 @@ impl<'a> Members<'a> {
         Self { limits, count: 0, seen: HashSet::new(), hash: RandomState::new() }
     }
 
-    /// The name of a member that is a file; nothing for a directory.
+    /// The name of a member that is a file; `None` for a directory.
     fn check(&mut self, entry: &mut Entry<'_, impl Read>) -> Result<Option<String>, Error> {
         self.count += 1;
         if self.count > self.limits.members {
@@ -135,30 +137,30 @@ impl<'a> Members<'a> {
         }
         let raw = entry.path_bytes().into_owned();
         let shown = String::from_utf8_lossy(&raw);
-        let objection = |what| Error::member(&shown, what);
+        let invalid = |error| Error::member(&shown, error);
         let is_directory = match entry.header().entry_type() {
             EntryType::Directory => true,
             EntryType::Regular | EntryType::Continuous if !is_sparse(entry)? => false,
-            _ => return Err(objection(Objection::Kind)),
+            _ => return Err(invalid(MemberError::Kind)),
         };
         if is_directory && name::is_root(&shown) {
             return Ok(None);
         }
-        let name = safe_name(&raw).ok_or_else(|| objection(Objection::Name))?;
+        let name = safe_name(&raw).ok_or_else(|| invalid(MemberError::Name))?;
         if is_directory {
             return Ok(None);
         }
         if entry.size() > self.limits.member_size {
-            return Err(objection(Objection::Size(self.limits.member_size)));
+            return Err(invalid(MemberError::Size(self.limits.member_size)));
         }
         if !self.seen.insert(self.hash.hash_one(name)) {
-            return Err(Error::member(name, Objection::Duplicate));
+            return Err(Error::member(name, MemberError::Duplicate));
         }
         Ok(Some(name.to_owned()))
     }
 }
 
-/// Whether a regular file is a sparse one by its pax header; GNU's own have a type of their own.
+/// Whether a pax header makes a regular file sparse. GNU tar's own sparse files have another type.
 fn is_sparse(entry: &mut Entry<'_, impl Read>) -> Result<bool, Error> {
     let records = entry.pax_extensions().map_err(|error| Error::damage(&error))?;
     for record in records.into_iter().flatten() {

@@ -1,0 +1,307 @@
+//! The methods and properties of `io.github.dnf5_oci.Backend1`. dbus/ documents them.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use zbus::message::Header;
+use zbus::object_server::SignalEmitter;
+use zbus::{Connection, OwnedVariant, Variant, interface};
+
+use super::Instance;
+use super::caller::{Admission, Caller};
+use super::error::Error;
+use super::jobs::Jobs;
+use super::options::Options;
+use super::progress::Reporter;
+use super::sessions::Sessions;
+use crate::dnf_cache;
+use crate::doctor::{self, Question};
+use crate::engine::{Package, PrefetchOptions, Progress, Repository, Status};
+use crate::error_kind::{Kind, one_line};
+use crate::gateway::{self, Address};
+use crate::source::{Access, Source};
+
+/// The options of a call, as received.
+type RawOptions = HashMap<String, OwnedVariant>;
+
+/// The results of a call.
+type Results = HashMap<&'static str, Variant<'static>>;
+
+/// Why a call fails while the service stops.
+const STOPPING: &str = "the dnf5-oci service is stopping; run dnf5 again";
+
+pub(super) struct Backend1 {
+    instance: Instance,
+    jobs: Jobs,
+    admission: Admission,
+    sessions: Sessions,
+}
+
+impl Backend1 {
+    pub(super) fn new(instance: Instance, jobs: Jobs, admission: Admission) -> Self {
+        Self { instance, jobs, admission, sessions: Sessions::default() }
+    }
+
+    /// Checks that a caller may call, and that the settings are valid.
+    async fn admit(&self, caller: &Caller) -> Result<(), Error> {
+        caller.admit(self.admission).await?;
+        match &self.instance.refusal {
+            Some(line) => Err(Error::new(Kind::InvalidSettings, line)),
+            None => Ok(()),
+        }
+    }
+
+    /// Runs one call: admits the caller, counts the job, sends progress if the caller has numbered the call,
+    /// and cancels the work when the caller disconnects or the service stops.
+    async fn run<T, F, W, E>(&self, caller: Caller, job: Option<u64>, work: W) -> Result<T, Error>
+    where
+        W: FnOnce(Arc<dyn Progress>) -> F,
+        F: Future<Output = Result<T, E>>,
+        E: Into<Error>,
+    {
+        let _job = self.jobs.start();
+        self.admit(&caller).await?;
+        let work = async {
+            let emitter = caller.emitter();
+            let (Some(job), Ok(emitter)) = (job, emitter) else {
+                return work(Arc::new(())).await.map_err(E::into);
+            };
+            let (reporter, sending) = Reporter::new(emitter, job);
+            // The reply follows the last signals.
+            let (result, ()) = tokio::join!(work(Arc::new(reporter)), sending);
+            result.map_err(E::into)
+        };
+        tokio::select! {
+            result = work => result,
+            () = caller.disconnected() => Err(Error::new(Kind::Cancelled, "the caller has disconnected")),
+            () = self.jobs.cancelled.cancelled() => Err(Error::new(Kind::Cancelled, STOPPING)),
+        }
+    }
+}
+
+#[interface(name = "io.github.dnf5_oci.Backend1", introspection_docs = false)]
+impl Backend1 {
+    #[zbus(out_args("result"))]
+    async fn prefetch_repodata(
+        &self,
+        repo_id: String,
+        reference: String,
+        cache_dir: String,
+        options: RawOptions,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<Results, Error> {
+        let mut options = Options::new(options);
+        let repository = repository(repo_id, &reference, cache_dir, options.access()?)?;
+        let max_age = options.max_age()?;
+        let when = PrefetchOptions { max_age, repo_file: options.path("repo-file")? };
+        let job = options.job()?;
+        options.finish()?;
+        let work = |progress| self.instance.engine.prefetch(&repository, when, progress);
+        let done = self.run(Caller::new(connection, &header), job, work).await?;
+        Ok(HashMap::from([
+            ("status", Variant::from(status(done.status))),
+            ("manifest-digest", Variant::from(done.manifest_digest)),
+            ("bytes", Variant::from(done.bytes)),
+        ]))
+    }
+
+    #[zbus(out_args("path"))]
+    #[expect(clippy::too_many_arguments, reason = "the interface has them")]
+    async fn fetch_package(
+        &self,
+        repo_id: String,
+        reference: String,
+        cache_dir: String,
+        location: String,
+        checksum: String,
+        size: u64,
+        options: RawOptions,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<String, Error> {
+        let packages = vec![(location, checksum, size)];
+        let paths = self
+            .fetch_packages(repo_id, reference, cache_dir, packages, options, connection, header)
+            .await?;
+        Ok(paths.into_iter().next().unwrap_or_default())
+    }
+
+    #[zbus(out_args("paths"))]
+    #[expect(clippy::too_many_arguments, reason = "the interface has them")]
+    async fn fetch_packages(
+        &self,
+        repo_id: String,
+        reference: String,
+        cache_dir: String,
+        packages: Vec<(String, String, u64)>,
+        options: RawOptions,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<Vec<String>, Error> {
+        let mut options = Options::new(options);
+        let repository = repository(repo_id, &reference, cache_dir, options.access()?)?;
+        let job = options.job()?;
+        options.finish()?;
+        let packages = packages.into_iter().map(package).collect::<Result<Vec<_>, _>>()?;
+        let work = |progress| self.instance.engine.fetch_packages(&repository, &packages, progress);
+        let paths = self.run(Caller::new(connection, &header), job, work).await?;
+        Ok(paths.into_iter().map(text).collect())
+    }
+
+    #[zbus(out_args("result"))]
+    async fn inspect(
+        &self,
+        reference: String,
+        options: RawOptions,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<Results, Error> {
+        let mut options = Options::new(options);
+        let source = source(&reference, options.access()?)?;
+        options.finish()?;
+        let work = |_| self.instance.engine.inspect(&source);
+        let found = self.run(Caller::new(connection, &header), None, work).await?;
+        let size = found.size();
+        Ok(HashMap::from([
+            ("reference", Variant::from(found.reference)),
+            ("manifest-digest", Variant::from(found.manifest_digest)),
+            ("layout", Variant::from(found.layout)),
+            ("files", Variant::new(found.files)),
+            ("size", Variant::from(size)),
+            ("skopeo", Variant::from(found.skopeo)),
+            ("auth-file", Variant::from(found.auth_file.map(text).unwrap_or_default())),
+        ]))
+    }
+
+    #[zbus(out_args("baseurl", "proxy", "proxy_username"))]
+    async fn open_repository(
+        &self,
+        repo_id: String,
+        reference: String,
+        options: RawOptions,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<(String, String, String), Error> {
+        let caller = Caller::new(connection, &header);
+        self.admit(&caller).await?;
+        let mut options = Options::new(options);
+        let (access, ignored) = (options.access()?, options.ignored()?);
+        options.finish()?;
+        if self.jobs.sessions_ended.is_cancelled() {
+            return Err(Error::new(Kind::Cancelled, STOPPING));
+        }
+        let open = || self.instance.gateway.open_session();
+        let session = self.sessions.get_or_open(caller, open, &self.jobs);
+        let session = session.map_err(|error| Error::from(error).of_repository(&repo_id))?;
+        let Address { baseurl, proxy, proxy_username } =
+            session.open(&repo_id, &reference, access, &ignored);
+        Ok((baseurl, proxy, proxy_username))
+    }
+
+    #[zbus(out_args("lines"))]
+    async fn take_failures(
+        &self,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<Vec<String>, Error> {
+        let caller = Caller::new(connection, &header);
+        self.admit(&caller).await?;
+        // Without a session, the process that had it has ended, and the bus has started this one.
+        let session = self.sessions.get(&caller).ok_or_else(|| {
+            Error::new(
+                Kind::Cancelled,
+                "the dnf5-oci service that served this dnf5 has ended; run dnf5 again",
+            )
+        })?;
+        Ok(session.take_failures())
+    }
+
+    #[zbus(out_args("steps"))]
+    async fn diagnose(
+        &self,
+        reference: String,
+        options: RawOptions,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<Vec<(String, String, String)>, Error> {
+        let mut options = Options::new(options);
+        let source = source(&reference, options.access()?)?;
+        let question = Question { source, baseurl: reference, cachedir: options.path("cachedir")? };
+        options.finish()?;
+        let work =
+            |_| async { Ok::<_, Error>(doctor::examine(&self.instance.engine, &question).await) };
+        let steps = self.run(Caller::new(connection, &header), None, work).await?;
+        Ok(steps
+            .into_iter()
+            .map(|step| (step.check.name().into(), step.verdict.name().into(), step.text))
+            .collect())
+    }
+
+    #[zbus(signal)]
+    pub(super) async fn progress(
+        emitter: &SignalEmitter<'_>,
+        job: u64,
+        item: &str,
+        received: u64,
+        total: u64,
+        finished: bool,
+    ) -> zbus::Result<()>;
+
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn version(&self) -> &str {
+        env!("CARGO_PKG_VERSION")
+    }
+
+    #[zbus(property(emits_changed_signal = "false"))]
+    async fn skopeo_version(&self) -> String {
+        self.instance.engine.skopeo_version().await.unwrap_or_default()
+    }
+
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn active_jobs(&self) -> u32 {
+        self.jobs.count()
+    }
+}
+
+fn source(reference: &str, access: Access) -> Result<Source, Error> {
+    Ok(Source { reference: reference.parse::<crate::reference::Reference>()?, access })
+}
+
+fn repository(
+    id: String,
+    reference: &str,
+    cache_dir: String,
+    access: Access,
+) -> Result<Repository, Error> {
+    let source = source(reference, access).map_err(|error| error.of_repository(&id))?;
+    let cache_dir = match cache_dir.as_str() {
+        "" => {
+            let baseurl = gateway::baseurl(&source);
+            dnf_cache::default_cachedir().join(dnf_cache::directory_name(&id, &baseurl))
+        }
+        given => PathBuf::from(given),
+    };
+    Ok(Repository { id, source, cache_dir })
+}
+
+fn package((location, checksum, size): (String, String, u64)) -> Result<Package, Error> {
+    let checksum = checksum
+        .parse::<crate::checksum::Checksum>()
+        .map_err(|error| Error::invalid_arguments(one_line(&error)))?;
+    Ok(Package { location, checksum, size })
+}
+
+fn status(status: Status) -> &'static str {
+    match status {
+        Status::Fetched => "fetched",
+        Status::Unchanged => "unchanged",
+        Status::Fresh => "fresh",
+    }
+}
+
+/// A path as a D-Bus string, which must be UTF-8. Paths come from callers in such strings.
+fn text(path: PathBuf) -> String {
+    path.to_string_lossy().into_owned()
+}

@@ -1,0 +1,179 @@
+//! The options of a call.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use zbus::OwnedVariant;
+
+use super::error::Error;
+use crate::dnf_cache::MaxAge;
+use crate::redact::Secret;
+use crate::source::{Access, Certificates, Login};
+
+/// The options of a call. A method takes those that it knows; any that are left are unknown.
+pub(super) struct Options(HashMap<String, OwnedVariant>);
+
+impl Options {
+    pub(super) fn new(options: HashMap<String, OwnedVariant>) -> Self {
+        Self(options)
+    }
+
+    fn take<T>(&mut self, name: &str, wanted: &str) -> Result<Option<T>, Error>
+    where
+        T: TryFrom<OwnedVariant>,
+    {
+        self.0
+            .remove(name)
+            .map(|value| {
+                T::try_from(value).map_err(|_| {
+                    Error::invalid_arguments(format!("option {name:?} is not {wanted}"))
+                })
+            })
+            .transpose()
+    }
+
+    pub(super) fn path(&mut self, name: &str) -> Result<Option<PathBuf>, Error> {
+        Ok(self.text(name)?.map(PathBuf::from))
+    }
+
+    fn text(&mut self, name: &str) -> Result<Option<String>, Error> {
+        self.take(name, "a string")
+    }
+
+    /// How to reach the registry.
+    pub(super) fn access(&mut self) -> Result<Access, Error> {
+        Ok(Access {
+            auth_file: self.path("auth-file")?,
+            login: self.login("username", "password")?,
+            tls_verify: self.take("tls-verify", "a boolean")?,
+            certificates: Certificates {
+                authority: self.path("ca-cert")?,
+                client: self.path("client-cert")?,
+                key: self.path("client-key")?,
+            },
+            proxy: self.proxy()?,
+            arch: self.text("arch")?.and_then(|arch| foreign(&arch)),
+            ..Access::default()
+        })
+    }
+
+    /// A password without a user name has no effect, as in dnf's configuration.
+    fn login(&mut self, username: &str, password: &str) -> Result<Option<Login>, Error> {
+        let (username, password) = (self.text(username)?, self.text(password)?);
+        Ok(username
+            .map(|username| Login { username, password: password.unwrap_or_default().into() }))
+    }
+
+    /// The proxy's URL with its credentials, as Go expects it in the environment.
+    fn proxy(&mut self) -> Result<Option<Secret>, Error> {
+        let login = self.login("proxy-username", "proxy-password")?;
+        let Some(url) = self.text("proxy")? else {
+            return Ok(None);
+        };
+        // libcurl's default scheme, which dnf's documentation refers to.
+        let (scheme, rest) = url.split_once("://").unwrap_or(("http", &url));
+        let login = login.map_or(String::new(), |Login { username, password }| {
+            format!("{}:{}@", encoded(&username), encoded(password.reveal()))
+        });
+        Ok(Some(format!("{scheme}://{login}{rest}").into()))
+    }
+
+    /// How old cached metadata may be to be used without a request.
+    pub(super) fn max_age(&mut self) -> Result<MaxAge, Error> {
+        let seconds = self.take::<i64>("max-age", "a 64-bit number")?.unwrap_or_default();
+        Ok(u64::try_from(seconds).map_or(MaxAge::Forever, MaxAge::Seconds))
+    }
+
+    /// Options in the repository's configuration that have no effect.
+    pub(super) fn ignored(&mut self) -> Result<Vec<String>, Error> {
+        Ok(self.take("ignored", "an array of strings")?.unwrap_or_default())
+    }
+
+    /// The number of the call in its Progress signals.
+    pub(super) fn job(&mut self) -> Result<Option<u64>, Error> {
+        self.take("job", "an unsigned 64-bit number")
+    }
+
+    /// Fails if an option is left.
+    pub(super) fn finish(self) -> Result<(), Error> {
+        match self.0.into_keys().next() {
+            Some(name) => Err(Error::invalid_arguments(format!("unknown option {name:?}"))),
+            None => Ok(()),
+        }
+    }
+}
+
+fn encoded(text: &str) -> impl fmt::Display {
+    utf8_percent_encode(text, NON_ALPHANUMERIC)
+}
+
+/// An architecture by its Go name, unless it is the machine's: skopeo detects that itself, down to the
+/// variant.
+fn foreign(arch: &str) -> Option<String> {
+    let arch = go_arch(arch);
+    (arch != go_arch(std::env::consts::ARCH)).then(|| arch.to_owned())
+}
+
+/// The Go name of an architecture, which image indexes use, from its RPM or Rust name.
+fn go_arch(arch: &str) -> &str {
+    match arch {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        "x86" | "i386" | "i486" | "i586" | "i686" => "386",
+        "armhfp" | "armv7hl" | "armv7hnl" => "arm",
+        "loongarch64" => "loong64",
+        "powerpc64" if cfg!(target_endian = "little") => "ppc64le",
+        "powerpc64" => "ppc64",
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use zbus::Variant;
+
+    fn access(given: &[(&str, &str)]) -> Result<Access, Error> {
+        let owned = |value: &str| Variant::from(value.to_owned()).try_into().expect("owned");
+        let given = given.iter().map(|(name, value)| ((*name).to_owned(), owned(value)));
+        Options::new(given.collect()).access()
+    }
+
+    #[test]
+    fn a_proxy_is_a_url_with_its_credentials() {
+        for (given, expected) in [
+            (vec![], None),
+            (vec![("proxy", "http://proxy:3128")], Some("http://proxy:3128")),
+            (vec![("proxy", "proxy:3128")], Some("http://proxy:3128")),
+            (
+                vec![
+                    ("proxy", "socks5h://proxy"),
+                    ("proxy-username", "a@b"),
+                    ("proxy-password", "/:"),
+                ],
+                Some("socks5h://a%40b:%2F%3A@proxy"),
+            ),
+        ] {
+            let access = access(&given).expect("understood");
+            assert_eq!(access.proxy.as_ref().map(Secret::reveal), expected);
+        }
+    }
+
+    #[test]
+    fn a_password_needs_a_name() {
+        assert!(access(&[("password", "secret")]).expect("understood").login.is_none());
+        let login = access(&[("username", "me")]).expect("understood").login.expect("given");
+        assert_eq!((login.username.as_str(), login.password.reveal()), ("me", ""));
+    }
+
+    #[test]
+    fn the_machines_own_architecture_is_not_passed_on() {
+        assert_eq!(foreign(std::env::consts::ARCH), None);
+        assert_eq!(foreign("s390x").as_deref(), Some("s390x"));
+        for (rpm, go) in [("aarch64", "arm64"), ("i686", "386"), ("ppc64le", "ppc64le")] {
+            assert_eq!(go_arch(rpm), go);
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Streams that may be compressed: decompressed, bounded, and with the stream's own failures apart.
+
+use std::cell::Cell;
+use std::io::{self, BufReader, Cursor, ErrorKind, Read};
+use std::rc::Rc;
+
+use flate2::bufread::MultiGzDecoder;
+
+/// The largest window of a zstd stream, as a power of two: 128 MiB, which is also the default limit of
+/// the zstd command.
+const ZSTD_WINDOW_LOG: u32 = 27;
+
+/// Size of the buffer before the decompressor, in bytes.
+const BUFFER: usize = 128 * 1024;
+
+/// Size of the magic numbers of both formats, in bytes.
+const MAGIC: u64 = 4;
+
+/// The content of a stream that may be compressed with gzip or zstd. The first bytes decide: media types
+/// and file names are often wrong.
+pub(crate) fn decompress<'a>(stream: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
+    let mut stream = BufReader::with_capacity(BUFFER, stream);
+    // A network may deliver these few bytes one by one.
+    let mut magic = Vec::new();
+    stream.by_ref().take(MAGIC).read_to_end(&mut magic)?;
+    let source = Cursor::new(magic.clone()).chain(stream);
+    Ok(match magic[..] {
+        [0x1f, 0x8b, ..] => Box::new(MultiGzDecoder::new(source)),
+        // A frame, or a skippable one, with which pzstd begins.
+        [0x28, 0xb5, 0x2f, 0xfd] | [0x50..=0x5f, 0x2a, 0x4d, 0x18] => {
+            let mut decoder = zstd::Decoder::with_buffer(source)?;
+            decoder.window_log_max(ZSTD_WINDOW_LOG)?;
+            Box::new(decoder)
+        }
+        _ => Box::new(source),
+    })
+}
+
+/// Keeps the failure of a stream apart from those of its decompressor and parser.
+pub(crate) struct ErrorTap<R> {
+    stream: R,
+    failure: Option<io::Error>,
+}
+
+impl<R: Read> ErrorTap<R> {
+    pub(crate) fn new(stream: R) -> Self {
+        Self { stream, failure: None }
+    }
+
+    /// Reads the rest of a stream that is bounded, as blobs are. Wrong bytes can look like damage: only a
+    /// checksum over the whole stream tells.
+    pub(crate) fn drain(&mut self) {
+        if self.failure.is_none() {
+            // A failure is recorded.
+            let _ = io::copy(self, &mut io::sink());
+        }
+    }
+
+    pub(crate) fn into_failure(self) -> Option<io::Error> {
+        self.failure
+    }
+}
+
+impl<R: Read> Read for ErrorTap<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.stream.read(buffer) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => {
+                    let kind = error.kind();
+                    self.failure = Some(error);
+                    return Err(io::Error::new(kind, "the stream failed"));
+                }
+                read => return read,
+            }
+        }
+    }
+}
+
+/// Bounds decompressed content.
+pub(crate) struct Bounded<R> {
+    content: R,
+    limit: u64,
+    left: u64,
+    budget: HeaderBudget,
+    ended: bool,
+}
+
+/// The content is longer than this many bytes.
+#[derive(Debug, thiserror::Error)]
+#[error("more than {0} bytes")]
+pub(crate) struct TooLong(pub(crate) u64);
+
+impl<R: Read> Bounded<R> {
+    pub(crate) fn new(content: R, limit: u64, budget: HeaderBudget) -> Self {
+        Self { content, limit, left: limit, budget, ended: false }
+    }
+
+    /// Whether all content has been read.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended
+    }
+}
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.content.read(buffer)?;
+        self.ended |= read == 0 && !buffer.is_empty();
+        let too_long = || io::Error::other(TooLong(self.limit));
+        self.left = self.left.checked_sub(read as u64).ok_or_else(too_long)?;
+        self.budget.spend(read as u64)?;
+        Ok(read)
+    }
+}
+
+/// Bounds what a parser holds in memory at a time: a tar header with its extensions, an XML event.
+#[derive(Clone, Default)]
+pub(crate) struct HeaderBudget(Rc<Cell<Option<u64>>>);
+
+impl HeaderBudget {
+    /// How many bytes one such step may read.
+    const LIMIT: u64 = 1 << 20;
+
+    /// Bounds what `step` reads.
+    pub(crate) fn during<T>(&self, step: impl FnOnce() -> T) -> T {
+        self.0.set(Some(Self::LIMIT));
+        let result = step();
+        self.0.set(None);
+        result
+    }
+
+    fn spend(&self, read: u64) -> io::Result<()> {
+        let Some(left) = self.0.get() else {
+            return Ok(());
+        };
+        let too_large =
+            || io::Error::other(format!("a header or element larger than {} bytes", Self::LIMIT));
+        self.0.set(Some(left.checked_sub(read).ok_or_else(too_large)?));
+        Ok(())
+    }
+}

@@ -1,0 +1,64 @@
+//! What a reference leads to, for people.
+
+use std::path::PathBuf;
+
+use super::error::{Cause, Error};
+use super::{Engine, View};
+use crate::containers_config::auth;
+use crate::source::Source;
+
+/// The outcome of [`Engine::inspect`].
+#[derive(Clone, Debug)]
+pub struct Inspection {
+    /// The reference as it was understood.
+    pub reference: String,
+    /// The digest of the manifest it leads to.
+    pub manifest_digest: String,
+    /// How the metadata are kept: `archive` or `files`.
+    pub layout: &'static str,
+    /// Title, size in bytes and digest of each layer.
+    pub files: Vec<(String, u64, String)>,
+    /// The version of skopeo.
+    pub skopeo: String,
+    /// The file that has credentials for the registry.
+    pub auth_file: Option<PathBuf>,
+}
+
+impl Inspection {
+    /// The size of all layers in bytes.
+    pub fn size(&self) -> u64 {
+        self.files.iter().map(|(_, size, _)| size).sum()
+    }
+}
+
+impl Engine {
+    /// Says what a reference leads to. Writes nothing.
+    ///
+    /// # Errors
+    /// If it leads nowhere, or to something that is no repository.
+    pub async fn inspect(&self, source: &Source) -> Result<Inspection, Error> {
+        let view = self.view("", source);
+        self.look_into(&view).await.map_err(|cause| view.error(cause))
+    }
+
+    async fn look_into(&self, view: &View) -> Result<Inspection, Cause> {
+        let (snapshot, source) = (view.snapshot().await?, view.source().await?);
+        let files = snapshot
+            .artifact
+            .layers()
+            .into_iter()
+            .map(|(title, layer)| (title.to_owned(), layer.size(), layer.digest().to_string()))
+            .collect();
+        Ok(Inspection {
+            reference: source.reference.to_string(),
+            manifest_digest: snapshot.manifest_digest.clone(),
+            layout: snapshot.artifact.repodata().layout(),
+            files,
+            skopeo: self.registry.skopeo_version().await?,
+            auth_file: auth::repositories(&source.reference)
+                .iter()
+                .find_map(|name| auth::effective(&source.access, name))
+                .map(|(file, _)| file),
+        })
+    }
+}

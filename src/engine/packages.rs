@@ -1,0 +1,154 @@
+//! Putting packages into DNF's cache.
+
+use std::collections::HashSet;
+use std::io::Read;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use containers_image_proxy::oci_spec::image::{Descriptor, Digest, MediaType};
+use futures_util::{TryStreamExt, stream};
+
+use super::content::Entry;
+use super::copy::copy;
+use super::error::{Cause, Error};
+use super::meter::Meter;
+use super::reading::{read_blocking, retry_next_mirror, run};
+use super::{Engine, Progress, Repository, View};
+use crate::checksum::{Algorithm, Checksum};
+use crate::dnf_cache::{CacheDir, Verification};
+
+/// One package, as the repository's primary metadata describe it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Package {
+    /// Where it is, relative to the repository.
+    pub location: String,
+    /// What its bytes hash to.
+    pub checksum: Checksum,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// Packages on their way into the cache.
+struct Fetch<'a> {
+    view: &'a View,
+    cache: Arc<CacheDir>,
+    progress: Arc<dyn Progress>,
+}
+
+impl Engine {
+    /// Puts packages into DNF's cache, side by side, and says where they are, in the same order.
+    /// A package that is there already and right is not fetched.
+    ///
+    /// # Errors
+    /// The first failure; the rest is cancelled then, and what is complete stays in the cache.
+    pub async fn fetch_packages(
+        &self,
+        repository: &Repository,
+        packages: &[Package],
+        progress: Arc<dyn Progress>,
+    ) -> Result<Vec<PathBuf>, Error> {
+        let view = self.view(&repository.id, &repository.source);
+        let error = |cause| self.view(&repository.id, &repository.source).error(cause);
+        let (path, wanted) = (repository.cache_dir.clone(), packages.to_vec());
+        let (cache, marker, missing) = run(move || {
+            let cache = CacheDir::open(&path)?;
+            cache.sweep()?;
+            let missing = missing(&cache, wanted)?;
+            let marker = cache.marker();
+            Ok((Arc::new(cache), marker, missing))
+        })
+        .await
+        .map_err(error)?;
+        // Packages and cached metadata should be of one manifest.
+        let view = view.preferring(marker.map(|marker| marker.manifest_digest));
+        let fetch = Fetch { view: &view, cache: Arc::clone(&cache), progress };
+        fetch
+            .all(missing, self.settings.parallel_packages)
+            .await
+            .map_err(|cause| view.error(cause))?;
+        let paths = packages.iter().map(|package| Ok(cache.package_path(&package.location)?));
+        paths.collect::<Result<_, Cause>>().map_err(|cause| view.error(cause))
+    }
+}
+
+fn missing(cache: &CacheDir, wanted: Vec<Package>) -> Result<Vec<Package>, Cause> {
+    let mut seen = HashSet::new();
+    let mut missing = Vec::new();
+    for package in wanted {
+        if seen.insert(package.clone())
+            && !cache.has_package(&package.location, &package.checksum, package.size)?
+        {
+            missing.push(package);
+        }
+    }
+    Ok(missing)
+}
+
+/// An entry that cannot be the package is refused before a byte of it is fetched.
+fn check(package: &Package, entry: &Entry) -> Result<(), Cause> {
+    let checksum = package.checksum.to_string();
+    let other = |digest: &String| digest.starts_with("sha256:") && *digest != checksum;
+    let digest = entry.digest().filter(|_| package.checksum.algorithm() == Algorithm::Sha256);
+    let (expected, found) = if let Some(digest) = digest.filter(other) {
+        (checksum, digest)
+    } else if entry.size != package.size {
+        (format!("{} bytes", package.size), format!("{} bytes", entry.size))
+    } else {
+        return Ok(());
+    };
+    Err(Cause::PackageChanged { location: package.location.clone(), expected, found })
+}
+
+/// The blob that a package would be: a registry may have it although no layer has its title.
+pub(super) fn blob_of(package: &Package) -> Result<Descriptor, Cause> {
+    let digest = package.checksum.to_string().parse::<Digest>();
+    match digest {
+        Ok(digest) if package.checksum.algorithm() == Algorithm::Sha256 => {
+            Ok(Descriptor::new(MediaType::ImageLayer, package.size, digest))
+        }
+        _ => Err(Cause::PackageNotInRepository(package.location.clone())),
+    }
+}
+
+impl Fetch<'_> {
+    async fn all(&self, packages: Vec<Package>, parallel: usize) -> Result<(), Cause> {
+        stream::iter(packages.into_iter().map(Ok))
+            .try_for_each_concurrent(parallel, async |package| {
+                retry_next_mirror(|| self.package(package.clone())).await
+            })
+            .await
+    }
+
+    async fn package(&self, package: Package) -> Result<(), Cause> {
+        let entry = self.view.look_for_package(&package).await?;
+        check(&package, &entry)?;
+        let is_verified =
+            entry.digest().is_some_and(|digest| digest == package.checksum.to_string());
+        let content = self.view.open(entry, 0).await?;
+        let (cache, progress) = (Arc::clone(&self.cache), Arc::clone(&self.progress));
+        read_blocking(content, move |reader| {
+            let verification = match is_verified {
+                true => Verification::Stream,
+                false => Verification::Checksum(&package.checksum),
+            };
+            store(&cache, &package, verification, reader, progress)
+        })
+        .await
+    }
+}
+
+/// Writes one package beside its place, checks it, and puts it there.
+fn store(
+    cache: &CacheDir,
+    package: &Package,
+    verification: Verification<'_>,
+    from: &mut dyn Read,
+    progress: Arc<dyn Progress>,
+) -> Result<(), Cause> {
+    let meter = Meter::new(&package.location, package.size, progress);
+    let mut staged = cache.stage_package(&package.location, package.size, verification)?;
+    copy(&mut meter.reader(from), &mut staged)?;
+    staged.commit()?;
+    meter.finish();
+    Ok(())
+}

@@ -1,0 +1,128 @@
+//! Which repository a request is for, and what has just failed there.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use hyper::StatusCode;
+use percent_encoding::percent_decode_str;
+
+use super::failures::Failures;
+use super::lock;
+use crate::engine::View;
+
+/// How long a failed request is answered without asking the registry again: librepo repeats it four times
+/// in a row, and the registry has been asked several times already.
+const FAILURE_LASTS: Duration = Duration::from_secs(10);
+
+/// All repositories that are served, by the user name for the proxy.
+#[derive(Default)]
+pub(super) struct RouteTable(Mutex<HashMap<String, Routes>>);
+
+/// The routes of one repository, one for each of its references. There is at least one.
+#[derive(Clone, Default)]
+pub(super) struct Routes(Vec<Arc<Route>>);
+
+/// One reference of one repository of a session.
+pub(super) struct Route {
+    /// The repository and the reference, for messages.
+    pub(super) name: String,
+    /// The beginning of the path of every request for it.
+    pub(super) prefix: String,
+    /// Whether its configuration names a proxy.
+    pub(super) has_proxy: bool,
+    /// What it has; or the line for the user if the reference is invalid.
+    pub(super) view: Result<Arc<View>, String>,
+    /// A line for the user that waits for the first request.
+    pub(super) warning: Mutex<Option<String>>,
+    pub(super) failures: Arc<Failures>,
+    /// What has failed within [`FAILURE_LASTS`], by location.
+    pub(super) recent: Mutex<HashMap<String, Failed>>,
+}
+
+/// The response to a request that failed.
+#[derive(Clone)]
+pub(super) struct Failed {
+    at: Instant,
+    pub(super) status: StatusCode,
+    pub(super) line: String,
+}
+
+impl RouteTable {
+    pub(super) fn get(&self, username: &str) -> Option<Routes> {
+        lock(&self.0).get(username).cloned()
+    }
+
+    /// Adds a route; it replaces an earlier one to the same reference.
+    pub(super) fn add(&self, username: &str, route: Route) {
+        let mut table = lock(&self.0);
+        let Routes(routes) = table.entry(username.to_owned()).or_default();
+        routes.retain(|other| other.prefix != route.prefix);
+        routes.push(Arc::new(route));
+        // An invalid reference takes every request, so it comes last.
+        routes.sort_by_key(|route| route.view.is_err());
+    }
+
+    pub(super) fn remove(&self, username: &str) {
+        lock(&self.0).remove(username);
+    }
+}
+
+impl Routes {
+    /// The route that a path leads to, and the path relative to the repository.
+    pub(super) fn find(&self, path: &str) -> Option<(&Arc<Route>, String)> {
+        self.0.iter().find_map(|route| Some((route, route.location(path)?)))
+    }
+
+    pub(super) fn has_proxy(&self) -> bool {
+        self.0.iter().any(|route| route.has_proxy)
+    }
+
+    /// Reports a failure that concerns no single reference.
+    pub(super) fn report(&self, failure: &str) {
+        if let Some(Route { name, failures, .. }) = self.0.first().map(Arc::as_ref) {
+            failures.report(format!("{name}: {failure}"));
+        }
+    }
+}
+
+impl Route {
+    fn location(&self, path: &str) -> Option<String> {
+        let encoded = path.strip_prefix(&self.prefix)?;
+        if let Some(warning) = lock(&self.warning).take() {
+            self.failures.report(warning);
+        }
+        percent_decode_str(encoded).decode_utf8().ok().map(|location| location.into_owned())
+    }
+
+    /// How the last request for this location failed, if that was just now.
+    pub(super) fn recent_failure(&self, location: &str) -> Option<Failed> {
+        let mut recent = lock(&self.recent);
+        recent.retain(|_, failed| failed.at.elapsed() < FAILURE_LASTS);
+        recent.get(location).cloned()
+    }
+
+    /// Records a failed request, and reports it to the user.
+    pub(super) fn record(&self, location: &str, status: StatusCode, line: String) -> Failed {
+        self.failures.report(line.clone());
+        let failed = Failed { at: Instant::now(), status, line };
+        lock(&self.recent).insert(location.to_owned(), failed.clone());
+        failed
+    }
+}
+
+#[cfg(test)]
+impl Route {
+    /// A route that takes every request.
+    pub(super) fn for_all(view: Result<Arc<View>, String>) -> Self {
+        Self {
+            name: "repository tools".to_owned(),
+            prefix: "/".to_owned(),
+            has_proxy: false,
+            view,
+            warning: Mutex::default(),
+            failures: Arc::default(),
+            recent: Mutex::default(),
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! The repositories of one caller.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use super::failures::Failures;
+use super::route::{Route, RouteTable};
+use super::{lock, url};
+use crate::engine::Engine;
+use crate::error_kind::one_line;
+use crate::reference::Reference;
+use crate::source::{Access, Source};
+
+/// How dnf5 reaches a repository.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// Its baseurl, the same in every session.
+    pub baseurl: String,
+    /// The URL of the proxy to use for it.
+    pub proxy: String,
+    /// The user name for the proxy, which selects this session and this repository.
+    pub proxy_username: String,
+}
+
+/// The repositories that one caller has opened. They are served until this is dropped.
+pub struct Session {
+    pub(super) number: u64,
+    pub(super) engine: Engine,
+    pub(super) socket: PathBuf,
+    pub(super) table: Arc<RouteTable>,
+    /// The user names for the proxy, by repository id.
+    pub(super) usernames: Mutex<HashMap<String, String>>,
+    pub(super) failures: Arc<Failures>,
+}
+
+impl Session {
+    /// Serves a repository. The registry is not asked, and an invalid reference is no error, before dnf5
+    /// requests something: commands that do not need the repository must not fail because of it.
+    ///
+    /// A repository with several references is opened once for each of them; all share a user name, because
+    /// dnf5 has one proxy for each repository. Opening a reference again resolves it again. `ignored` are
+    /// options in its configuration without effect; the first request reports them as a failure.
+    pub fn open(&self, id: &str, reference: &str, access: Access, ignored: &[String]) -> Address {
+        let parsed = reference.parse::<Reference>();
+        let reference = parsed.as_ref().map_or_else(|_| reference.to_owned(), Reference::to_string);
+        let name = format!("repository {id} {reference}");
+        let path = url::path(&reference, access.arch.as_deref());
+        let address = Address {
+            baseurl: url::of_path(&path),
+            proxy: url::proxy(&self.socket),
+            proxy_username: self.username(id),
+        };
+        let route = Route {
+            // Every request for the repository fails with what is wrong with the reference.
+            prefix: if parsed.is_ok() { path } else { "/".to_owned() },
+            has_proxy: access.proxy.is_some(),
+            view: match parsed {
+                Ok(reference) => {
+                    let source = Source { reference, access };
+                    Ok(Arc::new(self.engine.view(id, &source)))
+                }
+                Err(error) => Err(format!("repository {id}: {}", one_line(&error))),
+            },
+            warning: Mutex::new((!ignored.is_empty()).then(|| {
+                let ignored = ignored.join(", ");
+                format!("{name}: {ignored} in its configuration has no effect: skopeo has no such setting")
+            })),
+            name,
+            failures: Arc::clone(&self.failures),
+            recent: Mutex::default(),
+        };
+        self.table.add(&address.proxy_username, route);
+        address
+    }
+
+    fn username(&self, id: &str) -> String {
+        let mut usernames = lock(&self.usernames);
+        let new = format!("{}.{}", self.number, usernames.len());
+        usernames.entry(id.to_owned()).or_insert(new).clone()
+    }
+
+    /// One line for the user about each failure since the last call.
+    pub fn take_failures(&self) -> Vec<String> {
+        self.failures.take()
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        for username in lock(&self.usernames).values() {
+            self.table.remove(username);
+        }
+    }
+}

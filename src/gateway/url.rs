@@ -1,0 +1,65 @@
+//! The URLs that dnf5 gets in place of a reference.
+
+use std::path::Path;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use crate::reference::SCHEME;
+use crate::source::Source;
+
+/// The host name of the gateway. RFC 9476 keeps names below alt out of the DNS, so it never resolves. A
+/// name below localhost would not do: many users have localhost in `$no_proxy`.
+pub(super) const HOST: &str = "dnf5-oci.alt";
+
+/// Characters that stay unescaped in the path of a URL.
+const PATH: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'/').remove(b':').remove(b'@').remove(b'.').remove(b'-').remove(b'_');
+
+/// The baseurl that replaces a reference. DNF names the repository's cache directory after it.
+pub fn baseurl(source: &Source) -> String {
+    of_path(&path(&source.reference.to_string(), source.access.arch.as_deref()))
+}
+
+/// The URL of a path, without the slash at its end.
+pub(super) fn of_path(path: &str) -> String {
+    format!("http://{HOST}{}", path.trim_end_matches('/'))
+}
+
+/// The URL path of a repository, with a slash at both ends: the reference and the architecture, unless it is
+/// the machine's. In an image index each architecture can have its own metadata, so each needs its own cache
+/// directory. No slash follows the tag in a reference, so the architecture cannot be taken for a part of it.
+pub(super) fn path(reference: &str, arch: Option<&str>) -> String {
+    let name = reference.strip_prefix(SCHEME).unwrap_or(reference).trim_end_matches('/');
+    let name = utf8_percent_encode(name, PATH);
+    match arch {
+        Some(arch) => format!("/{name}/{}/", utf8_percent_encode(arch, PATH)),
+        None => format!("/{name}/"),
+    }
+}
+
+/// The proxy URL of a Unix socket: libcurl takes the path of a socks5h://localhost URL for the socket's.
+pub(super) fn proxy(socket: &Path) -> String {
+    format!("socks5h://localhost{}", utf8_percent_encode(&socket.to_string_lossy(), PATH))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reference::Reference;
+
+    #[test]
+    fn urls_are_stable_and_plain() {
+        for (reference, expected) in [
+            ("oci://quay.io/acme/rpms:stable", "/quay.io/acme/rpms:stable/"),
+            ("oci://localhost:5000/a-b/c_d", "/localhost:5000/a-b/c_d:latest/"),
+            ("oci://[::1]:5000/a:1", "/%5B::1%5D:5000/a:1/"),
+            ("oci:///srv/my mirror:1", "//srv/my%20mirror:1/"),
+        ] {
+            let reference: Reference = reference.parse().expect(reference);
+            let reference = reference.to_string();
+            assert_eq!(path(&reference, None), expected);
+            assert_eq!(path(&reference, Some("arm64")), format!("{expected}arm64/"));
+        }
+        assert_eq!(proxy(Path::new("/run/a b/x")), "socks5h://localhost/run/a%20b/x");
+    }
+}

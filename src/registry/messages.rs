@@ -1,0 +1,504 @@
+//! What skopeo's messages mean.
+//!
+//! skopeo passes on the errors of registries, TLS and its own policy as text, and whether another attempt
+//! could succeed. This is the only module that reads that text. OpenImageOptional would not help: it
+//! reports only one of the ways in which registries say "not found", and drops what the mirrors said.
+
+use containers_image_proxy as proxy;
+
+use super::Error;
+use crate::error_kind::Kind;
+use crate::redact::without_secrets;
+
+/// Words in messages, in lower case, and their meaning. The first match counts. None of them can be part
+/// of a reference, which many messages quote: most have a space, or the character before or after a
+/// reference.
+const WORDS: &[(&str, Kind)] = &[
+    ("proxy authentication required", Kind::Unreachable),
+    ("getting username and password", Kind::Unauthorized),
+    ("rejected by policy", Kind::PolicyRejected),
+    ("signature verification policy", Kind::PolicyRejected),
+    // Signatures that are missing, unreachable, malformed, or wrong.
+    ("reading signature from", Kind::PolicyRejected),
+    // Part of the URL of a signature in a lookaside, and of nothing else.
+    ("@sha256=", Kind::PolicyRejected),
+    ("signature was required", Kind::PolicyRejected),
+    ("none of the signatures were accepted", Kind::PolicyRejected),
+    ("no public keys imported", Kind::PolicyRejected),
+    ("parsing public key", Kind::PolicyRejected),
+    ("parsing rekor public key", Kind::PolicyRejected),
+    ("parsing signature", Kind::PolicyRejected),
+    ("signature for", Kind::PolicyRejected),
+    ("signature by key", Kind::PolicyRejected),
+    ("signature type", Kind::PolicyRejected),
+    ("is not a signature", Kind::PolicyRejected),
+    ("invalid signature", Kind::PolicyRejected),
+    ("invalid gpg signature", Kind::PolicyRejected),
+    ("gpg signature count", Kind::PolicyRejected),
+    ("gpg cannot read", Kind::PolicyRejected),
+    ("cryptographic signature verification", Kind::PolicyRejected),
+    ("cosign/signature annotation", Kind::PolicyRejected),
+    ("cosign/bundle annotation", Kind::PolicyRejected),
+    ("cosign/certificate annotation", Kind::PolicyRejected),
+    ("rekor set", Kind::PolicyRejected),
+    ("the rekorset", Kind::PolicyRejected),
+    ("fulcio certificate", Kind::PolicyRejected),
+    ("fulcio ca certificates", Kind::PolicyRejected),
+    ("oidc issuer", Kind::PolicyRejected),
+    ("leaf certificate failed", Kind::PolicyRejected),
+    ("required email", Kind::PolicyRejected),
+    ("unexpected subject hostname", Kind::PolicyRejected),
+    ("authentication required", Kind::Unauthorized),
+    ("invalid username/password", Kind::Unauthorized),
+    (": unauthorized", Kind::Unauthorized),
+    (": denied", Kind::Unauthorized),
+    ("is denied", Kind::Unauthorized),
+    ("403 (forbidden)", Kind::Unauthorized),
+    ("403 forbidden", Kind::Unauthorized),
+    ("statuscode: 403", Kind::Unauthorized),
+    ("401 (unauthorized)", Kind::Unauthorized),
+    ("401 unauthorized", Kind::Unauthorized),
+    ("statuscode: 401", Kind::Unauthorized),
+    ("no image found in manifest list", Kind::BadRepository),
+    ("no image found in image index", Kind::BadRepository),
+    ("unsupported manifest mime type", Kind::BadRepository),
+    ("unsupported legacy manifest", Kind::BadRepository),
+    ("unknown: artifact", Kind::NotFound),
+    ("manifest unknown", Kind::NotFound),
+    ("name unknown", Kind::NotFound),
+    ("blob unknown", Kind::NotFound),
+    ("repository name not known", Kind::NotFound),
+    ("no descriptor found for reference", Kind::NotFound),
+    ("no image found in", Kind::NotFound),
+    ("no such file or directory", Kind::NotFound),
+    ("404 (not found)", Kind::NotFound),
+    ("404 not found", Kind::NotFound),
+    ("statuscode: 404", Kind::NotFound),
+];
+
+/// Answers that some registries also give for a repository that does not exist.
+const HIDING: &[&str] = &[
+    ": denied",
+    "is denied",
+    "is not authorized",
+    "403 (forbidden)",
+    "403 forbidden",
+    "statuscode: 403",
+];
+
+/// Part of the message about a registry that registries.conf blocks.
+const BLOCKED: &str = " is blocked in ";
+
+/// Words in messages about certificates, the registry's and the client's, in lower case.
+const CERTIFICATES: &[&str] = &["x509: ", "tls: ", "client certificate"];
+
+/// Words in messages about malformed files of the signature policy, in lower case.
+const DAMAGED: &[&str] = &[
+    "no policy.json file",
+    "invalid policy in",
+    "open /etc/containers/policy.json: ",
+    "/.config/containers/policy.json: ",
+    "parsing /etc/containers/registries.d/",
+    "/.config/containers/registries.d/",
+    "signature storage configuration",
+    "invalid signature storage url",
+];
+
+/// Remedies for failures of that kind with these words, in lower case.
+const REMEDIES: &[(Kind, &str, &str)] = &[
+    (
+        Kind::Unreachable,
+        "server gave http response to https client",
+        "it has no TLS: set insecure = true for it in registries.conf, or sslverify=0 in the .repo \
+         file",
+    ),
+    (Kind::BadRepository, "no image found in", "push it with an entry for this architecture"),
+];
+
+/// Start of GPG's verdict on a signature, which has all of its fields.
+const GPG_VERDICT: &str = "gpgme.Signature{";
+
+/// GPG's messages about malformed signatures, which do not mention signatures.
+const GPG_MESSAGES: [&str; 3] = ["No data", "Bad data", "Unknown compression algorithm"];
+
+/// The separator between the errors of the mirrors and that of the registry itself.
+const AFTER_MIRRORS: &str = "]): ";
+
+/// The first version of the protocol with GetRawBlob, which reports errors of a body; skopeo 1.19.
+pub(super) const WANTED_PROTOCOL: &str = "0.2.8";
+
+/// The error for a message of skopeo.
+pub(super) fn refused(message: &str, retryable: bool) -> Error {
+    let mut message = without_internals(&without_secrets(message));
+    // A blocked mirror does not matter, since the registry itself is asked.
+    if own_part(&message).contains(BLOCKED) {
+        return Error::Blocked(message);
+    }
+    if contains_any(&message.to_lowercase(), DAMAGED) {
+        return Error::Damaged(message);
+    }
+    let kind = kind(&message);
+    if kind == Kind::Unauthorized && contains_any(&message.to_lowercase(), HIDING) {
+        message.push_str(" (some registries answer this for a repository that does not exist)");
+    }
+    let own = own_part(&message).to_lowercase();
+    if kind == Kind::Unreachable && !retryable && contains_any(&own, CERTIFICATES) {
+        return Error::Certificate(message);
+    }
+    // skopeo calls a missing blob retryable. Of the failures of the policy, it calls only an unreachable
+    // lookaside retryable.
+    let can_pass = matches!(kind, Kind::Unreachable | Kind::PolicyRejected);
+    Error::Refused { kind, retryable: retryable && can_pass, message }
+}
+
+/// The remedy for such a message, where there is a better one than that of its kind.
+pub(super) fn remedy(kind: Kind, message: &str) -> Option<&'static str> {
+    let message = message.to_lowercase();
+    let known = REMEDIES.iter().find(|(of, words, _)| *of == kind && message.contains(words));
+    known.map(|(_, _, remedy)| *remedy)
+}
+
+/// The error for one of containers-image-proxy.
+pub(super) fn failed(error: proxy::Error) -> Error {
+    let retryable = error.is_retryable();
+    match error {
+        proxy::Error::RequestInitiationFailure { error, .. }
+        | proxy::Error::RetryableRequestFailure { error, .. } => refused(&error, retryable),
+        proxy::Error::BlobError(error) => body(error),
+        proxy::Error::ProxyTooOld { found_version, .. } => {
+            Error::SkopeoTooOld { found: found_version.into(), wanted: WANTED_PROTOCOL }
+        }
+        other => Error::Process(without_secrets(&other.to_string())),
+    }
+}
+
+/// The error of a body. The registry had begun to send, so every failure is temporary, though skopeo calls
+/// only some of them retryable. If a token expired before skopeo asked for the rest, the next attempt gets
+/// a new one.
+pub(super) fn body(error: proxy::GetBlobError) -> Error {
+    let message = match error {
+        proxy::GetBlobError::Retryable(message) | proxy::GetBlobError::Other(message) => message,
+        other => other.to_string().into(),
+    };
+    match refused(&message, true) {
+        Error::Refused { kind: kind @ Kind::Unauthorized, message, .. } => {
+            Error::Refused { kind, retryable: true, message }
+        }
+        error => error,
+    }
+}
+
+/// The meaning of a message. The registry itself decides before its mirrors, unless it was unreachable.
+fn kind(message: &str) -> Kind {
+    if let Some(kind) = of_a_file(message) {
+        return kind;
+    }
+    // Lets ": denied" match at the start, too.
+    let message = format!(": {}", message.to_lowercase());
+    known(own_part(&message)).or_else(|| known(&message)).unwrap_or(Kind::Unreachable)
+}
+
+/// The meaning of a message that consists of a path and the reason why it cannot be opened.
+fn of_a_file(message: &str) -> Option<Kind> {
+    if message.starts_with("lstat /") {
+        return Some(Kind::NotFound);
+    }
+    let path = message.strip_prefix("open ").filter(|path| path.starts_with('/'))?;
+    let path = path.rsplit_once(": ").map_or(path, |(path, _reason)| path);
+    let has_name = |name| path.split('/').any(|part| part == name);
+    Some(match path {
+        // Files of a layout.
+        _ if ["index.json", "oci-layout", "blobs"].into_iter().any(has_name) => Kind::NotFound,
+        _ if has_name("certs.d") => Kind::Unreachable,
+        // Other files are keys that the policy names, and signatures.
+        _ => Kind::PolicyRejected,
+    })
+}
+
+/// The part of a message that is about the registry itself, not about its mirrors.
+fn own_part(message: &str) -> &str {
+    message.rfind(AFTER_MIRRORS).map_or(message, |at| &message[at..])
+}
+
+fn known(message: &str) -> Option<Kind> {
+    WORDS.iter().find(|(words, _)| message.contains(words)).map(|(_, kind)| *kind)
+}
+
+fn contains_any(message: &str, words: &[&str]) -> bool {
+    words.iter().any(|words| message.contains(words))
+}
+
+/// Replaces GPG's verdict on a signature by the key that made it, and completes GPG's shortest messages.
+fn without_internals(message: &str) -> String {
+    if GPG_MESSAGES.contains(&message) {
+        return format!("GPG cannot read the signature: {message}");
+    }
+    let mut clean = String::with_capacity(message.len());
+    let mut rest = message;
+    while let Some((before, verdict)) = rest.split_once(GPG_VERDICT) {
+        let mut open = 1;
+        let end = verdict.find(|c| {
+            open += i32::from(c == '{') - i32::from(c == '}');
+            open == 0
+        });
+        let (fields, after) = verdict.split_at(end.unwrap_or(verdict.len()));
+        let key = fields.split_once("Fingerprint:\"").and_then(|(_, key)| key.split('"').next());
+        clean.push_str(before);
+        match key.filter(|key| !key.is_empty()) {
+            Some(key) => clean.extend(["made with the key ", key]),
+            None => clean.push_str("made with an unknown key"),
+        }
+        rest = after.strip_prefix('}').unwrap_or(after);
+    }
+    clean.push_str(rest);
+    clean
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error_kind::Failure;
+
+    #[test]
+    fn messages_of_skopeo_1_22() {
+        for (message, expected) in [
+            (
+                "pinging container registry 127.0.0.1:5009: Get \"https://127.0.0.1:5009/v2/\": dial tcp 127.0.0.1:5009: connect: connection refused",
+                Kind::Unreachable,
+            ),
+            (
+                "pinging container registry nohost.invalid: Get \"https://nohost.invalid/v2/\": dial tcp: lookup nohost.invalid: no such host",
+                Kind::Unreachable,
+            ),
+            (
+                "pinging container registry 127.0.0.1:5000: Get \"https://127.0.0.1:5000/v2/\": http: server gave HTTP response to HTTPS client",
+                Kind::Unreachable,
+            ),
+            (
+                "pinging container registry registry.example: Get \"https://registry.example/v2/\": tls: failed to verify certificate: x509: certificate signed by unknown authority",
+                Kind::Unreachable,
+            ),
+            ("reading manifest 2 in 127.0.0.1:5000/a/b: manifest unknown", Kind::NotFound),
+            ("fetching blob: blob unknown to registry", Kind::NotFound),
+            ("open /nonexist/index.json: no such file or directory", Kind::NotFound),
+            ("lstat /nonexist: no such file or directory", Kind::NotFound),
+            ("open /srv/m/blobs/sha256/0a1b: no such file or directory", Kind::NotFound),
+            (
+                "reading manifest 1 in 127.0.0.1:5001/a/b: authentication required",
+                Kind::Unauthorized,
+            ),
+            (
+                "unable to retrieve auth token: invalid username/password: unauthorized: incorrect username or password",
+                Kind::Unauthorized,
+            ),
+            (
+                "reading manifest latest in ghcr.io/a/b: requested access to the resource is denied",
+                Kind::Unauthorized,
+            ),
+            (
+                "Running image docker://127.0.0.1:5000/a/b:1 is rejected by policy.",
+                Kind::PolicyRejected,
+            ),
+            (
+                "Source image rejected: A signature was required, but no signature exists",
+                Kind::PolicyRejected,
+            ),
+            (
+                "Signature for identity \"quay.io/acme/rpms:old\" is not accepted",
+                Kind::PolicyRejected,
+            ),
+            (
+                "pinging container registry registry.example: Get \"https://registry.example/v2/\": Proxy Authentication Required",
+                Kind::Unreachable,
+            ),
+            (
+                "Invalid GPG signature: gpgme.Signature{Summary:128, Fingerprint:\"F4D9\", Status:gpgme.Error{err:0x9}, HashAlgo:10}",
+                Kind::PolicyRejected,
+            ),
+            ("Unexpected GPG signature count 0", Kind::PolicyRejected),
+            ("No data", Kind::PolicyRejected),
+            (
+                "None of the signatures were accepted, reasons: Unexpected GPG signature count 0; Unexpected GPG signature count 0",
+                Kind::PolicyRejected,
+            ),
+            ("No public keys imported", Kind::PolicyRejected),
+            (
+                "cryptographic signature verification failed: invalid signature when validating ASN.1 encoded signature",
+                Kind::PolicyRejected,
+            ),
+            ("parsing public key 1: PEM decoding failed", Kind::PolicyRejected),
+            (
+                "parsing signature \"/srv/sigs/acme/rpms@sha256=9fa8/signature-1\": unrecognized signature format, starting with binary 0x68",
+                Kind::PolicyRejected,
+            ),
+            (
+                "Get \"http://sigs.example/acme/rpms@sha256=9fa8/signature-1\": dial tcp 127.0.0.1:8099: connect: connection refused",
+                Kind::PolicyRejected,
+            ),
+            (
+                "Unsupported scheme when reading signature from ftp://sigs.example/acme/rpms@sha256=9fa8/signature-1",
+                Kind::PolicyRejected,
+            ),
+            ("open /etc/pki/containers/acme.gpg: no such file or directory", Kind::PolicyRejected),
+            ("open /etc/pki/containers/acme.pub: permission denied", Kind::PolicyRejected),
+            (
+                "open /etc/containers/certs.d/quay.io/client.key: permission denied",
+                Kind::Unreachable,
+            ),
+            ("received unexpected HTTP status: 503 Service Unavailable", Kind::Unreachable),
+            (
+                "pinging container registry 127.0.0.1:6001: StatusCode: 429, \"slow\"",
+                Kind::Unreachable,
+            ),
+            (
+                "Requesting bearer token: received unexpected HTTP status: 403 Forbidden",
+                Kind::Unauthorized,
+            ),
+            ("pinging container registry 127.0.0.1:6004: denied", Kind::Unauthorized),
+            (
+                "pinging container registry 127.0.0.1:6009: StatusCode: 403, \"<html>no\"",
+                Kind::Unauthorized,
+            ),
+            (
+                "reading manifest 1 in 127.0.0.1:6013/a/b: unauthorized: access to the requested resource is not authorized",
+                Kind::Unauthorized,
+            ),
+            (
+                "getting username and password: reading JSON file \"/tmp/bad.json\": unmarshaling JSON at \"/tmp/bad.json\": invalid character 'n' looking for beginning of object key string",
+                Kind::Unauthorized,
+            ),
+            ("unauthorized: authentication is required", Kind::Unauthorized),
+            ("pinging container registry 127.0.0.1:6005: name unknown", Kind::NotFound),
+            (
+                "pinging container registry 127.0.0.1:6007: StatusCode: 404, \"<html>nope\"",
+                Kind::NotFound,
+            ),
+            (
+                "pinging container registry 127.0.0.1:6011: unknown: artifact a/b:1 not found",
+                Kind::NotFound,
+            ),
+            ("no descriptor found for reference \"nope\"", Kind::NotFound),
+        ] {
+            assert_eq!(refused(message, false).kind(), expected, "{message}");
+        }
+    }
+
+    #[test]
+    fn a_blocked_registry_is_not_a_refused_signature() {
+        let message = "registry blocked.example is blocked in /etc/containers/registries.conf";
+        assert!(matches!(refused(message, false), Error::Blocked(text) if text == message));
+        let of_a_mirror = format!("(Mirrors also failed: [m/a: {message}]): host/a: no such host");
+        assert_eq!(refused(&of_a_mirror, false).kind(), Kind::Unreachable);
+    }
+
+    #[test]
+    fn damaged_files_are_not_refused_signatures() {
+        for message in [
+            "no policy.json file found at any of the following: \"/root/.config/containers/policy.json\", \"/etc/containers/policy.json\"",
+            "invalid policy in \"/etc/containers/policy.json\": invalid character 'b' looking for beginning of object key string",
+            "open /etc/containers/policy.json: permission denied",
+            "parsing /etc/containers/registries.d/x.yaml: yaml: line 1: did not find expected node content",
+        ] {
+            let error = refused(message, false);
+            assert!(matches!(&error, Error::Damaged(text) if text == message), "{error:?}");
+            assert_eq!(error.kind(), Kind::PolicyRejected);
+        }
+    }
+
+    #[test]
+    fn some_messages_have_remedies() {
+        for (message, has) in [
+            ("http: server gave HTTP response to HTTPS client", "insecure = true"),
+            ("no image found in image index for architecture \"arm64\"", "an entry for this"),
+        ] {
+            let remedy = refused(message, false).remedy();
+            assert!(remedy.is_some_and(|remedy| remedy.contains(has)), "{message}");
+        }
+        assert_eq!(refused("connect: connection refused", false).remedy(), None);
+    }
+
+    #[test]
+    fn gpgs_verdict_is_reduced_to_the_key() {
+        let verdict = |key: &str| {
+            format!(
+                "Invalid GPG signature: gpgme.Signature{{Summary:128, Fingerprint:\"{key}\", \
+                 Status:gpgme.Error{{err:0x9}}, HashAlgo:10}}"
+            )
+        };
+        let reasons = format!("reasons: {}; {}; more", verdict("F4D9"), verdict(""));
+        assert_eq!(
+            without_internals(&reasons),
+            "reasons: Invalid GPG signature: made with the key F4D9; Invalid GPG signature: made \
+             with an unknown key; more"
+        );
+        assert!(
+            without_internals("gpgme.Signature{Summary:1").ends_with("made with an unknown key")
+        );
+    }
+
+    #[test]
+    fn names_in_messages_mean_nothing() {
+        let message = "reading manifest denied in host/acme/unauthorized: manifest unknown";
+        assert_eq!(refused(message, false).kind(), Kind::NotFound);
+    }
+
+    #[test]
+    fn the_registry_itself_decides_before_its_mirrors() {
+        let failed = |mirror: &str, own: &str| {
+            let message = format!("(Mirrors also failed: [mirror/a: {mirror}]): host/a: {own}");
+            refused(&message, false).kind()
+        };
+        assert_eq!(failed("authentication required", "manifest unknown"), Kind::NotFound);
+        assert_eq!(failed("authentication required", "no such host"), Kind::Unauthorized);
+    }
+
+    #[test]
+    fn certificate_errors_are_not_network_errors() {
+        for (message, is_one) in [
+            (
+                "Get \"https://h/v2/\": tls: failed to verify certificate: x509: unknown authority",
+                true,
+            ),
+            ("Get \"https://h/v2/\": remote error: tls: certificate required", true),
+            ("missing key a.key for client certificate a.cert. Note that CA certificates", true),
+            ("(Mirrors also failed: [m/a: x509: expired]): h/a: no such host", false),
+            ("Get \"https://h/v2/\": net/http: TLS handshake timeout", false),
+        ] {
+            let refused = refused(message, false);
+            assert_eq!(matches!(refused, Error::Certificate(_)), is_one, "{message}");
+            assert_eq!(refused.kind(), Kind::Unreachable);
+        }
+    }
+
+    #[test]
+    fn a_denied_repository_may_not_exist() {
+        let hint = "(some registries answer this for a repository that does not exist)";
+        let denied = refused("reading manifest 1 in ghcr.io/a/b: denied", false);
+        assert!(denied.to_string().ends_with(hint), "{denied}");
+        let required = refused("reading manifest 1 in host/a/b: authentication required", false);
+        assert!(!required.to_string().contains(hint), "{required}");
+    }
+
+    #[test]
+    fn a_body_that_ends_early_is_retried() {
+        for message in [
+            "unexpected EOF",
+            "unexpected EOF (after reconnecting, fetching blob: authentication required)",
+        ] {
+            assert!(
+                body(proxy::GetBlobError::Other(message.into())).is_worth_a_retry(),
+                "{message}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_temporary_failures_are_retried() {
+        assert!(refused("connect: connection refused", true).is_worth_a_retry());
+        assert!(!refused("x509: unknown authority", false).is_worth_a_retry());
+        assert!(refused("tls: internal error", true).is_worth_a_retry());
+        assert!(!refused("fetching blob: blob unknown to registry", true).is_worth_a_retry());
+        let lookaside = "Get \"http://sigs.example/a@sha256=9fa8/signature-1\": connection refused";
+        assert!(refused(lookaside, true).is_worth_a_retry());
+    }
+}

@@ -1,0 +1,170 @@
+//! A skopeo process and its requests.
+
+use std::io;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use containers_image_proxy as proxy;
+use proxy::oci_spec::image::Digest;
+use proxy::{ImageProxy, OpenedImage};
+use tempfile::TempDir;
+use tokio::fs::File;
+
+use super::child::Child;
+use super::command::Invocation;
+use super::messages::{self, WANTED_PROTOCOL};
+use super::{Error, Manifest, Settings};
+use crate::blocking;
+use crate::source::Source;
+
+/// Size limit of manifests, in bytes; skopeo has the same.
+const MAX_MANIFEST: usize = 4 << 20;
+
+/// A running skopeo. It answers one request at a time, and sends the bodies of blobs in parallel.
+pub(super) struct Worker {
+    proxy: ImageProxy,
+    child: Child,
+    _certificates: Option<TempDir>,
+}
+
+impl Worker {
+    /// Starts skopeo on this thread, which must not end before it: see [`Child`]. skopeo reads
+    /// `registries_conf`, if given, when it opens the first image.
+    pub(super) async fn start(
+        settings: &Settings,
+        source: &Source,
+        registries_conf: Option<&Path>,
+    ) -> Result<Self, Error> {
+        let Invocation { mut command, mut config, certificates } =
+            Invocation::new(settings, source, registries_conf)?;
+        // Kills the process when it is dropped because something here fails or is cancelled.
+        let child = Child::of(&mut command)?;
+        config.skopeo_cmd = Some(command);
+        let proxy = tokio::time::timeout(settings.stall, ImageProxy::new_with_config(config))
+            .await
+            .map_err(|_| Error::Stalled(settings.stall))?
+            .map_err(|error| not_started(&settings.skopeo, error))?;
+        if !proxy.supports_get_raw_blob() {
+            let found = proxy.protocol_version().to_string();
+            return Err(Error::SkopeoTooOld { found, wanted: WANTED_PROTOCOL });
+        }
+        tracing::debug!(pid = child.pid()?, protocol = %proxy.protocol_version(), "skopeo started");
+        Ok(Self { proxy, child, _certificates: certificates })
+    }
+
+    /// Opens an image: skopeo asks the registry for its manifest and checks the signature policy.
+    pub(super) async fn open(
+        &self,
+        reference: &str,
+        limit: Duration,
+    ) -> Result<OpenedImage, Error> {
+        self.request(limit, self.proxy.open_image(reference)).await
+    }
+
+    /// Closes an image.
+    pub(super) async fn close(&self, image: &OpenedImage, limit: Duration) -> Result<(), Error> {
+        self.request(limit, self.proxy.close_image(image)).await
+    }
+
+    /// Reads the manifest of an open image.
+    pub(super) async fn manifest(
+        &self,
+        image: &OpenedImage,
+        limit: Duration,
+    ) -> Result<Manifest, Error> {
+        let (digest, raw) = self.request(limit, self.proxy.fetch_manifest_raw_oci(image)).await?;
+        if raw.len() > MAX_MANIFEST {
+            return Err(Error::BadManifest(format!("larger than {MAX_MANIFEST} bytes")));
+        }
+        let digest = digest.parse().map_err(|_| Error::UnknownDigest(digest))?;
+        let image =
+            serde_json::from_slice(&raw).map_err(|error| Error::BadManifest(error.to_string()))?;
+        Ok(Manifest { digest, image })
+    }
+
+    /// Requests a blob: its data, and a future that tells why they ended.
+    pub(super) async fn raw_blob(
+        &self,
+        image: &OpenedImage,
+        digest: &Digest,
+        limit: Duration,
+    ) -> Result<(File, impl Future<Output = Result<(), proxy::GetBlobError>>), Error> {
+        let (_, data, outcome) =
+            self.request(limit, self.proxy.get_raw_blob(image, digest)).await?;
+        Ok((data, outcome))
+    }
+
+    /// Awaits a request. If that takes longer than `limit`, or is cancelled, skopeo is killed, since it is
+    /// still busy with this request.
+    async fn request<T>(
+        &self,
+        limit: Duration,
+        request: impl Future<Output = Result<T, proxy::Error>>,
+    ) -> Result<T, Error> {
+        let mut guard = KillOnDrop { worker: self, armed: true };
+        let answer = tokio::time::timeout(limit, request).await;
+        guard.armed = answer.is_err();
+        answer.map_err(|_| Error::Stalled(limit))?.map_err(|error| {
+            let error = messages::failed(error);
+            if matches!(error, Error::Process(_)) {
+                self.kill("it failed");
+            }
+            error
+        })
+    }
+
+    /// Whether it can serve another request.
+    pub(super) fn is_alive(&self) -> bool {
+        self.child.is_alive()
+    }
+
+    /// Kills it, and with it all its transfers; `reason` is for the log.
+    pub(super) fn kill(&self, reason: &str) {
+        self.child.kill(reason);
+    }
+}
+
+struct KillOnDrop<'a> {
+    worker: &'a Worker,
+    armed: bool,
+}
+
+impl Drop for KillOnDrop<'_> {
+    fn drop(&mut self) {
+        if self.armed {
+            self.worker.kill("a request timed out or was cancelled");
+        }
+    }
+}
+
+fn not_started(skopeo: &Path, error: proxy::Error) -> Error {
+    match error {
+        proxy::Error::SkopeoSpawnError(error) => not_run(skopeo, &error),
+        error => messages::failed(error),
+    }
+}
+
+/// Distinguishes a missing program from a lack of resources.
+fn not_run(skopeo: &Path, error: &io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => {
+            Error::SkopeoMissing { skopeo: skopeo.to_owned(), reason: error.to_string() }
+        }
+        _ => Error::Process(error.to_string()),
+    }
+}
+
+/// Reads the version from skopeo's output: `skopeo version 1.22.0`.
+pub(super) async fn skopeo_version(skopeo: &Path) -> Result<String, Error> {
+    let skopeo = skopeo.to_owned();
+    let output = blocking::run(move || {
+        Command::new(&skopeo).arg("--version").output().map_err(|error| not_run(&skopeo, &error))
+    })
+    .await?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.split_whitespace()
+        .nth(2)
+        .map(str::to_owned)
+        .ok_or_else(|| Error::Process(format!("no version in its output {:?}", text.trim())))
+}
