@@ -1,6 +1,5 @@
 """What the programs on the client's side use: time, processor time, memory."""
 
-import os
 import tempfile
 import threading
 import time
