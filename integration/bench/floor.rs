@@ -1,7 +1,7 @@
-//! What the benchmark compares with: blobs pulled straight through skopeo's proxy and hashed.
+//! The least that fetching can cost: pulls blobs straight through skopeo's proxy and hashes them.
 //!
-//! `floor PROXIES IMAGE DIGEST...`: as many skopeo processes side by side, as the service has them,
-//! each with the image open and never without a request as long as there are blobs.
+//! `floor PROXIES IMAGE DIGEST...` starts PROXIES skopeo processes, as the service does. Each has the
+//! image open, and always has a request while there are blobs.
 
 use std::collections::VecDeque;
 use std::error::Error;
@@ -15,13 +15,13 @@ use tokio::task::JoinSet;
 
 type Failure = Box<dyn Error + Send + Sync>;
 
-/// Digests of blobs that nobody has asked for yet.
+/// Digests of the blobs that are still to be requested.
 type Queue = Arc<Mutex<VecDeque<Digest>>>;
 
-/// One body flows while the proxy is asked for the next.
+/// Requests per proxy: one body flows while the next is requested.
 const BODIES: usize = 2;
 
-/// What is read and hashed at a time, in bytes.
+/// The most that is read and hashed at a time, in bytes.
 const CHUNK: usize = 256 * 1024;
 
 #[tokio::main]

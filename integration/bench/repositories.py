@@ -1,4 +1,4 @@
-"""The repositories that are fetched: made once, served over HTTP and pushed to the registry."""
+"""The repositories to fetch."""
 
 import random
 import subprocess
@@ -56,12 +56,12 @@ NAMESPACES = ('xmlns="http://linux.duke.edu/metadata/{kind}" '
 
 
 def large(directory, size):
-    """One package of so many bytes, which are not compressed."""
-    return Repository(directory).add(build("large", size=size)).describe()
+    """Creates a repository with one package of `size` bytes, not compressed."""
+    return Repository(directory).add(build("large", size=size)).createrepo()
 
 
 def many(directory, count, size):
-    """So many packages of so many bytes, from one spec."""
+    """Creates a repository with `count` packages of `size` bytes, built from one spec."""
     repository = Repository(directory)
     top = Path("/tmp/many")
     payloads = top / "payloads"
@@ -79,18 +79,19 @@ def many(directory, count, size):
         "--define", "_binary_payload w0.ufdio",
         "--define", "_build_name_fmt %%{NAME}-%%{VERSION}-%%{RELEASE}.%%{ARCH}.rpm",
         spec)
-    return repository.describe()
+    return repository.createrepo()
 
 
 def synthetic(directory, count):
-    """Metadata alone, of so many packages that nobody has; of the size that a distribution's have."""
+    """Creates only the metadata of a repository with `count` packages. For each package, it is as large
+    as that of a distribution."""
     repository = Repository(directory)
     repodata = repository.directory / "repodata"
     repodata.mkdir()
     (repodata / "repomd.xml").write_text(
         f'<repomd {NAMESPACES.format(kind="repo")}><revision>1</revision></repomd>\n')
     lines = {"primary": [], "filelists": [], "other": []}
-    # The same ones in each run of the benchmark.
+    # The same packages whenever the benchmark runs.
     chance = random.Random(count)
     for number in range(count):
         for kind, line in describe(chance, number).items():
@@ -106,7 +107,7 @@ def synthetic(directory, count):
 
 
 def describe(chance, number):
-    """What the three files of metadata say of one package."""
+    """The entries of one package in the three metadata files."""
     words = lambda count: " ".join(chance.choice(WORDS) for _ in range(count))
     package = {
         "name": f"{chance.choice(WORDS)}-{chance.choice(WORDS)}-{number}",
