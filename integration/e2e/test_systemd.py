@@ -107,7 +107,7 @@ def test_inspect_by_busctl(dnf, registry):
     digest = dnf.repository().add(build("one")).createrepo().push(dnf.reference(registry))
     result = call("Inspect", "sa{sv}", f"oci://{dnf.reference(registry)}", "0")
     result.has(digest).has('"one-1-1.noarch.rpm"').has('"layout" s "archive"')
-    call("Inspect", "sa{sv}", "oci://acme", "0", code=1).has("needs a registry host and a path")
+    call("Inspect", "sa{sv}", "oci://acme", "0", code=1).has("a registry host and a path are required")
     as_nobody = ("setpriv", "--reuid=nobody", "--clear-groups", "busctl")
     address = (NAME, "/io/github/dnf5_oci")
     run(*as_nobody, "call", *address, f"{NAME}.Backend1", "Inspect", "sa{sv}", "oci://localhost/x", "0", code=1)

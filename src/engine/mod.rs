@@ -37,7 +37,6 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tempfile::TempDir;
-use tokio::sync::OnceCell;
 
 pub use content::{Content, Entry};
 pub use error::Error;
@@ -130,7 +129,7 @@ pub struct Engine {
     settings: Arc<Settings>,
     manifests: Manifests,
     unpack_locks: UnpackLocks,
-    store: Arc<OnceCell<OpenStore>>,
+    store: Arc<tokio::sync::Mutex<Option<OpenStore>>>,
     /// Auth files that the log has warned of.
     warned: Arc<Mutex<HashSet<PathBuf>>>,
 }
@@ -183,11 +182,15 @@ impl Engine {
         .await
     }
 
-    /// The layer store, opened when the first layer is needed.
+    /// The layer store, opened when the first layer is needed, and again if its directory was removed.
     async fn store(&self) -> Result<Arc<Store>, Cause> {
         let settings = Arc::clone(&self.settings);
-        let open = || run(move || open_store(&settings));
-        Ok(Arc::clone(&self.store.get_or_try_init(open).await?.store))
+        let mut open = self.store.lock().await;
+        let open = match &mut *open {
+            Some(open) if open.store.is_in_place() => open,
+            none => none.insert(run(move || open_store(&settings)).await?),
+        };
+        Ok(Arc::clone(&open.store))
     }
 }
 

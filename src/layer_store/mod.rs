@@ -18,14 +18,14 @@
 mod error;
 mod staged;
 
-use std::fs::DirBuilder;
+use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use cap_std::ambient_authority;
-use cap_std::fs::{Dir, File};
+use cap_std::fs::{Dir, File, MetadataExt as _};
 
 use crate::staging;
 pub use error::Error;
@@ -73,6 +73,13 @@ impl Store {
             Ok(Self { path: path.join(&boot), boots, dir, _in_use: in_use, limit })
         };
         open().map_err(|error| Error::at(path, error))
+    }
+
+    /// Whether this is still the directory with its name. It is not once someone has removed it.
+    pub fn is_in_place(&self) -> bool {
+        let own = self.dir.dir_metadata().map(|own| (own.dev(), own.ino()));
+        let named = fs::metadata(&self.path).map(|named| (named.dev(), named.ino()));
+        own.is_ok_and(|own| named.is_ok_and(|named| named == own))
     }
 
     /// Removes what earlier boots and killed processes have left. This can take long: run it on a thread
@@ -174,6 +181,16 @@ mod tests {
         let mut names = staging::names(&store.dir).expect("readable");
         names.sort();
         names
+    }
+
+    #[test]
+    fn a_removed_directory_is_noticed() {
+        let (directory, store) = store(1000);
+        assert!(store.is_in_place());
+        std::fs::remove_dir_all(directory.path().join("store")).expect("removed");
+        assert!(!store.is_in_place());
+        let again = Store::open(&directory.path().join("store"), 1000).expect("opened");
+        assert!(again.is_in_place() && !store.is_in_place());
     }
 
     #[test]
