@@ -17,7 +17,7 @@ use super::progress::Reporter;
 use super::sessions::Sessions;
 use crate::dnf_cache;
 use crate::doctor::{self, Question};
-use crate::engine::{Package, PrefetchOptions, Progress, Repository, Status};
+use crate::engine::{Package, PrefetchOptions, Progress, Status, View};
 use crate::error_kind::{Kind, one_line};
 use crate::gateway::{self, Address};
 use crate::source::{Access, Source};
@@ -50,6 +50,25 @@ impl Backend1 {
             Some(line) => Err(Error::new(Kind::InvalidSettings, line)),
             None => Ok(()),
         }
+    }
+
+    /// A view of a repository, and DNF's cache directory for it: the given one, or the default.
+    fn view(
+        &self,
+        id: &str,
+        reference: &str,
+        cache_dir: &str,
+        access: Access,
+    ) -> Result<(View, PathBuf), Error> {
+        let source = source(reference, access).map_err(|error| error.of_repository(id))?;
+        let cache_dir = match cache_dir {
+            "" => {
+                let name = dnf_cache::directory_name(id, &gateway::baseurl(&source));
+                dnf_cache::default_cachedir().join(name)
+            }
+            given => PathBuf::from(given),
+        };
+        Ok((self.instance.engine.view(id, &source), cache_dir))
     }
 
     /// Runs one call: admits the caller, counts the job, sends progress if the caller has numbered the call,
@@ -93,12 +112,12 @@ impl Backend1 {
         #[zbus(header)] header: Header<'_>,
     ) -> Result<Results, Error> {
         let mut options = Options::new(options);
-        let repository = repository(repo_id, &reference, cache_dir, options.access()?)?;
+        let (view, cache_dir) = self.view(&repo_id, &reference, &cache_dir, options.access()?)?;
         let max_age = options.max_age()?;
         let when = PrefetchOptions { max_age, repo_file: options.path("repo-file")? };
         let job = options.job()?;
         options.finish()?;
-        let work = |progress| self.instance.engine.prefetch(&repository, when, progress);
+        let work = |progress| view.prefetch(cache_dir, when, progress);
         let done = self.run(Caller::new(connection, &header), job, work).await?;
         Ok(HashMap::from([
             ("status", Variant::from(status(done.status))),
@@ -141,11 +160,11 @@ impl Backend1 {
         #[zbus(header)] header: Header<'_>,
     ) -> Result<Vec<String>, Error> {
         let mut options = Options::new(options);
-        let repository = repository(repo_id, &reference, cache_dir, options.access()?)?;
+        let (view, cache_dir) = self.view(&repo_id, &reference, &cache_dir, options.access()?)?;
         let job = options.job()?;
         options.finish()?;
         let packages = packages.into_iter().map(package).collect::<Result<Vec<_>, _>>()?;
-        let work = |progress| self.instance.engine.fetch_packages(&repository, &packages, progress);
+        let work = |progress| view.fetch_packages(cache_dir, packages, progress);
         let paths = self.run(Caller::new(connection, &header), job, work).await?;
         Ok(paths.into_iter().map(text).collect())
     }
@@ -161,7 +180,8 @@ impl Backend1 {
         let mut options = Options::new(options);
         let source = source(&reference, options.access()?)?;
         options.finish()?;
-        let work = |_| self.instance.engine.inspect(&source);
+        let view = self.instance.engine.view("", &source);
+        let work = |_| view.inspect();
         let found = self.run(Caller::new(connection, &header), None, work).await?;
         let size = found.size();
         Ok(HashMap::from([
@@ -267,23 +287,6 @@ impl Backend1 {
 
 fn source(reference: &str, access: Access) -> Result<Source, Error> {
     Ok(Source { reference: reference.parse::<crate::reference::Reference>()?, access })
-}
-
-fn repository(
-    id: String,
-    reference: &str,
-    cache_dir: String,
-    access: Access,
-) -> Result<Repository, Error> {
-    let source = source(reference, access).map_err(|error| error.of_repository(&id))?;
-    let cache_dir = match cache_dir.as_str() {
-        "" => {
-            let baseurl = gateway::baseurl(&source);
-            dnf_cache::default_cachedir().join(dnf_cache::directory_name(&id, &baseurl))
-        }
-        given => PathBuf::from(given),
-    };
-    Ok(Repository { id, source, cache_dir })
 }
 
 fn package((location, checksum, size): (String, String, u64)) -> Result<Package, Error> {

@@ -28,7 +28,7 @@ pub struct Error {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Cause {
     #[error(transparent)]
-    Registry(registry::Error),
+    Registry(#[from] registry::Error),
     #[error(transparent)]
     Artifact(#[from] artifact::Error),
     #[error(transparent)]
@@ -50,20 +50,8 @@ pub(crate) enum Cause {
     PackageNotInRepository(String),
     #[error("checksum mismatch for {location:?}: expected {expected}, got {found}")]
     PackageChanged { location: String, expected: String, found: String },
-    #[error("cancelled")]
-    Cancelled,
-}
-
-impl From<registry::Error> for Cause {
-    fn from(error: registry::Error) -> Self {
-        Self::Registry(error)
-    }
-}
-
-impl From<Cancelled> for Cause {
-    fn from(_: Cancelled) -> Self {
-        Self::Cancelled
-    }
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
 }
 
 impl From<archive::Error> for Cause {
@@ -103,7 +91,7 @@ impl Cause {
             Err(error) => error,
         };
         match inner.downcast::<Cancelled>() {
-            Ok(_) => Self::Cancelled,
+            Ok(cancelled) => Self::Cancelled(cancelled),
             Err(error) => Self::UnpackedLayer(error),
         }
     }
@@ -136,7 +124,7 @@ impl Failure for Cause {
             Self::UnpackedLayer(_) => Kind::CacheDirectory,
             Self::PackageNotInRepository(_) => Kind::PackageNotInRepository,
             Self::PackageChanged { .. } => Kind::DigestMismatch,
-            Self::Cancelled => Kind::Cancelled,
+            Self::Cancelled(_) => Kind::Cancelled,
         }
     }
 }

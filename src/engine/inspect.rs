@@ -2,12 +2,11 @@
 
 use std::path::PathBuf;
 
+use super::View;
 use super::error::{Cause, Error};
-use super::{Engine, View};
 use crate::containers_config::auth;
-use crate::source::Source;
 
-/// The outcome of [`Engine::inspect`].
+/// The outcome of [`View::inspect`].
 #[derive(Clone, Debug)]
 pub struct Inspection {
     /// The reference as it was understood.
@@ -31,34 +30,33 @@ impl Inspection {
     }
 }
 
-impl Engine {
-    /// Says what a reference leads to. Writes nothing.
+impl View {
+    /// Says what the reference leads to. Writes nothing.
     ///
     /// # Errors
     /// If it leads nowhere, or to something that is no repository.
-    pub async fn inspect(&self, source: &Source) -> Result<Inspection, Error> {
-        let view = self.view("", source);
-        self.look_into(&view).await.map_err(|cause| view.error(cause))
+    pub async fn inspect(&self) -> Result<Inspection, Error> {
+        inspect(self).await.map_err(|cause| self.error(cause))
     }
+}
 
-    async fn look_into(&self, view: &View) -> Result<Inspection, Cause> {
-        let (snapshot, source) = (view.snapshot().await?, view.source().await?);
-        let files = snapshot
-            .artifact
-            .layers()
-            .into_iter()
-            .map(|(title, layer)| (title.to_owned(), layer.size(), layer.digest().to_string()))
-            .collect();
-        Ok(Inspection {
-            reference: source.reference.to_string(),
-            manifest_digest: snapshot.manifest_digest.clone(),
-            layout: snapshot.artifact.repodata().layout(),
-            files,
-            skopeo: self.registry.skopeo_version().await?,
-            auth_file: auth::repositories(&source.reference)
-                .iter()
-                .find_map(|name| auth::effective(&source.access, name))
-                .map(|(file, _)| file),
-        })
-    }
+async fn inspect(view: &View) -> Result<Inspection, Cause> {
+    let (snapshot, source) = (view.snapshot().await?, view.source().await?);
+    let files = snapshot
+        .artifact
+        .layers()
+        .into_iter()
+        .map(|(title, layer)| (title.to_owned(), layer.size(), layer.digest().to_string()))
+        .collect();
+    Ok(Inspection {
+        reference: source.reference.to_string(),
+        manifest_digest: snapshot.manifest_digest.clone(),
+        layout: snapshot.artifact.repodata().layout(),
+        files,
+        skopeo: view.engine.registry.skopeo_version().await?,
+        auth_file: auth::repositories(&source.reference)
+            .iter()
+            .find_map(|name| auth::effective(&source.access, name))
+            .map(|(file, _)| file),
+    })
 }

@@ -10,11 +10,10 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::Engine;
 use super::content::Content;
-use super::copy::copy;
 use super::error::Cause;
-use super::reading::{read_blocking, retry_next_mirror};
+use super::reading::{copy, read_blocking, retry_next_mirror};
 use crate::artifact::archive::{Limits, read_archive};
-use crate::blocking::join;
+use crate::blocking::{Cancelled, join};
 use crate::layer_store::{Layer, Store};
 use crate::source::Source;
 
@@ -91,7 +90,7 @@ impl Layers {
         let (failures, cancelled) = (Arc::clone(&self.failures), self.cancelled.clone());
         join(tokio::spawn(async move {
             let work = unpacking.unpack_once(&failures);
-            cancelled.run_until_cancelled(work).await.unwrap_or(Err(Cause::Cancelled))
+            cancelled.run_until_cancelled(work).await.unwrap_or(Err(Cancelled.into()))
         }))
         .await
     }

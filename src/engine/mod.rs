@@ -12,13 +12,12 @@
 //! | `prefetch` | metadata into DNF's cache |
 //! | `packages` | packages into DNF's cache |
 //! | `inspect` | what a reference leads to, for people |
-//! | `reading`, `copy`, `meter` | content for synchronous readers, and its progress |
+//! | `reading`, `meter` | content for synchronous readers, and its progress |
 //! | `error`, `advice` | the one line for a failure, and what to do about it |
 
 mod advice;
 
 mod content;
-mod copy;
 pub(crate) mod error;
 mod inspect;
 mod layers;
@@ -54,17 +53,6 @@ use crate::source::Source;
 use error::Cause;
 use manifests::Manifests;
 use reading::run;
-
-/// One repository, as a front end hands it over.
-#[derive(Clone, Debug)]
-pub struct Repository {
-    /// Its id in dnf's configuration, for messages.
-    pub id: String,
-    /// Where it is and how it is reached.
-    pub source: Source,
-    /// DNF's own cache directory for it.
-    pub cache_dir: PathBuf,
-}
 
 /// How far the work has come; a front end that shows it implements what it needs.
 pub trait Progress: Send + Sync {

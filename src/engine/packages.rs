@@ -9,11 +9,10 @@ use containers_image_proxy::oci_spec::image::{Descriptor, Digest, MediaType};
 use futures_util::{TryStreamExt, stream};
 
 use super::content::Entry;
-use super::copy::copy;
 use super::error::{Cause, Error};
 use super::meter::Meter;
-use super::reading::{read_blocking, retry_next_mirror, run};
-use super::{Engine, Progress, Repository, View};
+use super::reading::{copy, read_blocking, retry_next_mirror, run};
+use super::{Progress, View};
 use crate::checksum::{Algorithm, Checksum};
 use crate::dnf_cache::{CacheDir, Verification};
 
@@ -35,40 +34,44 @@ struct Fetch<'a> {
     progress: Arc<dyn Progress>,
 }
 
-impl Engine {
-    /// Puts packages into DNF's cache, side by side, and says where they are, in the same order.
-    /// A package that is there already and right is not fetched.
+impl View {
+    /// Puts packages into `cache_dir`, DNF's own directory for the repository, side by side, and says where
+    /// they are, in the same order. A package that is there already and right is not fetched.
     ///
     /// # Errors
     /// The first failure; the rest is cancelled then, and what is complete stays in the cache.
     pub async fn fetch_packages(
-        &self,
-        repository: &Repository,
-        packages: &[Package],
+        mut self,
+        cache_dir: PathBuf,
+        packages: Vec<Package>,
         progress: Arc<dyn Progress>,
     ) -> Result<Vec<PathBuf>, Error> {
-        let view = self.view(&repository.id, &repository.source);
-        let error = |cause| self.view(&repository.id, &repository.source).error(cause);
-        let (path, wanted) = (repository.cache_dir.clone(), packages.to_vec());
-        let (cache, marker, missing) = run(move || {
-            let cache = CacheDir::open(&path)?;
-            cache.sweep()?;
-            let missing = missing(&cache, wanted)?;
-            let marker = cache.marker();
-            Ok((Arc::new(cache), marker, missing))
-        })
-        .await
-        .map_err(error)?;
-        // Packages and cached metadata should be of one manifest.
-        let view = view.preferring(marker.map(|marker| marker.manifest_digest));
-        let fetch = Fetch { view: &view, cache: Arc::clone(&cache), progress };
-        fetch
-            .all(missing, self.settings.parallel_packages)
-            .await
-            .map_err(|cause| view.error(cause))?;
-        let paths = packages.iter().map(|package| Ok(cache.package_path(&package.location)?));
-        paths.collect::<Result<_, Cause>>().map_err(|cause| view.error(cause))
+        let fetched = fetch(&mut self, cache_dir, packages, progress).await;
+        fetched.map_err(|cause| self.error(cause))
     }
+}
+
+async fn fetch(
+    view: &mut View,
+    cache_dir: PathBuf,
+    packages: Vec<Package>,
+    progress: Arc<dyn Progress>,
+) -> Result<Vec<PathBuf>, Cause> {
+    let wanted = packages.clone();
+    let (cache, marker, missing) = run(move || {
+        let cache = CacheDir::open(&cache_dir)?;
+        cache.sweep()?;
+        let missing = missing(&cache, wanted)?;
+        let marker = cache.marker();
+        Ok((Arc::new(cache), marker, missing))
+    })
+    .await?;
+    // Packages and cached metadata should be of one manifest.
+    view.preferred_digest = marker.map(|marker| marker.manifest_digest);
+    let parallel = view.engine.settings.parallel_packages;
+    let fetch = Fetch { view, cache: Arc::clone(&cache), progress };
+    fetch.all(missing, parallel).await?;
+    packages.iter().map(|package| Ok(cache.package_path(&package.location)?)).collect()
 }
 
 fn missing(cache: &CacheDir, wanted: Vec<Package>) -> Result<Vec<Package>, Cause> {

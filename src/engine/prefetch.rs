@@ -7,12 +7,12 @@ use std::sync::Arc;
 use futures_util::{TryStreamExt, stream};
 
 use super::content::Entry;
-use super::copy::copy;
 use super::error::{Cause, Error};
 use super::meter::Meter;
-use super::reading::{read_blocking, retry_next_mirror, run};
+use super::reading::{copy, read_blocking, retry_next_mirror, run};
 use super::view::{REPODATA, REPOMD};
-use super::{Engine, Progress, Repository, View};
+use super::{Progress, View};
+use crate::blocking::Cancelled;
 use crate::containers_config::Fingerprint;
 use crate::dnf_cache::{CacheDir, Freshness, Marker, MaxAge, StagedRepodata};
 use crate::repomd::{Record, Repomd};
@@ -47,7 +47,7 @@ pub enum Status {
     Fresh,
 }
 
-/// The outcome of [`Engine::prefetch`].
+/// The outcome of [`View::prefetch`].
 #[derive(Clone, Debug)]
 pub struct Prefetched {
     /// What was done.
@@ -58,28 +58,12 @@ pub struct Prefetched {
     pub bytes: u64,
 }
 
-impl Engine {
-    /// Brings DNF's cached metadata of one repository up to date.
+impl View {
+    /// Brings the cached metadata in `cache_dir`, DNF's own directory for the repository, up to date.
     ///
     /// # Errors
     /// Whatever keeps it from that; the cache is then as it was.
     pub async fn prefetch(
-        &self,
-        repository: &Repository,
-        options: PrefetchOptions,
-        progress: Arc<dyn Progress>,
-    ) -> Result<Prefetched, Error> {
-        let view = self.view(&repository.id, &repository.source);
-        view.prefetch(repository.cache_dir.clone(), options, progress).await
-    }
-}
-
-impl View {
-    /// The same for a repository that is being looked at.
-    ///
-    /// # Errors
-    /// As above.
-    pub(crate) async fn prefetch(
         &self,
         cache_dir: PathBuf,
         options: PrefetchOptions,
@@ -159,7 +143,7 @@ async fn fetch(
     let (marker, manifest_digest) = (marker.clone(), marker.manifest_digest.clone());
     run(move || {
         // All that wrote to it are done, so this is the last handle.
-        let staged = Arc::into_inner(staged).ok_or(Cause::Cancelled)?;
+        let staged = Arc::into_inner(staged).ok_or(Cancelled)?;
         staged.verify()?;
         Ok(staged.commit(&marker)?)
     })

@@ -3,7 +3,7 @@
 //! Decompression, tar and files are synchronous work, which runs on threads that may block. Such a thread
 //! cannot be dropped like a future; its stream fails instead when the future that waits for it is dropped.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -14,6 +14,9 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use super::content::Content;
 use super::error::Cause;
 use crate::blocking::{self, Cancelled};
+
+/// The one buffer that a stream's bytes pass through.
+const BUFFER: usize = 128 * 1024;
 
 /// Runs `work` on a thread that may block, with `content` to read from.
 pub(super) async fn read_blocking<T, W>(content: Content, work: W) -> Result<T, Cause>
@@ -60,6 +63,21 @@ where
     W: FnOnce() -> Result<T, Cause> + Send + 'static,
 {
     blocking::run(work).await
+}
+
+/// Copies with failures told apart: those of the reader are the registry's, those of the writer
+/// the cache's.
+pub(super) fn copy(
+    from: &mut (impl Read + ?Sized),
+    to: &mut (impl Write + ?Sized),
+) -> Result<(), Cause> {
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        match from.read(&mut buffer).map_err(Cause::reading)? {
+            0 => return Ok(()),
+            read => to.write_all(&buffer[..read]).map_err(Cause::writing)?,
+        }
+    }
 }
 
 /// A reader that fails from the moment it is cancelled.

@@ -39,7 +39,7 @@ pub struct View {
     credentialed: OnceCell<Source>,
     /// The manifest that the cached metadata came from, which is preferred to what the reference leads
     /// to now.
-    preferred_digest: Option<String>,
+    pub(super) preferred_digest: Option<String>,
     snapshot: Mutex<Option<Lookup>>,
     /// What the metadata list, by location; read when the first package has no layer.
     listed: OnceCell<HashMap<String, Package>>,
@@ -69,11 +69,6 @@ impl Engine {
 }
 
 impl View {
-    /// A view that prefers the manifest with this digest, as far as it can still be had.
-    pub(super) fn preferring(self, manifest_digest: Option<String>) -> Self {
-        Self { preferred_digest: manifest_digest, ..self }
-    }
-
     /// Finds what the repository has at `path`, which is relative to it.
     ///
     /// # Errors
@@ -113,13 +108,13 @@ impl View {
     /// The manifest that the reference leads to.
     pub(crate) async fn snapshot(&self) -> Result<Arc<Snapshot>, Cause> {
         let mut lookup = self.snapshot.lock().await;
-        if lookup.is_none() {
-            *lookup = Some(self.look_up().await?);
-        }
-        let answer = match lookup.as_mut() {
-            Some(Lookup::Done(snapshot)) => return Ok(Arc::clone(snapshot)),
-            Some(Lookup::Running(task)) => join(task).await,
-            None => Err(Cause::Cancelled),
+        let current = match &mut *lookup {
+            Some(current) => current,
+            none => none.insert(self.look_up().await?),
+        };
+        let answer = match current {
+            Lookup::Done(snapshot) => return Ok(Arc::clone(snapshot)),
+            Lookup::Running(task) => join(task).await,
         };
         *lookup = answer.as_ref().ok().map(|snapshot| Lookup::Done(Arc::clone(snapshot)));
         answer
