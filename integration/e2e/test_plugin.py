@@ -47,7 +47,8 @@ def sha256(path):
 
 @pytest.fixture
 def pushed(dnf, registry):
-    repository = dnf.repository().add(build("one")).add(build("two")).createrepo()
+    # The first is larger than what is read at a time, so that its progress is shown.
+    repository = dnf.repository().add(build("one", size=1 << 20)).add(build("two")).createrepo()
     repository.push(dnf.reference(registry))
     dnf.add("tools", f"oci://{dnf.reference(registry)}")
     return repository
