@@ -362,7 +362,7 @@ def test_a_cachedir_without_room(doctor, pushed):
     (cachedir / "full").write_bytes(bytes(4096))
     try:
         found = doctor(pushed.baseurl, f"--cachedir={cachedir / 'libdnf5'}", code=1)
-        found.only(cache="failed").says("cache", f"{cachedir} has 0 bytes left and the metadata are ")
+        found.only(cache="failed").says("cache", f"{cachedir} has 0 bytes left, and the metadata needs ")
     finally:
         run("umount", cachedir)
 

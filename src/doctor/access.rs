@@ -1,5 +1,4 @@
-//! From skopeo to the manifest. All is one request, and the kind of its failure says how far it
-//! came.
+//! From skopeo to the manifest. This is a single request; the kind of its failure says how far it got.
 
 use std::env;
 
@@ -24,11 +23,11 @@ const PROXIES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_pr
 /// The outcome of the request: where it ended, if it failed.
 struct Request {
     failed: Option<(Check, String)>,
-    /// Whether anybody was asked at all.
+    /// Whether a request was sent at all.
     was_sent: bool,
 }
 
-/// The steps, given the version of skopeo and what the request for the manifest has brought.
+/// The steps, given the version of skopeo and the outcome of the request for the manifest.
 pub(super) fn steps(
     source: &Source,
     version: Option<String>,
@@ -84,7 +83,7 @@ fn registry_step(request: &Request, source: &Source) -> Step {
     request.outcome(Check::Registry, &answers, &notes)
 }
 
-/// What bears on how the registry is reached.
+/// What affects how the registry is reached.
 fn notes(source: &Source, host: &str) -> Vec<String> {
     let unchecked = source.access.tls_verify == Some(false);
     let unchecked = unchecked.then(|| "TLS is not verified, as asked for".to_owned());
@@ -113,7 +112,7 @@ fn credentials_step(request: &Request, source: &Source) -> Step {
 }
 
 fn policy_step(request: &Request, source: &Source) -> Step {
-    // What is done about a refusal begins with the rule.
+    // The advice on a refusal begins with the rule.
     if request.ended_at(Check::Policy) {
         return request.outcome(Check::Policy, "", "");
     }
@@ -143,12 +142,12 @@ impl Request {
         self.failed.as_ref().is_some_and(|(end, _)| *end == check)
     }
 
-    /// A step about which `known` is known, whatever became of the request.
+    /// A step that reports `known`, whatever the outcome of the request.
     fn step(&self, check: Check, known: &str) -> Step {
         self.outcome(check, known, known)
     }
 
-    /// A step about which `good` can be said if the request came that far, and `known` in any case.
+    /// A step that reports `good` if the request got that far, and `known` otherwise.
     fn outcome(&self, check: Check, good: &str, known: &str) -> Step {
         match &self.failed {
             Some((end, _)) if check > *end => Step::skipped(check, known),
@@ -162,7 +161,7 @@ impl Request {
     }
 }
 
-/// The check at which a request has failed. `unreadable`: registries.conf is, and stops skopeo, too.
+/// The check at which a request has failed. If registries.conf is `unreadable`, skopeo stops there, too.
 fn where_it_ended(error: &registry::Error, unreadable: bool) -> Check {
     match error {
         registry::Error::Process(_) => return Check::Skopeo,

@@ -8,7 +8,7 @@ use crate::source::Source;
 
 /// What is found without asking the registry.
 pub(super) struct Found {
-    /// One line.
+    /// The finding, on one line.
     pub(super) text: String,
     /// Whether others can read an auth file.
     pub(super) is_open: bool,
@@ -28,7 +28,7 @@ pub(super) fn look(source: &Source) -> Found {
     Found { text: facts.join("; "), is_open }
 }
 
-/// What files and helpers have.
+/// What the auth files and the helpers have.
 fn searched(source: &Source) -> Vec<String> {
     auth::repositories(&source.reference)
         .iter()
@@ -37,7 +37,7 @@ fn searched(source: &Source) -> Vec<String> {
         .collect()
 }
 
-/// Helpers of registries.conf are asked whatever the auth files have, before them or after.
+/// Helpers of registries.conf are asked in any case, before the auth files or after them.
 fn helpers() -> Option<String> {
     let helpers = credential_helpers().unwrap_or_default();
     (!helpers.is_empty()).then(|| format!("registries.conf has {} asked too", helpers.join(", ")))

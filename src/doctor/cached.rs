@@ -10,7 +10,7 @@ use super::{Check, Step, Verdict, counted};
 use crate::dnf_cache::{CacheDir, Freshness, MaxAge, directory_name};
 
 /// Looks at what `cachedir` has for these baseurls: dnf5 names the directory of a repository by
-/// its id and a hash of its baseurl. `needed` is how many bytes the metadata take.
+/// its id and a hash of its baseurl. `needed` is the size of the metadata in bytes.
 pub(super) fn examine(cachedir: &Path, baseurls: &[String], needed: u64) -> Step {
     let suffixes: Vec<_> = baseurls.iter().map(|baseurl| directory_name("", baseurl)).collect();
     let found = directories(cachedir, &suffixes);
@@ -23,7 +23,7 @@ pub(super) fn examine(cachedir: &Path, baseurls: &[String], needed: u64) -> Step
     }
     if let Some((path, free)) = free_if_less(cachedir, needed) {
         let path = path.display();
-        return failed(format!("{path} has {free} bytes left and the metadata are {needed}"));
+        return failed(format!("{path} has {free} bytes left, and the metadata needs {needed}"));
     }
     let text = match found.is_empty() {
         true => {
@@ -50,12 +50,12 @@ fn directories(cachedir: &Path, suffixes: &[String]) -> Vec<PathBuf> {
     found
 }
 
-/// What is there of a path: it, or a directory above it.
+/// The path itself if it exists, or the closest directory above it that does.
 fn existing(path: &Path) -> Option<&Path> {
     path.ancestors().find(|path| path.exists())
 }
 
-/// Where there are fewer bytes left than that for an ordinary user, and how many there are.
+/// The directory where an ordinary user has fewer bytes left than `needed`, and how many.
 fn free_if_less(path: &Path, needed: u64) -> Option<(&Path, u64)> {
     let there = existing(path)?;
     let system = statvfs(there).ok()?;
@@ -63,7 +63,7 @@ fn free_if_less(path: &Path, needed: u64) -> Option<(&Path, u64)> {
     (free < needed).then_some((there, free))
 }
 
-/// The directory that keeps a path from being written: it, or what is there of the ones above it.
+/// The directory that keeps a path from being written: itself or the closest one above it.
 fn not_writable(path: &Path) -> Option<&Path> {
     let there = existing(path)?;
     let rights = Access::WRITE_OK | Access::EXEC_OK;
@@ -123,7 +123,10 @@ mod tests {
         let top = tempfile::tempdir().expect("a temporary directory");
         let (verdict, text) = examined_for(&top.path().join("libdnf5"), u64::MAX);
         assert_eq!(verdict, Verdict::Failed);
-        assert!(text.ends_with(&format!("bytes left and the metadata are {}", u64::MAX)), "{text}");
+        assert!(
+            text.ends_with(&format!("bytes left, and the metadata needs {}", u64::MAX)),
+            "{text}"
+        );
         let file = top.path().join("file");
         fs::write(&file, "").expect("written");
         let step = examine(&file.join("libdnf5"), &[], 0);

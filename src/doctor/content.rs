@@ -1,4 +1,4 @@
-//! What the manifest leads to: the layout, the metadata, and how fast layers come.
+//! What the manifest leads to: the layout, the metadata, and the speed of a download.
 
 use std::fs;
 use std::path::Path;
@@ -13,13 +13,13 @@ use crate::artifact::{self, Artifact, Repodata};
 use crate::engine::{Error, PrefetchOptions, View};
 use crate::source::Source;
 
-/// How much of a package is read at most, in bytes: enough to know how fast they come.
+/// How much of a package is read at most, in bytes: enough to measure the speed.
 const ENOUGH: u64 = 64 << 20;
 
-/// Beside the files that it lists, a directory of metadata has repomd.xml and our marker.
+/// A metadata directory has two files that repomd.xml does not list: repomd.xml itself and our marker.
 const UNLISTED: usize = 2;
 
-/// The steps, given what the manifest describes if it could be had.
+/// The steps, given the artifact if there is a manifest.
 pub(super) async fn steps(
     view: &View,
     source: &Source,
@@ -107,7 +107,7 @@ async fn download(view: &View) -> Step {
     }
 }
 
-/// Reads a package, to its end if it is not too large; then it has been checked.
+/// Reads a package, to its end unless it is very large; at its end its digest has been checked.
 async fn read(view: &View, location: &str) -> Result<u64, Error> {
     let entry = view.find(location).await?;
     let mut content = view.read(entry, 0).await?.take(ENOUGH);

@@ -1,14 +1,14 @@
-//! Why dnf5 does or does not get packages from a reference, step by step, for people.
+//! Checks step by step, for people, whether dnf5 can get packages from a reference.
 //!
-//! The steps are taken by the same code as dnf5's own requests, so their outcome is dnf5's. What
-//! comes with it from /etc/containers is information: skopeo decides.
+//! The steps run the code that serves dnf5, on the same view, so they end as dnf5's requests do. What the
+//! texts say of /etc/containers is information: skopeo decides.
 //!
 //! | module | steps |
 //! |---|---|
 //! | `access` | from skopeo to the manifest and the signature policy |
 //! | `content` | the layout, the metadata, the speed |
 //! | `cached` | DNF's cache directory |
-//! | `credentials` | what the auth files say of the reference |
+//! | `auth` | which auth files have an entry for the reference |
 
 mod access;
 mod auth;
@@ -23,29 +23,29 @@ use crate::engine::Engine;
 use crate::gateway;
 use crate::source::Source;
 
-/// What is to be examined.
+/// The reference to examine.
 #[derive(Clone, Debug)]
 pub struct Question {
     /// Which repository, and how it is reached.
     pub source: Source,
     /// Its baseurl as it is written in the `.repo` file.
     pub baseurl: String,
-    /// DNF's cachedir; that of the user this process runs as if not given.
+    /// DNF's cachedir; by default that of the user of this process.
     pub cachedir: Option<PathBuf>,
 }
 
 /// The outcome of one step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// What was examined.
+    /// The check.
     pub check: Check,
-    /// How it is.
+    /// Its verdict.
     pub verdict: Verdict,
-    /// What was found and, if it is not good, what to do about it: one line.
+    /// One line: the finding, and the remedy if there is a problem.
     pub text: String,
 }
 
-/// What is examined, in the order in which one thing needs the other.
+/// The checks, in the order in which they depend on each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Check {
     /// The program that fetches.
@@ -56,15 +56,15 @@ pub enum Check {
     Registry,
     /// The auth file.
     Credentials,
-    /// What the reference leads to.
+    /// The manifest that the reference leads to.
     Manifest,
-    /// policy.json, and what it says of the manifest.
+    /// policy.json, and whether it accepts the manifest.
     Policy,
-    /// How a repository is laid out in the artifact.
+    /// How the artifact contains a repository.
     Layout,
     /// repomd.xml and all it lists.
     Repodata,
-    /// One small layer, timed.
+    /// The smallest package, timed.
     Download,
     /// DNF's cache directory.
     Cache,
