@@ -79,6 +79,14 @@ def test_its_directories_are_removed_while_it_runs(dnf, registry, pushed):
     assert processes(*SERVE) == serving
 
 
+def test_it_starts_again_however_often_it_was_killed():
+    for _ in range(7):
+        run("busctl", "--timeout=10", "get-property", NAME, "/io/github/dnf5_oci", f"{NAME}.Backend1", "Version")
+        for process in processes(*SERVE):
+            run("kill", "-KILL", process)
+        wait_until(lambda: not processes(*SERVE), "the service has ended")
+
+
 def test_it_writes_nowhere_else(pushed):
     line = prefetch(pushed, "/srv/cache/tools-0123456789abcdef", code=1)
     line.has(f"repository tools {pushed}: /srv/cache/tools-0123456789abcdef: Read-only file system")
