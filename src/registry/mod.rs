@@ -29,6 +29,7 @@ mod worker;
 use std::sync::Arc;
 
 use containers_image_proxy::oci_spec::image::{Descriptor, Digest, ImageManifest};
+use tokio::sync::OnceCell;
 
 pub use blob::Blob;
 pub use error::{Error, INCOMPLETE};
@@ -50,12 +51,13 @@ pub struct Manifest {
 #[derive(Clone)]
 pub struct Registry {
     pool: Arc<Pool>,
+    version: Arc<OnceCell<String>>,
 }
 
 impl Registry {
     /// Starts no worker yet.
     pub fn new(settings: Settings) -> Self {
-        Self { pool: Pool::new(settings) }
+        Self { pool: Pool::new(settings), version: Arc::default() }
     }
 
     /// Asks the registry for the manifest that the reference leads to now: one request, and another one for
@@ -77,11 +79,12 @@ impl Registry {
             .map_err(|error| error.of_blob(descriptor.digest()))
     }
 
-    /// The version of skopeo.
+    /// The version of skopeo. It is read once: every user of the machine may ask for it.
     ///
     /// # Errors
     /// If there is no skopeo, or its answer is not a version.
     pub async fn skopeo_version(&self) -> Result<String, Error> {
-        worker::skopeo_version(&self.pool.settings.skopeo).await
+        let read = || worker::skopeo_version(&self.pool.settings.skopeo);
+        self.version.get_or_try_init(read).await.cloned()
     }
 }
