@@ -86,6 +86,19 @@ def test_proxy(dnf, pushed, private, proxy):
     result.has("check the network").has_not("wrong-one")
 
 
+def test_no_log_shows_a_password(dnf, pushed, private, proxy, service):
+    """The service of the tests logs at the level debug."""
+    service.clear()
+    dnf.add("tools", pushed, sslcacert=private.certificate.authority, proxy=URL, proxy_username=USER,
+            proxy_password=PASSWORD, **LOGIN)
+    dnf("repoquery").has("one-0:1-1.noarch")
+    assert "repodata/repomd.xml" in service.requested()
+    for secret in (PASSWORD, LOGIN["password"]):
+        # In a URL the service encodes all that is not a letter or a digit.
+        for form in (secret, secret.replace("-", "%2D")):
+            assert form not in service.new()
+
+
 def test_what_has_no_effect_is_told_once(dnf, pushed, private):
     dnf.add("tools", pushed, sslcacert=private.certificate.authority, ip_resolve="4", proxy_sslverify=0, **LOGIN)
     line = (f"repository tools {pushed}: ip_resolve, proxy_sslverify in its configuration has no "

@@ -16,6 +16,11 @@ pub fn start(level: LevelFilter) {
         .with_default_directive(level.into())
         .with_env_var(FILTER)
         .from_env_lossy();
+    // The crate's spans show the command with its environment, which may have a proxy's password.
+    let filter = match "containers_image_proxy=off".parse() {
+        Ok(directive) => filter.add_directive(directive),
+        Err(_) => filter,
+    };
     let registry = tracing_subscriber::registry().with(filter);
     match journal() {
         Some(journal) => registry.with(journal).init(),
