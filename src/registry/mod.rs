@@ -29,7 +29,6 @@ mod worker;
 use std::sync::Arc;
 
 use containers_image_proxy::oci_spec::image::{Descriptor, Digest, ImageManifest};
-use tokio::sync::OnceCell;
 
 pub use blob::Blob;
 pub use error::{Error, INCOMPLETE};
@@ -51,13 +50,12 @@ pub struct Manifest {
 #[derive(Clone)]
 pub struct Registry {
     pool: Arc<Pool>,
-    version: Arc<OnceCell<String>>,
 }
 
 impl Registry {
     /// Starts no worker yet.
     pub fn new(settings: Settings) -> Self {
-        Self { pool: Pool::new(settings), version: Arc::default() }
+        Self { pool: Pool::new(settings) }
     }
 
     /// Asks the registry for the manifest that the reference leads to now: one request, and another one for
@@ -79,12 +77,11 @@ impl Registry {
             .map_err(|error| error.of_blob(descriptor.digest()))
     }
 
-    /// The version of skopeo. It is read once: every user of the machine may ask for it.
+    /// The version of skopeo.
     ///
     /// # Errors
     /// If there is no skopeo, or its answer is not a version.
     pub async fn skopeo_version(&self) -> Result<String, Error> {
-        let read = || worker::skopeo_version(&self.pool.settings.skopeo);
-        self.version.get_or_try_init(read).await.cloned()
+        worker::skopeo_version(&self.pool.settings.skopeo).await
     }
 }

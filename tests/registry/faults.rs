@@ -404,16 +404,6 @@ async fn an_image_that_opens_slowly_is_opened_once_for_all_who_ask_and_give_up()
 }
 
 #[tokio::test]
-async fn skopeo_is_asked_for_its_version_once() {
-    let stand_in = StandIn::sending(json!([]));
-    let registry = stand_in.registry();
-    for _ in 0..3 {
-        assert_eq!(registry.clone().skopeo_version().await.expect("a version"), "1.99.0");
-    }
-    assert_eq!(stand_in.count("version"), 1);
-}
-
-#[tokio::test]
 async fn a_failure_to_unpack_is_remembered_although_the_request_has_left() {
     let layer = json!({
         "mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "size": 9,
