@@ -158,6 +158,22 @@ async fn a_stall_after_the_last_byte_does_not_matter() {
 }
 
 #[tokio::test]
+async fn a_pause_of_the_reader_is_not_a_stall() {
+    let stand_in =
+        StandIn::sending(json!([[["send", "01234"], ["wait", "go"], ["send", &CONTENT[5..]]]]));
+    let stall = Duration::from_secs(3);
+    let registry = Registry::new(Settings { stall, ..stand_in.settings() });
+    let mut blob = open(&registry).await.expect("begun");
+    blob.read_exact(&mut [0; 5]).await.expect("five bytes");
+    tokio::time::sleep(stall + Duration::from_millis(500)).await;
+    // The first poll finds no bytes, and the second future makes them come.
+    let go = async { std::fs::write(stand_in.path("go"), "").expect("written") };
+    let (rest, ()) = futures_util::future::join(read_all(&mut blob), go).await;
+    assert_eq!(rest.expect("in time"), CONTENT.as_bytes()[5..]);
+    assert_eq!(stand_in.count("GetRawBlob"), 1);
+}
+
+#[tokio::test]
 async fn a_cancelled_read_loses_no_bytes() {
     let stand_in = StandIn::sending(json!([[["send", "01234"]], [["send", CONTENT]]]));
     let mut blob = open(&stand_in.registry()).await.expect("begun");
