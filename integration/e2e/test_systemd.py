@@ -84,7 +84,9 @@ def test_it_starts_again_however_often_it_was_killed():
         run("busctl", "--timeout=10", "get-property", NAME, "/io/github/dnf5_oci", f"{NAME}.Backend1", "Version")
         for process in processes(*SERVE):
             run("kill", "-KILL", process)
-        wait_until(lambda: not processes(*SERVE), "the service has ended")
+        # A call before both know would still go to the process that was killed.
+        wait_until(lambda: state() == ["failed", "signal"], "systemd knows that it has ended")
+        wait_until(lambda: run("busctl", "status", NAME, code=None).code != 0, "the bus knows it, too")
 
 
 def test_it_writes_nowhere_else(pushed):
