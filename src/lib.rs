@@ -13,7 +13,6 @@
 //! | [`engine`] | what a repository has at a path, and bringing it into DNF's cache |
 //! | [`dnf_cache`] | DNF's cache directory of one repository |
 //! | [`layer_store`] | unpacked tar layers |
-//! | `staging` | what is being written: names, locks, sweeps |
 //! | [`artifact`] | how an OCI artifact contains a repository, and its tar layers |
 //! | [`repomd`] | repomd.xml, primary.xml and their checksums |
 //! | `decompress` | streams that may be compressed, within bounds |
@@ -22,6 +21,8 @@
 //! | [`source`] | a repository, and how to reach it |
 //! | [`mod@reference`] | `oci://` references |
 //! | [`checksum`] | checksums and digests |
+//! | `temporary` | temporary directories, and what killed processes have left of them |
+//! | `staging` | what is being written: names, locks, sweeps |
 //! | [`blocking`] | blocking work, away from async tasks |
 //! | [`redact`] | secrets, which no output shows |
 //! | [`error_kind`] | the kinds of failure, for every layer's error type |
@@ -48,3 +49,4 @@ pub mod repomd;
 pub mod settings;
 pub mod source;
 mod staging;
+mod temporary;

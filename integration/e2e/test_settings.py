@@ -10,6 +10,7 @@ from harness.commands import processes, run, wait_until
 from harness.proxy import PASSWORD, URL, USER, Proxy
 from harness.registry import private_registry
 from harness.repository import build
+from harness.service import NAME
 
 ETC = Path("/etc/dnf5-oci")
 DROP_INS = ETC / "config.toml.d"
@@ -124,3 +125,22 @@ def test_environment_and_what_comes_before_it(dnf, private, tmp_path):
     dnf.add("tools", f"oci://{HOST}/acme/{dnf.name}:stable", proxy="http://localhost:1")
     dnf("clean", "all")
     dnf("repoquery", code=1).has("127.0.0.1:1: connect: connection refused")
+
+
+def test_whoever_reads_the_properties_starts_at_most_one_process(tmp_path):
+    started = tmp_path / "started"
+    skopeo = tmp_path / "skopeo"
+    skopeo.write_text(f'#!/bin/sh\necho >> {started}\nexec /usr/bin/skopeo "$@"\n')
+    skopeo.chmod(0o755)
+    settings(f'skopeo = "{skopeo}"\n')
+    read = ("busctl", "get-property", NAME, "/io/github/dnf5_oci", f"{NAME}.Backend1", "SkopeoVersion")
+    as_nobody = ("setpriv", "--reuid=nobody", "--clear-groups")
+    for _ in range(3):
+        run(*as_nobody, *read).has('s ""')
+    run(*as_nobody, "busctl", "introspect", NAME, "/io/github/dnf5_oci").has(".SkopeoVersion")
+    assert not started.exists()
+    version = run("skopeo", "--version").output.split()[2]
+    for _ in range(3):
+        run(*read).has(f's "{version}"')
+        run(*as_nobody, *read).has(f's "{version}"')
+    assert started.read_text() == "\n"

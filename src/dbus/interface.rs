@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use tokio::sync::OnceCell;
 use zbus::message::Header;
 use zbus::object_server::SignalEmitter;
 use zbus::{Connection, OwnedVariant, Variant, interface};
@@ -36,11 +37,13 @@ pub(super) struct Backend1 {
     jobs: Jobs,
     admission: Admission,
     sessions: Sessions,
+    skopeo_version: OnceCell<String>,
 }
 
 impl Backend1 {
     pub(super) fn new(instance: Instance, jobs: Jobs, admission: Admission) -> Self {
-        Self { instance, jobs, admission, sessions: Sessions::default() }
+        let (sessions, skopeo_version) = Default::default();
+        Self { instance, jobs, admission, sessions, skopeo_version }
     }
 
     /// Checks that a caller may call, and that the settings are valid.
@@ -274,9 +277,20 @@ impl Backend1 {
         env!("CARGO_PKG_VERSION")
     }
 
+    /// Everyone may read it, so it starts a process only for a caller that may call methods as well, and only
+    /// once.
     #[zbus(property(emits_changed_signal = "false"))]
-    async fn skopeo_version(&self) -> String {
-        self.instance.engine.skopeo_version().await.unwrap_or_default()
+    async fn skopeo_version(
+        &self,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Option<Header<'_>>,
+    ) -> String {
+        let ask = async || {
+            let caller = header.map(|header| Caller::new(connection, &header));
+            caller.ok_or(())?.admit(self.admission).await.map_err(drop)?;
+            self.instance.engine.skopeo_version().await.map_err(drop)
+        };
+        self.skopeo_version.get_or_try_init(ask).await.cloned().unwrap_or_default()
     }
 
     #[zbus(property(emits_changed_signal = "false"))]

@@ -12,6 +12,7 @@ use super::{Check, Step, Verdict, counted};
 use crate::artifact::{self, Artifact, Repodata};
 use crate::engine::{Error, PrefetchOptions, View};
 use crate::source::Source;
+use crate::temporary::TemporaryDir;
 
 /// How much of a package is read at most, in bytes: enough to measure the speed.
 const ENOUGH: u64 = 64 << 20;
@@ -64,7 +65,7 @@ fn packages(artifact: &Artifact) -> Vec<(&str, &Descriptor)> {
 
 /// Fetches the metadata as dnf5 would, into a directory that is removed.
 async fn repodata(view: &View) -> Step {
-    let directory = match tempfile::tempdir() {
+    let directory = match TemporaryDir::new() {
         Ok(directory) => directory,
         Err(error) => {
             let text = format!("no temporary directory can be made: {error}");

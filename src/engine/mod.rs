@@ -30,12 +30,8 @@ mod view;
 
 use std::collections::HashSet;
 use std::env;
-use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-
-use tempfile::TempDir;
 
 pub use content::{Content, Entry};
 pub use error::Error;
@@ -50,6 +46,7 @@ use crate::containers_config::auth;
 use crate::layer_store::{self, Store};
 use crate::registry::Registry;
 use crate::source::Source;
+use crate::temporary::TemporaryDir;
 use error::Cause;
 use manifests::Manifests;
 use reading::run;
@@ -125,7 +122,7 @@ pub struct Engine {
 /// The layer store, and its directory if that is a temporary one.
 struct OpenStore {
     store: Arc<Store>,
-    _temporary: Option<TempDir>,
+    _temporary: Option<TemporaryDir>,
 }
 
 impl Engine {
@@ -209,12 +206,8 @@ fn open_store(settings: &Settings) -> Result<OpenStore, Cause> {
             Err(error) => tracing::info!(%error, "layers are kept in a temporary directory"),
         }
     }
-    let parent = env::temp_dir();
-    let temporary = tempfile::Builder::new()
-        .prefix("dnf5-oci-layers-")
-        .permissions(Permissions::from_mode(0o700))
-        .tempdir_in(&parent)
-        .map_err(|error| layer_store::Error::at(&parent, error))?;
+    let temporary =
+        TemporaryDir::new().map_err(|error| layer_store::Error::at(&env::temp_dir(), error))?;
     let store = Arc::new(Store::open(temporary.path(), settings.layer_store_size)?);
     Ok(OpenStore { store, _temporary: Some(temporary) })
 }

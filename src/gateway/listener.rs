@@ -1,6 +1,7 @@
 //! The Unix socket that dnf5 connects to, and its connections.
 
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::collections::VecDeque;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,19 +12,18 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::net::sockopt::set_socket_send_buffer_size;
 use rustix::process::geteuid;
-use tempfile::TempDir;
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::route::RouteTable;
+use super::route::{RouteTable, Routes};
 use super::socks::{self, Target};
 use super::{http, tunnel};
 use crate::error_kind::{Failure, Kind};
 use crate::staging;
-
-/// The beginning of the names of the sockets' directories.
-const DIRECTORY: &str = "dnf5-oci-";
+use crate::temporary::TemporaryDir;
 
 /// The name of the socket in its directory.
 const SOCKET: &str = "gateway";
@@ -35,9 +35,19 @@ const SEND_BUFFER: usize = 1 << 20;
 /// How long the SOCKS handshake may take, and the headers of each HTTP request.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// The maximum number of connections that have not completed the handshake. If there are more, the oldest
+/// is closed: a client that completes it at once is never locked out.
+const MAX_HANDSHAKES: usize = 64;
+
+/// The maximum number of connections that have. dnf5 opens 10 for a repository by default.
+const MAX_CONNECTIONS: usize = 512;
+
+/// Why a connection has ended, for the log.
+type Failed = Box<dyn std::error::Error + Send + Sync>;
+
 /// A socket that accepts connections until this is dropped.
 pub(super) struct Listener {
-    directory: TempDir,
+    directory: TemporaryDir,
     _accepting: AbortOnDropHandle<()>,
 }
 
@@ -66,7 +76,8 @@ impl Listener {
         let bound = runtime_directory().and_then(|parent| bind_below(&parent).ok());
         let bound = bound.map_or_else(|| bind_below(&temporary), Ok);
         let (directory, socket) = bound.map_err(|error| Error { parent: temporary, error })?;
-        let _accepting = AbortOnDropHandle::new(tokio::spawn(accept(socket, table)));
+        let _accepting =
+            AbortOnDropHandle::new(tokio::spawn(accept(socket, table, MAX_CONNECTIONS)));
         Ok(Self { directory, _accepting })
     }
 
@@ -84,48 +95,31 @@ fn runtime_directory() -> Option<PathBuf> {
     std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute())
 }
 
-fn bind_below(parent: &Path) -> io::Result<(TempDir, UnixListener)> {
+fn bind_below(parent: &Path) -> io::Result<(TemporaryDir, UnixListener)> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
-    remove_stale(parent);
-    let private = fs::Permissions::from_mode(0o700);
-    let directory =
-        tempfile::Builder::new().prefix(DIRECTORY).permissions(private).tempdir_in(parent)?;
-    // Renamed once it accepts connections: a socket of that name that refuses them is a stale one.
-    let unnamed = directory.path().join("new");
-    let listener = UnixListener::bind(&unnamed)?;
-    fs::set_permissions(&unnamed, fs::Permissions::from_mode(0o600))?;
-    fs::rename(&unnamed, directory.path().join(SOCKET))?;
+    let directory = TemporaryDir::new_in(parent)?;
+    let socket = directory.path().join(SOCKET);
+    let listener = UnixListener::bind(&socket)?;
+    fs::set_permissions(&socket, fs::Permissions::from_mode(0o600))?;
     Ok((directory, listener))
 }
 
-/// Removes the directories of gateways that were killed: nothing listens on their sockets any more.
-fn remove_stale(parent: &Path) {
-    let entries = fs::read_dir(parent).into_iter().flatten().flatten();
-    for entry in entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(DIRECTORY))
-    {
-        // The parent may be /tmp, where other users can make such directories.
-        let own =
-            entry.metadata().is_ok_and(|found| found.is_dir() && found.uid() == geteuid().as_raw());
-        let connected = || std::os::unix::net::UnixStream::connect(entry.path().join(SOCKET));
-        if own
-            && connected().is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
-            && let Err(error) = fs::remove_dir_all(entry.path())
-        {
-            tracing::debug!(%error, "removing the directory of a killed gateway failed");
-        }
-    }
-}
-
-async fn accept(listener: UnixListener, table: Arc<RouteTable>) {
+async fn accept(listener: UnixListener, table: Arc<RouteTable>, limit: usize) {
+    let connections = Arc::new(Semaphore::new(limit));
+    let mut handshakes = VecDeque::new();
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                let table = Arc::clone(&table);
-                tokio::spawn(async move {
-                    if let Err(error) = serve(stream, &table).await {
-                        tracing::debug!(error, "a connection failed");
+                make_room(&mut handshakes);
+                let (table, connections) = (Arc::clone(&table), Arc::clone(&connections));
+                let handshake = async move {
+                    match shake_hands(stream, &table).await {
+                        Ok(Some(target)) => drop(tokio::spawn(serve(target, connections))),
+                        Ok(None) => {}
+                        Err(error) => tracing::debug!(error, "a handshake failed"),
                     }
-                });
+                };
+                handshakes.push_back(tokio::spawn(handshake).abort_handle());
             }
             Err(error) => {
                 // Most likely no file descriptor is left; some will be closed.
@@ -136,21 +130,45 @@ async fn accept(listener: UnixListener, table: Arc<RouteTable>) {
     }
 }
 
-async fn serve(
+/// Makes room for one more handshake.
+fn make_room(handshakes: &mut VecDeque<AbortHandle>) {
+    handshakes.retain(|handshake| !handshake.is_finished());
+    if handshakes.len() >= MAX_HANDSHAKES
+        && let Some(oldest) = handshakes.pop_front()
+    {
+        oldest.abort();
+    }
+}
+
+async fn shake_hands(
     stream: UnixStream,
     table: &RouteTable,
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+) -> Result<Option<Target<UnixStream>>, Failed> {
     let peer = stream.peer_cred()?.uid();
     if peer != geteuid().as_raw() {
         return Err(format!("permission denied for user {peer}").into());
     }
     set_socket_send_buffer_size(&stream, SEND_BUFFER)?;
     let handshake = socks::handshake(stream, |username| table.get(username));
-    let (stream, routes) = match timeout(CLIENT_TIMEOUT, handshake).await?? {
-        Some(Target::Local(stream, routes)) => (stream, routes),
-        Some(Target::Remote(request)) => return tunnel::serve(request).await,
-        None => return Ok(()),
+    Ok(timeout(CLIENT_TIMEOUT, handshake).await??)
+}
+
+/// Serves a connection unless there are too many.
+async fn serve(target: Target<UnixStream>, connections: Arc<Semaphore>) {
+    let Ok(_permit) = connections.try_acquire() else {
+        tracing::warn!("a connection was refused: there are too many");
+        return;
     };
+    let served = match target {
+        Target::Local(stream, routes) => serve_http(stream, routes).await,
+        Target::Remote(request) => tunnel::serve(request).await,
+    };
+    if let Err(error) = served {
+        tracing::debug!(error, "a connection failed");
+    }
+}
+
+async fn serve_http(stream: UnixStream, routes: Routes) -> Result<(), Failed> {
     let service = service_fn(|request| http::respond(routes.clone(), request));
     http1::Builder::new()
         .timer(TokioTimer::new())
@@ -168,32 +186,25 @@ mod tests {
     use super::super::url::HOST;
     use super::*;
 
-    #[test]
-    fn the_directory_of_a_killed_gateway_is_removed_and_others_are_not() {
-        let parent = tempfile::tempdir().expect("a temporary directory");
-        let directory = |name: &str| {
-            let path = parent.path().join(name);
-            fs::create_dir(&path).expect("made");
-            path
-        };
-        let bind = |path: &Path| std::os::unix::net::UnixListener::bind(path.join(SOCKET));
-        let (killed, other) = (directory("dnf5-oci-killed"), directory("other"));
-        for path in [&killed, &other] {
-            drop(bind(path).expect("bound"));
-        }
-        let (alive, starting) = (directory("dnf5-oci-alive"), directory("dnf5-oci-starting"));
-        let _listener = bind(&alive).expect("bound");
-        remove_stale(parent.path());
-        assert!(!killed.exists());
-        assert!([alive, starting, other].iter().all(|path| path.exists()));
-    }
-    /// A connection that is being served, with one route for the user name "1.0".
-    fn connection() -> UnixStream {
+    /// Connections to a gateway that serves at most `limit` of them, with one route for the user name "1.0".
+    fn connections(limit: usize) -> impl Fn() -> UnixStream {
         let table = RouteTable::default();
         table.add("1.0", Route::for_all(Err("invalid".to_owned())));
-        let (client, server) = UnixStream::pair().expect("a pair of sockets");
-        tokio::spawn(async move { serve(server, &table).await });
-        client
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let socket = directory.path().join(SOCKET);
+        let listener = UnixListener::bind(&socket).expect("bound");
+        tokio::spawn(accept(listener, Arc::new(table), limit));
+        move || {
+            let _keep = &directory;
+            let stream = std::os::unix::net::UnixStream::connect(&socket).expect("connected");
+            stream.set_nonblocking(true).expect("set");
+            UnixStream::from_std(stream).expect("a stream")
+        }
+    }
+
+    /// A connection that is being served.
+    fn connection() -> UnixStream {
+        connections(1)()
     }
 
     /// The handshake of a client that wants to speak HTTP (RFC 1928, RFC 1929).
@@ -239,5 +250,40 @@ mod tests {
         let text = rest(&mut client).await;
         assert_eq!(text.matches("HTTP/1.1 ").count(), 1, "{text}");
         assert!(text.ends_with("\r\n\r\ninvalid\n"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn clients_that_do_not_complete_the_handshake_lock_out_nobody() {
+        let connect = connections(1);
+        let mut idle: Vec<_> = (0..MAX_HANDSHAKES + 10).map(|_| connect()).collect();
+        let mut client = connect();
+        shake_hands(&mut client).await;
+        client.write_all(b"GET / HTTP/1.0\r\n\r\n").await.expect("sent");
+        assert!(rest(&mut client).await.ends_with("invalid\n"));
+        for oldest in &mut idle[..10] {
+            assert_eq!(rest(oldest).await, "");
+        }
+        shake_hands(&mut idle[20]).await;
+    }
+
+    #[tokio::test]
+    async fn connections_above_the_limit_are_refused_until_another_ends() {
+        let connect = connections(1);
+        let mut first = connect();
+        shake_hands(&mut first).await;
+        first.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("sent");
+        first.read_u8().await.expect("an answer");
+        let mut second = connect();
+        shake_hands(&mut second).await;
+        assert_eq!(rest(&mut second).await, "");
+        drop(first);
+        // The gateway notices in its own time.
+        while !is_served(&mut connect()).await {}
+    }
+
+    async fn is_served(client: &mut UnixStream) -> bool {
+        shake_hands(client).await;
+        let sent = client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        sent.is_ok() && client.read_u8().await.is_ok()
     }
 }

@@ -11,15 +11,20 @@ use std::error::Error;
 use std::io;
 use std::time::Duration;
 
-use tokio::io::copy_bidirectional;
+use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
 use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio::time::timeout;
+use tokio_io_timeout::TimeoutStream;
 
 use super::socks::Request;
 
 /// How long connecting to one address of a host may take; a host without IPv6 connectivity to us often has
 /// an IPv6 address listed first.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long the other host may send nothing. The client does not notice: it waits for a registry, which can
+/// take much longer.
+const SERVER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Connects a client to the host that it requests, and copies in both directions until both ends close.
 pub(super) async fn serve(
@@ -31,8 +36,9 @@ pub(super) async fn serve(
         false => connect(host, *port).await,
     };
     match connected {
-        Ok(mut server) => {
+        Ok(server) => {
             let mut client = request.grant().await?;
+            let mut server = Box::pin(limited(server));
             copy_bidirectional(&mut client, &mut server).await?;
         }
         Err(error) => {
@@ -41,6 +47,12 @@ pub(super) async fn serve(
         }
     }
     Ok(())
+}
+
+fn limited<T: AsyncRead + AsyncWrite>(server: T) -> TimeoutStream<T> {
+    let mut server = TimeoutStream::new(server);
+    server.set_read_timeout(Some(SERVER_TIMEOUT));
+    server
 }
 
 /// Connects to the first address of a host that answers.
@@ -54,4 +66,19 @@ async fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
         }
     }
     Err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_host_that_sends_nothing_is_given_up() {
+        let (server, _silent) = tokio::io::duplex(1);
+        let mut server = Box::pin(limited(server));
+        let error = server.read_u8().await.expect_err("nothing comes");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
 }
