@@ -13,7 +13,8 @@ use crate::staging::{self, Staged};
 /// The beginning of their names.
 const PREFIX: &str = "dnf5-oci-";
 
-/// A directory that only this user can enter. Dropping it removes it with its content.
+/// A directory that only this user can enter, locked with flock(2) for as long as this exists. Dropping it
+/// removes it with its content.
 #[derive(Debug)]
 pub struct TemporaryDir {
     path: PathBuf,

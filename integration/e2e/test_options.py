@@ -105,6 +105,7 @@ def test_what_has_no_effect_is_told_once(dnf, pushed, private):
             "effect: skopeo has no such setting")
     result = dnf("repoquery").has("one-0:1-1.noarch").has(line)
     assert result.output.count("has no effect") == 1, result
+    result.has_not("???")
     dnf("repoquery").has("one-0:1-1.noarch").has_not("has no effect")
     dnf("repo", "list").has_not("has no effect")
 

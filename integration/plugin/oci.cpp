@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <iostream>
@@ -29,6 +30,10 @@ constexpr PluginAPIVersion REQUIRED_API{.major = 2, .minor = 1};
 
 // Where the service on the system bus may write.
 constexpr const char * SYSTEM_CACHE{"/var/cache/libdnf5"};
+
+// How long the bus may take to start the service, and how long where a private instance does as well.
+constexpr std::chrono::seconds START_TIMEOUT{15};
+constexpr std::chrono::seconds START_TIMEOUT_WITH_ALTERNATIVE{1};
 
 const std::string CONNECTION_FAILED{"dnf5-oci: connection to the service failed: "};
 
@@ -132,7 +137,7 @@ private:
 
 std::unique_ptr<dnf5_oci::Service> Oci::connect() {
     if (choice == Choice::SYSTEM) {
-        return dnf5_oci::Service::on_system_bus();
+        return dnf5_oci::Service::on_system_bus(START_TIMEOUT);
     }
     const auto cache = get_base().get_config().get_cachedir_option().get_value();
     if (choice == Choice::AUTO && geteuid() == 0 && (cache + "/").starts_with(SYSTEM_CACHE + std::string("/"))) {
@@ -148,7 +153,7 @@ std::unique_ptr<dnf5_oci::Service> Oci::connect() {
 std::unique_ptr<dnf5_oci::Service> Oci::system_instance() {
     auto & logger = *get_base().get_logger();
     try {
-        auto system = dnf5_oci::Service::on_system_bus();
+        auto system = dnf5_oci::Service::on_system_bus(START_TIMEOUT_WITH_ALTERNATIVE);
         if (system->shares(SYSTEM_CACHE)) {
             return system;
         }

@@ -49,7 +49,9 @@ bool Bars::show(const Report & report) {
 
 void show_failure(libdnf5::Base & base, const std::string & line) {
     if (auto * const callbacks = base.get_download_callbacks()) {
-        void * const bar = callbacks->add_new_download(nullptr, "dnf5-oci", 0);
+        // Without a total, or a beginning, dnf5 would print question marks.
+        void * const bar = callbacks->add_new_download(nullptr, "dnf5-oci", 1);
+        callbacks->progress(bar, 0, 0);
         callbacks->end(bar, DownloadCallbacks::TransferStatus::ERROR, line.c_str());
     }
 }

@@ -2,6 +2,7 @@
 
 #include <poll.h>
 #include <sys/socket.h>
+#include <systemd/sd-bus.h>
 
 #include <cerrno>
 #include <chrono>
@@ -20,14 +21,45 @@ const sdbus::InterfaceName INTERFACE{"io.github.dnf5_oci.Backend1"};
 
 constexpr const char * ERRORS{"io.github.dnf5_oci.Error."};
 
-// How long the bus may take to start the service.
-constexpr std::chrono::seconds START_TIMEOUT{15};
+// How long the bus may take to answer.
+constexpr std::chrono::seconds BUS_TIMEOUT{1};
+
+// How long the service may take to answer a short call.
+constexpr std::chrono::seconds CALL_TIMEOUT{15};
 
 // The service itself notices a registry that sends nothing; a large package takes long.
 constexpr auto NO_TIMEOUT = std::numeric_limits<std::uint64_t>::max();
 
 [[noreturn]] void fail(const char * what) {
     throw std::system_error(errno, std::generic_category(), what);
+}
+
+
+void check(int result) {
+    if (result < 0) {
+        throw sdbus::createError(result, "connecting to the system bus failed");
+    }
+}
+
+
+/// Connects to the system bus. sd-bus by itself would wait 90 s for one that accepts connections and is silent.
+std::unique_ptr<sdbus::IConnection> system_bus() {
+    using std::chrono::steady_clock;
+    sd_bus * opened = nullptr;
+    check(sd_bus_open_system(&opened));
+    std::unique_ptr<sd_bus, decltype(&sd_bus_close_unref)> bus(opened, sd_bus_close_unref);
+    const auto deadline = steady_clock::now() + BUS_TIMEOUT;
+    for (int ready = 0; (ready = sd_bus_is_ready(bus.get())) <= 0;) {
+        check(ready);
+        const auto left = std::chrono::duration_cast<std::chrono::microseconds>(deadline - steady_clock::now());
+        check(left.count() > 0 ? 0 : -ETIMEDOUT);
+        const int processed = sd_bus_process(bus.get(), nullptr);
+        check(processed);
+        if (processed == 0) {
+            check(sd_bus_wait(bus.get(), static_cast<std::uint64_t>(left.count())));
+        }
+    }
+    return sdbus::createBusConnection(bus.release());
 }
 
 }  // namespace
@@ -42,12 +74,13 @@ std::string line_of(const sdbus::Error & error) {
 }
 
 
-std::unique_ptr<Service> Service::on_system_bus() {
-    auto connection = sdbus::createSystemBusConnection();
-    connection->setMethodCallTimeout(START_TIMEOUT);
+std::unique_ptr<Service> Service::on_system_bus(std::chrono::seconds start_timeout) {
+    auto connection = system_bus();
+    connection->setMethodCallTimeout(start_timeout);
     std::unique_ptr<Service> service(new Service(nullptr, std::move(connection), NAME));
     // Fails now if the service does not answer.
     [[maybe_unused]] const auto version = service->proxy->getProperty("Version").onInterface(INTERFACE);
+    service->connection->setMethodCallTimeout(CALL_TIMEOUT);
     return service;
 }
 

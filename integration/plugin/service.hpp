@@ -6,6 +6,7 @@
 
 #include <sdbus-c++/sdbus-c++.h>
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -55,8 +56,9 @@ public:
     using OnReply = std::function<void(const std::optional<sdbus::Error> & error)>;
 
     /// Connects to the service on the system bus, which starts it on demand.
+    /// @param start_timeout  how long it may take to start
     /// @throws sdbus::Error if there is none
-    static std::unique_ptr<Service> on_system_bus();
+    static std::unique_ptr<Service> on_system_bus(std::chrono::seconds start_timeout);
 
     /// Starts a private instance.
     /// @throws std::exception if it cannot be started

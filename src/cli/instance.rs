@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use zbus::Connection;
@@ -17,6 +18,10 @@ use crate::settings::Settings;
 
 /// The plugin's configuration.
 const PLUGIN_CONF: &str = "/etc/dnf/libdnf5-plugins/oci.conf";
+
+/// How long the bus may take to start the service, and how long where a private instance does as well.
+const START_TIMEOUT: Duration = Duration::from_secs(15);
+const START_TIMEOUT_WITH_ALTERNATIVE: Duration = Duration::from_secs(1);
 
 /// An instance that can be called.
 pub(super) struct Instance {
@@ -44,12 +49,13 @@ pub(super) async fn connect(
     let backend = Backend::parse(&fs::read_to_string(PLUGIN_CONF).unwrap_or_default());
     let is_default = cachedir.is_none_or(|cachedir| cachedir.starts_with(default_cachedir()));
     if backend == Backend::System {
-        return Ok(Instance { connection: system_service().await?, name: "The system service" });
+        let connection = system_service(START_TIMEOUT).await?;
+        return Ok(Instance { connection, name: "The system service" });
     }
     if backend == Backend::Auto
         && rustix::process::geteuid().is_root()
         && is_default
-        && let Ok(connection) = system_service().await
+        && let Ok(connection) = system_service(START_TIMEOUT_WITH_ALTERNATIVE).await
         && shares_cache(&connection).await
     {
         return Ok(Instance { connection, name: "The system service" });
@@ -61,11 +67,15 @@ pub(super) async fn connect(
     Ok(Instance { connection, name: "A private instance" })
 }
 
-async fn system_service() -> zbus::Result<Connection> {
-    let connection = Connection::system().await?;
-    let name = WellKnownName::from_static_str(dbus::NAME)?;
-    DBusProxy::new(&connection).await?.start_service_by_name(name, 0).await?;
-    Ok(connection)
+async fn system_service(start_timeout: Duration) -> zbus::Result<Connection> {
+    let start = async {
+        let connection = Connection::system().await?;
+        let name = WellKnownName::from_static_str(dbus::NAME)?;
+        DBusProxy::new(&connection).await?.start_service_by_name(name, 0).await?;
+        Ok(connection)
+    };
+    let silent = |_| zbus::Error::Failure("the system bus gives no answer".to_owned());
+    tokio::time::timeout(start_timeout, start).await.map_err(silent)?
 }
 
 /// Whether the service has the same cache under the same name. It has not when the bus is that of a host

@@ -72,10 +72,11 @@ async fn repodata(view: &View) -> Step {
             return Step::new(Check::Repodata, Verdict::Failed, text);
         }
     };
-    let options = PrefetchOptions::default();
-    match view.prefetch(directory.path().to_owned(), options, Arc::new(())).await {
+    // The directory itself is locked, and updating a cache locks that.
+    let cache_dir = directory.path().join("cache");
+    match view.prefetch(cache_dir.clone(), PrefetchOptions::default(), Arc::new(())).await {
         Ok(fetched) => {
-            let files = listed(directory.path());
+            let files = listed(&cache_dir);
             let text =
                 format!("repomd.xml and all {files} files it lists, {} bytes", fetched.bytes);
             Step::new(Check::Repodata, Verdict::Ok, text)
