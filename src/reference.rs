@@ -48,6 +48,16 @@ pub struct LayoutReference {
     tag: String,
 }
 
+/// A file of a repository: `oci://REFERENCE/PATH`. Where the reference has neither tag nor digest, the path is
+/// the last part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileReference {
+    /// The repository.
+    pub reference: Reference,
+    /// The path of the file, relative to the repository.
+    pub path: String,
+}
+
 /// Why a text is not a reference; names the offending part.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("invalid reference {reference:?}: {reason}")]
@@ -132,6 +142,30 @@ impl FromStr for Reference {
         parse(text)
             .map_err(|reason| InvalidReference { reference: without_credentials(text), reason })
     }
+}
+
+impl FromStr for FileReference {
+    type Err = InvalidReference;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (reference, path) = split_file(text).ok_or_else(|| InvalidReference {
+            reference: without_credentials(text),
+            reason: "no path of a file follows, as in oci://quay.io/acme/rpms:stable/KEY.asc"
+                .into(),
+        })?;
+        Ok(Self { reference: reference.parse()?, path: path.to_owned() })
+    }
+}
+
+fn split_file(text: &str) -> Option<(&str, &str)> {
+    let host = text.find("://")? + 3;
+    let name = host + text[host..].find('/')?;
+    let slash = match text[name..].find([':', '@']) {
+        Some(tag) => name + tag + text[name + tag..].find('/')?,
+        None => text.rfind('/')?,
+    };
+    let (reference, path) = (&text[..slash], &text[slash + 1..]);
+    (!path.is_empty()).then_some((reference, path))
 }
 
 fn parse(text: &str) -> Result<Reference, String> {
@@ -382,5 +416,27 @@ mod tests {
             "oci://user:secret@quay.io/acme/rpms".parse::<Reference>().expect_err("rejected");
         assert!(error.to_string().contains("podman login"), "{error}");
         assert!(!error.to_string().contains("secret"), "{error}");
+    }
+
+    #[test]
+    fn the_path_of_a_file_follows_tag_and_digest() {
+        let pinned = format!("oci://quay.io/acme/rpms@{DIGEST}");
+        for (reference, path) in [
+            ("oci://quay.io/acme/rpms:stable", "KEY.asc"),
+            ("oci://localhost:5000/acme/rpms:1", "p/a:b.rpm"),
+            ("oci:///srv/my mirror:1", "p/ä.rpm"),
+            (&pinned, "p/a.rpm"),
+            ("oci://localhost:5000/rpms", "KEY.asc"),
+        ] {
+            let file: FileReference = format!("{reference}/{path}").parse().expect(reference);
+            assert_eq!(file.reference, reference.parse().expect(reference));
+            assert_eq!(file.path, path);
+        }
+        for text in
+            ["oci://quay.io/acme/rpms:1", "oci://quay.io/acme/rpms:1/", "oci://quay.io", "KEY.asc"]
+        {
+            let error = text.parse::<FileReference>().expect_err(text).to_string();
+            assert!(error.contains("no path of a file follows"), "{error}");
+        }
     }
 }

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import insecure
+from conftest import REPOS, insecure
 from harness.registry import Registry
 from harness.repository import Repository, build
 
@@ -208,3 +208,26 @@ def test_no_connection_goes_past_the_repositorys_proxy(dnf, registry, web):
     result.has(f"repository tools {reference}: connecting to localhost port 8080 failed: "
                "the repository's proxy is for its registry only")
     assert web.requests() == []
+
+
+def test_an_address_that_dnf5_shows_can_be_installed(dnf, registry, web, installed):
+    installed.extend(["one", "web-one"])
+    dnf.add("tools", push(dnf, registry, "one"))
+    dnf.add("web", f"{web.url}/web")
+    [shown] = dnf("-q", "download", "--url", "one").output.split()
+    assert shown.startswith("http://dnf5-oci.alt/")
+    # Others on the same command line are still fetched from where they are, and so are repositories afterwards.
+    elsewhere = next(Path(web.directory / "web").glob("both-*.rpm"))
+    dnf("-y", "install", shown, f"{web.url}/web/{elsewhere.name}", "web-one").has("Complete!")
+    installed.append("both")
+    for name in ("one", "both", "web-one"):
+        assert_is_installed(name)
+    dnf("-y", "remove", "one").has("Complete!")
+    (REPOS / "tools.repo").unlink()
+    dnf("-y", "install", shown).has("Complete!")
+    assert_is_installed("one")
+    missing = shown.replace("one-1", "two-1")
+    line = f"repository @commandline oci://{dnf.reference(registry, 'one')}: package "
+    dnf("-y", "install", missing, code=1).has(line).has("is not in the repository").has_not("terminate")
+    invalid = shown.replace("acme", "ACME")
+    dnf("-y", "install", invalid, code=1).has("repository @commandline: invalid reference")

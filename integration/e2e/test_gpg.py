@@ -103,6 +103,36 @@ def test_packages(sides, packages, gpgkey):
     same(sides, scenario)
 
 
+@pytest.mark.parametrize("path", ["KEY.asc", "keys/KEY.asc"])
+def test_a_key_in_the_artifact(dnf, registry, keys, fetch, path, tmp_path, installed):
+    installed.append("good")
+    repository = dnf.repository().add(keys[0].sign_package(build("good"), tmp_path / "good")).createrepo()
+    keys[0].sign_metadata(repository)
+    target = repository.directory / path
+    target.parent.mkdir(exist_ok=True)
+    shutil.copy(keys[0].public, target)
+    reference = f"oci://{dnf.reference(registry)}"
+    repository.push(dnf.reference(registry))
+    dnf.add("tools", reference, gpgcheck=1, repo_gpgcheck=1, gpgkey=f"{reference}/{path}")
+    registry.clear()
+    try:
+        dnf("-y", "install", "good").has("Importing OpenPGP key").has("Complete!")
+        assert len(registry.manifests()) == (2 if fetch == "on-demand" else 3), registry.requests()
+        shown = reference.removeprefix("oci://")
+        assert f"files/{shown}/{path}" in dnf.cached("tools")
+        registry.clear()
+        dnf("repoquery").has("good-0:1-1")
+        assert registry.requests() == []
+        dnf.add("tools", reference, gpgcheck=1, repo_gpgcheck=1, gpgkey=f"{reference}/none.asc")
+        remove_keys()
+        dnf.clear_cache()
+        dnf("-y", "repoquery", code=1).has(f'repository tools {reference}: ').has('"none.asc"')
+        dnf.add("tools", reference, gpgcheck=1, repo_gpgcheck=1, gpgkey=reference)
+        dnf("-y", "repoquery", code=1).has("repository tools: invalid reference").has("no path of a file follows")
+    finally:
+        remove_keys()
+
+
 def test_packages_without_a_key(sides, packages):
     def scenario(machine):
         machine.side.publish(packages)

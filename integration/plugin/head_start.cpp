@@ -25,17 +25,6 @@ Target target(const Repository & repository) {
 }
 
 
-Options metadata_options(const Repository & repository) {
-    auto options = repository.access;
-    const std::int64_t max_age = repository.repo->get_config().get_metadata_expire_option().get_value();
-    options["max-age"] = sdbus::Variant{max_age};
-    if (const auto file = repository.repo->get_repo_file_path(); !file.empty()) {
-        options["repo-file"] = sdbus::Variant{file};
-    }
-    return options;
-}
-
-
 Package description(const rpm::Package & package) {
     const auto checksum = package.get_checksum();
     return {

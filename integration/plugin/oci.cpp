@@ -2,6 +2,7 @@
 // The plugin only passes on configuration, requests and failures; every decision is the service's.
 
 #include "head_start.hpp"
+#include "keys.hpp"
 #include "progress.hpp"
 #include "repositories.hpp"
 #include "service.hpp"
@@ -16,6 +17,8 @@
 #include <cstdlib>
 #include <cstring>
 #include <iostream>
+#include <iterator>
+#include <optional>
 #include <stdexcept>
 #include <string_view>
 #include <utility>
@@ -112,6 +115,8 @@ public:
 
     void repos_configured() override;
     void repos_loaded() override;
+    void pre_add_cmdline_packages(const std::vector<std::string> & paths) override;
+    void post_add_cmdline_packages() override;
     void goal_resolved(const base::Transaction & transaction) override;
     void pre_transaction(const base::Transaction & transaction) override;
     void finish() noexcept override;
@@ -120,6 +125,7 @@ private:
     std::unique_ptr<dnf5_oci::Service> connect();
     std::unique_ptr<dnf5_oci::Service> system_instance();
     bool open(const dnf5_oci::Repository & repository);
+    void fetch_keys(const dnf5_oci::Repository & repository);
     void report(const std::string & line);
 
     Choice choice{Choice::AUTO};
@@ -128,6 +134,8 @@ private:
     dnf5_oci::Repositories repositories;
     // Set while it serves repositories.
     std::unique_ptr<dnf5_oci::Service> service;
+    // dnf5's own proxy, while it fetches packages on its command line through the service.
+    std::optional<dnf5_oci::Proxy> own_proxy;
     // Lines that the user has not seen yet.
     std::vector<std::string> failures;
     // Whether dnf5 has fetched all packages of a transaction.
@@ -181,6 +189,11 @@ void Oci::repos_configured() {
     }
     std::erase_if(found, [this](const auto & repository) { return !open(repository); });
     repositories = std::move(found);
+    for (const auto & repository : repositories) {
+        if (dnf5_oci::needs_keys(repository)) {
+            fetch_keys(repository);
+        }
+    }
     if (repositories.empty()) {
         service.reset();
     } else if (eager && get_base().get_config().get_cacheonly_option().get_value() == "none") {
@@ -206,6 +219,15 @@ bool Oci::open(const dnf5_oci::Repository & repository) {
 }
 
 
+void Oci::fetch_keys(const dnf5_oci::Repository & repository) {
+    try {
+        dnf5_oci::fetch_keys(*service, repository);
+    } catch (const sdbus::Error & error) {
+        report(dnf5_oci::line_of(error));
+    }
+}
+
+
 /// Logs a failure. The user sees it when dnf5 has loaded its repositories, or at its end.
 void Oci::report(const std::string & line) {
     get_base().get_logger()->warning("{}", line);
@@ -228,10 +250,44 @@ void Oci::repos_loaded() {
 }
 
 
+void Oci::pre_add_cmdline_packages(const std::vector<std::string> & paths) {
+    std::vector<std::string> urls;
+    std::ranges::copy_if(paths, std::back_inserter(urls), dnf5_oci::is_served);
+    if (urls.empty()) {
+        return;
+    }
+    try {
+        if (!service) {
+            service = connect();
+        }
+        own_proxy = dnf5_oci::open_files(get_base(), *service, repositories, urls);
+    } catch (const sdbus::Error & error) {
+        report(dnf5_oci::line_of(error));
+    } catch (const std::exception & error) {
+        report(CONNECTION_FAILED + error.what());
+    }
+}
+
+
+void Oci::post_add_cmdline_packages() {
+    if (own_proxy) {
+        dnf5_oci::restore(get_base(), *std::exchange(own_proxy, std::nullopt));
+    }
+}
+
+
 void Oci::goal_resolved(const base::Transaction & transaction) {
     const auto & config = get_base().get_config();
+    if (!service || config.get_assumeno_option().get_value()) {
+        return;
+    }
+    for (const auto & repository : repositories) {
+        if (dnf5_oci::needs_keys(repository, transaction)) {
+            fetch_keys(repository);
+        }
+    }
     // dnf5 looks for packages in `destdir` instead of its cache.
-    if (!eager || !service || config.get_assumeno_option().get_value() || !config.get_destdir_option().empty() ||
+    if (!eager || !config.get_destdir_option().empty() ||
         config.get_cacheonly_option().get_value() == "all") {
         return;
     }

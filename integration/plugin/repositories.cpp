@@ -45,13 +45,13 @@ constexpr std::int32_t TIMEOUT{3600};
 // The service ignores the password, but libcurl sends no user name without one.
 constexpr const char * NO_PASSWORD{"-"};
 
+// The beginning of the URLs that dnf5 shows for files of our repositories.
+constexpr const char * SERVED{"http://dnf5-oci.alt/"};
 
-bool is_reference(const std::string & url) {
-    return url.starts_with(SCHEME);
-}
+// The id for files that belong to no repository; libdnf5 has the same for the repository of such packages.
+constexpr const char * COMMAND_LINE{"@commandline"};
 
 
-/// Whether dnf5 fetches a list of addresses and ignores baseurl.
 bool has_list(const repo::ConfigRepo & config) {
     const auto is_set = [](const OptionString & option) { return !option.empty() && !option.get_value().empty(); };
     return is_set(config.get_metalink_option()) || is_set(config.get_mirrorlist_option());
@@ -98,7 +98,48 @@ void set_default(Option & option, const Value & value) {
     }
 }
 
+
+template <typename Config>
+void use_proxy(Config & config, const Proxy & proxy) {
+    constexpr auto priority = Option::Priority::RUNTIME;
+    config.get_proxy_option().set(priority, proxy.url);
+    config.get_proxy_username_option().set(priority, proxy.username);
+    config.get_proxy_password_option().set(priority, proxy.password);
+}
+
+
+Proxy service_proxy(const Address & address) {
+    return {address.proxy, address.proxy_username, NO_PASSWORD};
+}
+
+
+/// The value of an option; libdnf5 takes an empty one like none.
+std::string value(const OptionString & option) {
+    return option.empty() ? std::string{} : option.get_value();
+}
+
+
+/// The options of the repository that a file belongs to, if it is configured.
+Options access_options(const Repositories & repositories, const std::string & url) {
+    for (const auto & repository : repositories) {
+        const auto baseurls = repository.repo->get_config().get_baseurl_option().get_value();
+        const auto is_parent = [&url](const auto & baseurl) { return url.starts_with(baseurl + "/"); };
+        if (std::ranges::any_of(baseurls, is_parent)) {
+            return repository.access;
+        }
+    }
+    return {};
+}
+
 }  // namespace
+
+
+bool is_reference(const std::string & url) {
+    return url.starts_with(SCHEME);
+}
+
+
+/// Whether dnf5 fetches a list of addresses and ignores baseurl.
 
 
 Repositories oci_repositories(Base & base) {
@@ -117,28 +158,64 @@ Repositories oci_repositories(Base & base) {
 }
 
 
+Options metadata_options(const Repository & repository) {
+    auto options = repository.access;
+    const std::int64_t max_age = repository.repo->get_config().get_metadata_expire_option().get_value();
+    options["max-age"] = sdbus::Variant{max_age};
+    if (const auto file = repository.repo->get_repo_file_path(); !file.empty()) {
+        options["repo-file"] = sdbus::Variant{file};
+    }
+    return options;
+}
+
+
 void open(Service & service, const Repository & repository) {
     constexpr auto priority = Option::Priority::RUNTIME;
     auto & config = repository.repo->get_config();
     auto options = repository.access;
     options["ignored"] = sdbus::Variant{ignored_options(*repository.repo)};
+    const auto id = repository.repo->get_id();
     auto urls = config.get_baseurl_option().get_value();
     Address address;
     for (auto & url : urls) {
         if (is_reference(url)) {
-            address = service.open_repository(repository.repo->get_id(), url, options);
-            url = address.baseurl;
+            address = service.open_repository(id, url, options);
+            url = address.url;
         }
     }
     config.get_baseurl_option().set(priority, urls);
     // A repository has one proxy: dnf5 reaches its other baseurls through the service too.
-    config.get_proxy_option().set(priority, address.proxy);
-    config.get_proxy_username_option().set(priority, address.proxy_username);
-    config.get_proxy_password_option().set(priority, NO_PASSWORD);
+    use_proxy(config, service_proxy(address));
     // Without a list of mirrors all downloads count as one mirror's, and the lower of these is the limit.
     set_default(config.get_max_parallel_downloads_option(), PARALLEL_DOWNLOADS);
     set_default(config.get_max_downloads_per_mirror_option(), PARALLEL_DOWNLOADS);
     set_default(config.get_timeout_option(), TIMEOUT);
+}
+
+
+bool is_served(const std::string & url) {
+    return url.starts_with(SERVED);
+}
+
+
+Proxy open_files(
+    Base & base, Service & service, const Repositories & repositories, const std::vector<std::string> & urls) {
+    Address address;
+    for (const auto & url : urls) {
+        address = service.open_file(COMMAND_LINE, url, access_options(repositories, url));
+    }
+    auto & config = base.get_config();
+    const Proxy own{
+        value(config.get_proxy_option()),
+        value(config.get_proxy_username_option()),
+        value(config.get_proxy_password_option())};
+    use_proxy(config, service_proxy(address));
+    return own;
+}
+
+
+void restore(Base & base, const Proxy & proxy) {
+    use_proxy(base.get_config(), proxy);
 }
 
 }  // namespace dnf5_oci

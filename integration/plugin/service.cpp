@@ -157,13 +157,36 @@ void Service::fetch_packages(
 }
 
 
-Address Service::open_repository(const std::string & id, const std::string & reference, const Options & options) {
+Address Service::open(
+    const char * method, const std::string & id, const std::string & url, const Options & options) {
     Address address;
-    proxy->callMethod("OpenRepository")
+    proxy->callMethod(method)
         .onInterface(INTERFACE)
-        .withArguments(id, reference, options)
-        .storeResultsTo(address.baseurl, address.proxy, address.proxy_username);
+        .withArguments(id, url, options)
+        .storeResultsTo(address.url, address.proxy, address.proxy_username);
     return address;
+}
+
+
+Address Service::open_repository(const std::string & id, const std::string & reference, const Options & options) {
+    return open("OpenRepository", id, reference, options);
+}
+
+
+Address Service::open_file(const std::string & id, const std::string & url, const Options & options) {
+    return open("OpenFile", id, url, options);
+}
+
+
+std::string Service::fetch_file(
+    const std::string & id, const std::string & url, const std::string & cache_dir, const Options & options) {
+    std::string path;
+    proxy->callMethod("FetchFile")
+        .onInterface(INTERFACE)
+        .withTimeout(NO_TIMEOUT)
+        .withArguments(id, url, cache_dir, options)
+        .storeResultsTo(path);
+    return path;
 }
 
 

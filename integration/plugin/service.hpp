@@ -30,9 +30,9 @@ struct Target {
     std::string cache_dir;
 };
 
-/// How dnf5 reaches a repository through the service.
+/// How dnf5 reaches a repository or a file through the service.
 struct Address {
-    std::string baseurl;
+    std::string url;
     std::string proxy;
     std::string proxy_username;
 };
@@ -80,6 +80,16 @@ public:
     /// @throws sdbus::Error if it refuses
     Address open_repository(const std::string & id, const std::string & reference, const Options & options);
 
+    /// Puts a file of an artifact into DNF's cache, unless it is there.
+    /// @return its path
+    /// @throws sdbus::Error if that fails
+    std::string fetch_file(
+        const std::string & id, const std::string & url, const std::string & cache_dir, const Options & options);
+
+    /// Has the service serve a file of an artifact to dnf5 for as long as this object lives.
+    /// @throws sdbus::Error if it refuses
+    Address open_file(const std::string & id, const std::string & url, const Options & options);
+
     /// Returns a line for the user for each failure to serve dnf5 since the last call.
     /// @throws sdbus::Error if the service does not answer
     std::vector<std::string> take_failures();
@@ -95,6 +105,8 @@ private:
 
     template <typename Result, typename... Arguments>
     void call(const char * method, OnReply on_reply, const Arguments &... arguments);
+
+    Address open(const char * method, const std::string & id, const std::string & url, const Options & options);
 
     void wait_for_data();
 

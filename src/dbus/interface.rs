@@ -18,9 +18,10 @@ use super::progress::Reporter;
 use super::sessions::Sessions;
 use crate::dnf_cache;
 use crate::doctor::{self, Question};
-use crate::engine::{Package, PrefetchOptions, Progress, Status, View};
+use crate::engine::{Package, Progress, Status, View};
 use crate::error_kind::{Kind, one_line};
-use crate::gateway::{self, Address};
+use crate::gateway::{self, Address, Session};
+use crate::reference::FileReference;
 use crate::source::{Access, Source};
 
 /// The options of a call, as received.
@@ -74,6 +75,17 @@ impl Backend1 {
         Ok((self.instance.engine.view(id, &source), cache_dir))
     }
 
+    /// The session of a caller who may have one.
+    async fn session(&self, repo_id: &str, caller: Caller) -> Result<Arc<Session>, Error> {
+        self.admit(&caller).await?;
+        if self.jobs.sessions_ended.is_cancelled() {
+            return Err(Error::new(Kind::Cancelled, STOPPING));
+        }
+        let open = || self.instance.gateway.open_session();
+        let session = self.sessions.get_or_open(caller, open, &self.jobs);
+        session.map_err(|error| Error::from(error).of_repository(repo_id))
+    }
+
     /// Runs one call: admits the caller, counts the job, sends progress if the caller has numbered the call,
     /// and cancels the work when the caller disconnects or the service stops.
     async fn run<T, F, W, E>(&self, caller: Caller, job: Option<u64>, work: W) -> Result<T, Error>
@@ -116,8 +128,7 @@ impl Backend1 {
     ) -> Result<Results, Error> {
         let mut options = Options::new(options);
         let (view, cache_dir) = self.view(&repo_id, &reference, &cache_dir, options.access()?)?;
-        let max_age = options.max_age()?;
-        let when = PrefetchOptions { max_age, repo_file: options.path("repo-file")? };
+        let when = options.when()?;
         let job = options.job()?;
         options.finish()?;
         let work = |progress| view.prefetch(cache_dir, when, progress);
@@ -172,6 +183,27 @@ impl Backend1 {
         Ok(paths.into_iter().map(text).collect())
     }
 
+    #[zbus(out_args("path"))]
+    async fn fetch_file(
+        &self,
+        repo_id: String,
+        url: String,
+        cache_dir: String,
+        options: RawOptions,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<String, Error> {
+        let file = url.parse::<FileReference>();
+        let file = file.map_err(|error| Error::from(error).of_repository(&repo_id))?;
+        let mut options = Options::new(options);
+        let reference = file.reference.to_string();
+        let (view, cache_dir) = self.view(&repo_id, &reference, &cache_dir, options.access()?)?;
+        let when = options.when()?;
+        options.finish()?;
+        let work = |_| view.fetch_file(cache_dir, &file.path, when);
+        self.run(Caller::new(connection, &header), None, work).await.map(text)
+    }
+
     #[zbus(out_args("result"))]
     async fn inspect(
         &self,
@@ -207,19 +239,31 @@ impl Backend1 {
         #[zbus(connection)] connection: &Connection,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<(String, String, String), Error> {
-        let caller = Caller::new(connection, &header);
-        self.admit(&caller).await?;
         let mut options = Options::new(options);
         let (access, ignored) = (options.access()?, options.ignored()?);
         options.finish()?;
-        if self.jobs.sessions_ended.is_cancelled() {
-            return Err(Error::new(Kind::Cancelled, STOPPING));
-        }
-        let open = || self.instance.gateway.open_session();
-        let session = self.sessions.get_or_open(caller, open, &self.jobs);
-        let session = session.map_err(|error| Error::from(error).of_repository(&repo_id))?;
+        let session = self.session(&repo_id, Caller::new(connection, &header)).await?;
         let Address { baseurl, proxy, proxy_username } =
             session.open(&repo_id, &reference, access, &ignored);
+        Ok((baseurl, proxy, proxy_username))
+    }
+
+    #[zbus(out_args("address", "proxy", "proxy_username"))]
+    async fn open_file(
+        &self,
+        repo_id: String,
+        url: String,
+        options: RawOptions,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<(String, String, String), Error> {
+        let mut options = Options::new(options);
+        let access = options.access()?;
+        options.finish()?;
+        let session = self.session(&repo_id, Caller::new(connection, &header)).await?;
+        let opened = session.open_file(&repo_id, &url, access);
+        let Address { baseurl, proxy, proxy_username } =
+            opened.map_err(|error| Error::from(error).of_repository(&repo_id))?;
         Ok((baseurl, proxy, proxy_username))
     }
 

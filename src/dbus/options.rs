@@ -9,6 +9,7 @@ use zbus::OwnedVariant;
 
 use super::error::Error;
 use crate::dnf_cache::MaxAge;
+use crate::engine::PrefetchOptions;
 use crate::redact::Secret;
 use crate::source::{Access, Certificates, Login};
 
@@ -80,10 +81,11 @@ impl Options {
         Ok(Some(format!("{scheme}://{login}{rest}").into()))
     }
 
-    /// How old cached metadata may be to be used without a request.
-    pub(super) fn max_age(&mut self) -> Result<MaxAge, Error> {
+    /// When something cached is used without a request.
+    pub(super) fn when(&mut self) -> Result<PrefetchOptions, Error> {
         let seconds = self.take::<i64>("max-age", "a 64-bit number")?.unwrap_or_default();
-        Ok(u64::try_from(seconds).map_or(MaxAge::Forever, MaxAge::Seconds))
+        let max_age = u64::try_from(seconds).map_or(MaxAge::Forever, MaxAge::Seconds);
+        Ok(PrefetchOptions { max_age, repo_file: self.path("repo-file")? })
     }
 
     /// Options in the repository's configuration that have no effect.

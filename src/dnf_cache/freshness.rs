@@ -92,12 +92,12 @@ impl CacheDir {
 }
 
 /// Seconds since the epoch.
-fn now() -> i64 {
+pub(super) fn now() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
-fn is_newer(file: &Path, than: i64) -> bool {
+pub(super) fn is_newer(file: &Path, than: i64) -> bool {
     fs::metadata(file).is_ok_and(|metadata| metadata.mtime() > than)
 }
 

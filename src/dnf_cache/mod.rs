@@ -7,6 +7,7 @@
 //! │   └── .dnf5-oci.json                           the marker: which artifact this came from
 //! ├── packages/<basename of the location>          what dnf5 installs from
 //! ├── attrs/expired                                dnf5 requests a check of the metadata
+//! ├── files/<host>/<path>:<tag>/<name>             files that the metadata does not list, such as keys
 //! ├── solv/                                        dnf5's; keyed by repomd.xml's checksum
 //! ├── .dnf5-oci-repodata-<random>/                 staged metadata
 //! ├── .dnf5-oci-package-<random>                   a staged package
@@ -33,6 +34,7 @@
 //! **Modes** are dnf5's, 0755 and 0644 less the umask, but never wider.
 
 mod error;
+mod file;
 mod freshness;
 mod location;
 mod marker;

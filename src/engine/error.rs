@@ -46,6 +46,8 @@ pub(crate) enum Cause {
     Again(Arc<Cause>),
     #[error("the repository has no {0:?}")]
     NoSuchFile(String),
+    #[error("{path:?} is larger than {limit} bytes")]
+    LargeFile { path: String, limit: u64 },
     #[error("package {0:?} is not in the repository")]
     PackageNotInRepository(String),
     #[error("checksum mismatch for {location:?}: expected {expected}, got {found}")]
@@ -121,6 +123,7 @@ impl Failure for Cause {
             Self::Store(error) => error.kind(),
             Self::Again(cause) => cause.kind(),
             Self::NoSuchFile(_) => Kind::NotFound,
+            Self::LargeFile { .. } => Kind::BadRepository,
             Self::UnpackedLayer(_) => Kind::CacheDirectory,
             Self::PackageNotInRepository(_) => Kind::PackageNotInRepository,
             Self::PackageChanged { .. } => Kind::DigestMismatch,

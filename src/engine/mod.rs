@@ -11,6 +11,7 @@
 //! | `layers` | tar layers, unpacked into the layer store |
 //! | `prefetch` | metadata into DNF's cache |
 //! | `packages` | packages into DNF's cache |
+//! | `files` | other files into DNF's cache, such as keys |
 //! | `inspect` | what a reference leads to, for people |
 //! | `reading`, `meter` | content for synchronous readers, and its progress |
 //! | `error`, `advice` | the one line for a failure, and what to do about it |
@@ -19,6 +20,7 @@ mod advice;
 
 mod content;
 pub(crate) mod error;
+mod files;
 mod inspect;
 mod layers;
 mod manifests;

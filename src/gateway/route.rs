@@ -53,6 +53,12 @@ impl RouteTable {
         lock(&self.0).get(username).cloned()
     }
 
+    /// Whether there is a route with this prefix.
+    pub(super) fn has(&self, username: &str, prefix: &str) -> bool {
+        let has = |Routes(routes): &Routes| routes.iter().any(|route| route.prefix == prefix);
+        lock(&self.0).get(username).is_some_and(has)
+    }
+
     /// Adds a route; it replaces an earlier one to the same reference.
     pub(super) fn add(&self, username: &str, route: Route) {
         let mut table = lock(&self.0);

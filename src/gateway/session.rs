@@ -9,7 +9,7 @@ use super::route::{Route, RouteTable};
 use super::{lock, url};
 use crate::engine::Engine;
 use crate::error_kind::one_line;
-use crate::reference::Reference;
+use crate::reference::{FileReference, InvalidReference, Reference};
 use crate::source::{Access, Source};
 
 /// How dnf5 reaches a repository.
@@ -72,6 +72,29 @@ impl Session {
         };
         self.table.add(&address.proxy_username, route);
         address
+    }
+
+    /// Serves a file, given as a [`FileReference`] or by the URL that dnf5 shows for it. The repository may have
+    /// been opened or not. [`Address::baseurl`] is the URL of the file.
+    ///
+    /// # Errors
+    /// If `url` is not valid.
+    pub fn open_file(
+        &self,
+        id: &str,
+        url: &str,
+        access: Access,
+    ) -> Result<Address, InvalidReference> {
+        let FileReference { reference, path } = url::as_reference(url).parse()?;
+        let reference = reference.to_string();
+        let prefix = url::path(&reference, access.arch.as_deref());
+        let proxy_username = self.username(id);
+        // Opening it again would resolve it again.
+        if !self.table.has(&proxy_username, &prefix) {
+            self.open(id, &reference, access, &[]);
+        }
+        let baseurl = url::of_file(&url::of_path(&prefix), &path);
+        Ok(Address { baseurl, proxy: url::proxy(&self.socket), proxy_username })
     }
 
     fn username(&self, id: &str) -> String {

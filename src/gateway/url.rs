@@ -1,8 +1,9 @@
 //! The URLs that dnf5 gets in place of a reference.
 
+use std::borrow::Cow;
 use std::path::Path;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use crate::reference::SCHEME;
 use crate::source::Source;
@@ -37,6 +38,21 @@ pub(super) fn path(reference: &str, arch: Option<&str>) -> String {
     }
 }
 
+/// The URL of a file of a repository.
+pub(super) fn of_file(baseurl: &str, path: &str) -> String {
+    format!("{baseurl}/{}", utf8_percent_encode(path, PATH))
+}
+
+/// The reference that a URL stands for, if it is one that dnf5 shows in place of a reference.
+pub(super) fn as_reference(url: &str) -> Cow<'_, str> {
+    let path =
+        url.strip_prefix("http://").and_then(|rest| rest.strip_prefix(HOST)?.strip_prefix('/'));
+    match path.map(|path| percent_decode_str(path).decode_utf8_lossy()) {
+        Some(decoded) => Cow::Owned(format!("{SCHEME}{decoded}")),
+        None => Cow::Borrowed(url),
+    }
+}
+
 /// The proxy URL of a Unix socket: libcurl takes the path of a socks5h://localhost URL for the socket's.
 pub(super) fn proxy(socket: &Path) -> String {
     format!("socks5h://localhost{}", utf8_percent_encode(&socket.to_string_lossy(), PATH))
@@ -61,5 +77,16 @@ mod tests {
             assert_eq!(path(&reference, Some("arm64")), format!("{expected}arm64/"));
         }
         assert_eq!(proxy(Path::new("/run/a b/x")), "socks5h://localhost/run/a%20b/x");
+    }
+
+    #[test]
+    fn a_url_that_dnf5_shows_leads_back_to_the_file() {
+        for reference in ["oci://[::1]:5000/a:1", "oci:///srv/my mirror:1"] {
+            let shown = of_file(&of_path(&path(reference, None)), "p/ä+1.rpm");
+            assert_eq!(as_reference(&shown), format!("{reference}/p/ä+1.rpm"), "{shown}");
+        }
+        for other in ["oci://quay.io/a:1/b", "http://dnf5-oci.alt.example/a:1/b"] {
+            assert_eq!(as_reference(other), other);
+        }
     }
 }
