@@ -97,6 +97,12 @@ def test_it_writes_nowhere_else(pushed):
     with unit("[Service]\nReadWritePaths=/srv\n"):
         prefetch(pushed, "/srv/cache/tools-0123456789abcdef").has('"fetched"')
     shutil.rmtree("/srv/cache")
+    prefetch(pushed, "/tmp/tools-0123456789abcdef", code=1).has("Read-only file system")
+
+
+def test_its_sandbox_does_not_grow_weaker():
+    """In tenths, as `systemd-analyze security` counts. What is open has its reason in the unit."""
+    run("systemd-analyze", "security", "--no-pager", "--threshold=17", UNIT)
 
 
 def test_a_cachedir_elsewhere_is_left_to_a_private_instance(eager, dnf, pushed):
