@@ -18,6 +18,7 @@ help:
 	@echo 'make lint      the lints alone'
 	@echo 'make test      the Rust tests; T=registry K=mirror: those in tests/registry.rs with this name'
 	@echo 'make e2e       the end-to-end tests; T=test_run.py K=tag: those of one module with this name'
+	@echo 'make soak      kill dnf5, the service and skopeo at random instants; KILLS=1000 SEED=N'
 	@echo 'make audit     licences and advisories of the crates, and a build with the oldest Rust'
 	@echo 'make bench     how fast it is, beside a plain web server; BASE=REV: and beside another revision'
 	@echo 'make shell     a shell in the disposable root, with everything installed'
@@ -109,6 +110,12 @@ test: prepare
 
 e2e: stage
 	@integration/check --stage $(STAGE) -k '$(K)' e2e $(T)
+
+# How often dnf5, the service or skopeo is killed; SEED=N repeats a run.
+KILLS ?= 1000
+.PHONY: soak
+soak: stage
+	@KILLS=$(KILLS) $(if $(SEED),SEED=$(SEED)) integration/check --stage $(STAGE) e2e test_kills.py
 
 # What `cargo deny` checks. Its database of advisories comes from the network; without one:
 # make audit DENY='bans licenses sources'
