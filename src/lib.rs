@@ -24,6 +24,7 @@
 //! | `temporary` | temporary directories, and what killed processes have left of them |
 //! | `staging` | what is being written: names, locks, sweeps |
 //! | [`blocking`] | blocking work, away from async tasks |
+//! | [`confinement`] | what a process or thread may do to files |
 //! | [`redact`] | secrets, which no output shows |
 //! | [`error_kind`] | the kinds of failure, for every layer's error type |
 //! | [`config_file`] | configuration files and their drop-ins |
@@ -33,6 +34,7 @@ pub mod blocking;
 pub mod checksum;
 pub mod cli;
 pub mod config_file;
+pub mod confinement;
 pub mod containers_config;
 pub mod dbus;
 mod decompress;
