@@ -106,7 +106,9 @@ impl Secrets {
         }
         for word in view.words(|byte| is_encoded(byte) || byte == b'.') {
             // Any JSON web token (RFC 7519): the beginning of a JSON object in base64.
-            if let Some(at) = position(word.bytes(), b"eyJ").filter(|_| word.bytes().contains(&b'.')) {
+            if let Some(at) =
+                position(word.bytes(), b"eyJ").filter(|_| word.bytes().contains(&b'.'))
+            {
                 hidden[word.from(at)].fill(true);
             }
         }
@@ -331,7 +333,8 @@ mod tests {
             let secrets = login("me", password);
             for secret in [password.to_owned(), format!("me:{password}")] {
                 for form in forms(&secret) {
-                    for text in [form.clone(), format!("denied: x{form} y"), format!("a/{form}/b")] {
+                    for text in [form.clone(), format!("denied: x{form} y"), format!("a/{form}/b")]
+                    {
                         let clean = secrets.hide(&text);
                         assert!(clean.contains(HIDDEN), "{text:?} became {clean:?}");
                         assert!(!clean.contains(&form), "{text:?} became {clean:?}");
@@ -362,7 +365,8 @@ mod tests {
         let basic = STANDARD.encode("AWS:eyJwYXlsb2FkIjoi");
         let token = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJtZSJ9.c2ln-_nature";
         for secret in [&basic, token] {
-            for text in [format!("no {secret} yes"), format!("{{\\\"token\\\":\\\"{secret}\\\"}}")] {
+            for text in [format!("no {secret} yes"), format!("{{\\\"token\\\":\\\"{secret}\\\"}}")]
+            {
                 let clean = secrets.hide(&text);
                 assert!(clean.contains(HIDDEN) && !clean.contains(secret), "{clean}");
             }

@@ -164,7 +164,7 @@ impl Request {
 /// The check at which a request has failed. If registries.conf is `unreadable`, skopeo stops there, too.
 fn where_it_ended(error: &registry::Error, unreadable: bool) -> Check {
     match error {
-        registry::Error::Process(_) => return Check::Skopeo,
+        registry::Error::Process(_) | registry::Error::Crashed(_) => return Check::Skopeo,
         registry::Error::Blocked(_) => return Check::Registries,
         _ => {}
     }
