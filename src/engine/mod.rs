@@ -13,7 +13,7 @@
 //! | `packages` | packages into DNF's cache |
 //! | `inspect` | what a reference leads to, for people |
 //! | `reading`, `meter` | content for synchronous readers, and its progress |
-//! | `error`, `advice` | the one line for a failure, and what to do about it |
+//! | `error`, `line`, `advice` | the one line for a failure, and what to do about it |
 
 mod advice;
 
@@ -21,6 +21,7 @@ mod content;
 pub(crate) mod error;
 mod inspect;
 mod layers;
+mod line;
 mod manifests;
 mod meter;
 mod packages;

@@ -621,6 +621,7 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(16))]
         #[test]
         fn a_message_is_bounded_and_printable(text in "(?s).{0,9000}", retryable: bool) {
             let line = refused(&text, retryable).to_string();
