@@ -19,6 +19,8 @@ struct Repository {
     std::string reference;
     /// How the registry is reached, as options of the service's methods.
     Options access;
+    /// Why it cannot be opened, as a line for the user; usually empty.
+    std::string refusal;
 };
 
 using Repositories = std::vector<Repository>;
@@ -27,7 +29,7 @@ using Repositories = std::vector<Repository>;
 Repositories oci_repositories(libdnf5::Base & base);
 
 /// Has the service serve a repository, and points dnf5 there. Fetches nothing.
-/// @throws sdbus::Error if the service refuses
+/// @throws sdbus::Error if the service refuses, or an option cannot be passed on
 void open(Service & service, const Repository & repository);
 
 }  // namespace dnf5_oci
