@@ -83,16 +83,16 @@ pub fn printable(text: &str) -> String {
     line
 }
 
-/// A text without its middle, if it has more than `max` characters. The beginning says what failed, the end
-/// why.
+/// A text without its middle, if it has more than `max` characters. The beginning says what failed, the end,
+/// of which more is kept, why.
 pub fn shortened(text: &str, max: usize) -> String {
     let length = text.chars().count();
     if length <= max {
         return text.to_owned();
     }
     let shown = max.saturating_sub(OMITTED.chars().count());
-    let head: String = text.chars().take(shown / 2).collect();
-    let tail: String = text.chars().skip(length - (shown - shown / 2)).collect();
+    let head: String = text.chars().take(shown / 3).collect();
+    let tail: String = text.chars().skip(length - (shown - shown / 3)).collect();
     format!("{}{OMITTED}{}", head.trim_end(), tail.trim_start())
 }
 
@@ -134,8 +134,8 @@ mod tests {
     #[test]
     fn the_middle_of_a_long_text_is_left_out() {
         assert_eq!(shortened("0123456789", 10), "0123456789");
-        assert_eq!(shortened("0123456789abc", 10), "012 … 9abc");
-        assert_eq!(shortened("éééééééééééé", 5), "é … é");
+        assert_eq!(shortened("0123456789abc", 10), "01 … 89abc");
+        assert_eq!(shortened("éééééééééééé", 6), "é … éé");
     }
 
     proptest! {

@@ -211,11 +211,13 @@ def test_credentials_of_ones_own(dnf, private_registry, user, file):
     user.log_in(private_registry, root)
     try:
         result = user.run("dnf5", "repoquery", code=1, XDG_RUNTIME_DIR=runtime)
+        doctor = user.run("dnf5-oci", "doctor", f"oci://{reference}", code=1, XDG_RUNTIME_DIR=runtime)
     finally:
         root.unlink()
     result.has(f"repository tools oci://{reference}: ").has("authentication required")
-    result.has(str(runtime / "containers/auth.json")).has(f"{user.home}/.config/containers/auth.json")
+    doctor.has(str(runtime / "containers/auth.json")).has(f"{user.home}/.config/containers/auth.json")
     user.log_in(private_registry, file)
     user.run("dnf5", "repoquery", XDG_RUNTIME_DIR=runtime).has("one-0:1-1.noarch").has_not(PASSWORD)
     # The user's credentials are not root's.
     dnf("repoquery", code=1).has("authentication required")
+

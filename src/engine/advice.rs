@@ -26,7 +26,7 @@ const SIGNATURE: &str = "repomd.xml.asc";
 const TOO_MANY_FILES: &str = "Too many open files";
 
 /// What to do about a failure.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Remedy {
     /// The remedy.
     pub(super) action: String,
@@ -102,9 +102,7 @@ fn log_in(source: &Source, message: &str) -> Remedy {
     let files = searched.iter().map(|file| file.display().to_string());
     let searched: Vec<_> = files.chain(helpers).collect();
     Remedy {
-        action: format!(
-            "run \"podman login {host}\" or \"skopeo login {host}\" as the user that runs dnf5"
-        ),
+        action: format!("run \"podman login {host}\" as the user that runs dnf5"),
         note: Some(format!("looked for credentials in {}", searched.join(", "))),
     }
 }

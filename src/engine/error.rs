@@ -165,12 +165,12 @@ impl Error {
         Line::advice(&shortened(&self.fact, MAX_LINE), self.remedy.as_ref())
     }
 
-    fn line(&self) -> Line<'_> {
+    fn line(&self) -> Line {
         Line {
-            repository: self.repository.as_deref(),
+            repository: self.repository.clone(),
             reference: printable(&self.reference.to_string()),
-            fact: &self.fact,
-            remedy: self.remedy.as_ref(),
+            fact: self.fact.clone(),
+            remedy: self.remedy.clone(),
         }
     }
 }
@@ -224,7 +224,7 @@ mod tests {
             Error::new(Some("tools"), &source, refused(Kind::Unauthorized, message)).to_string()
         };
         assert!(denied("no").ends_with("as the user that runs dnf5; looked for credentials in /x"));
-        assert!(denied(&"no ".repeat(80)).ends_with("as the user that runs dnf5"));
+        assert!(denied(&"no ".repeat(70)).ends_with("as the user that runs dnf5"));
     }
 
     #[test]

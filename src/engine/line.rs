@@ -8,30 +8,30 @@ use crate::error_kind::{MAX_LINE, shortened};
 /// The longest line in the log, in characters.
 const MAX_LOGGED: usize = 4096;
 
-/// How much is left of what failed, of the reference and of the repository's id if the line gets too long, in
-/// characters. All remedies with a host or a path of usual length fit beside that.
+/// How much is left of each part if the line gets too long, in characters. All remedies with a host or a path
+/// of usual length fit beside that.
+const MIN_NOTE: usize = 40;
 const MIN_FACT: usize = 56;
 const MIN_REFERENCE: usize = 40;
 const MIN_REPOSITORY: usize = 20;
 
-/// The parts of the line for a failure. It has at most [`MAX_LINE`] characters: if the parts have more, those
-/// are left out that matter least.
-pub(super) struct Line<'a> {
-    pub(super) repository: Option<&'a str>,
+/// The parts of the line for a failure. The line has at most [`MAX_LINE`] characters: if the parts have more,
+/// the middle of those that matter least is left out.
+#[derive(Clone)]
+pub(super) struct Line {
+    pub(super) repository: Option<String>,
     pub(super) reference: String,
-    pub(super) fact: &'a str,
-    pub(super) remedy: Option<&'a Remedy>,
+    pub(super) fact: String,
+    pub(super) remedy: Option<Remedy>,
 }
 
-impl Line<'_> {
-    /// What failed and what to do about it, in full.
+impl Line {
+    /// What failed and what to do about it.
     pub(super) fn advice(fact: &str, remedy: Option<&Remedy>) -> String {
         match remedy {
-            Some(Remedy { action, note: Some(note) }) => {
-                format!("{}; {action}; {note}", fact.trim_end_matches('.'))
-            }
-            Some(Remedy { action, note: None }) => {
-                format!("{}; {action}", fact.trim_end_matches('.'))
+            Some(Remedy { action, note }) => {
+                let note = note.as_ref().map(|note| format!("; {note}")).unwrap_or_default();
+                format!("{}; {action}{note}", fact.trim_end_matches('.'))
             }
             None => fact.to_owned(),
         }
@@ -39,47 +39,48 @@ impl Line<'_> {
 
     /// Logs what the user does not see.
     pub(super) fn log_if_long(&self) {
-        let whole = self.whole();
-        if length(&whole) > MAX_LINE {
-            tracing::info!("{}", shortened(&whole, MAX_LOGGED));
+        if self.excess() > 0 {
+            tracing::info!("{}", shortened(&self.whole(), MAX_LOGGED));
         }
     }
 
     fn whole(&self) -> String {
-        let repository = self.repository.map(|id| format!("repository {id} ")).unwrap_or_default();
-        format!("{repository}{}: {}", self.reference, Self::advice(self.fact, self.remedy))
+        let repository = self.repository.as_ref().map(|id| format!("repository {id} "));
+        let advice = Self::advice(&self.fact, self.remedy.as_ref());
+        format!("{}{}: {advice}", repository.unwrap_or_default(), self.reference)
     }
 
-    /// Leaves out the note, then the middle of the longest parts.
-    fn short(&self) -> String {
-        let mut fact = self.fact.to_owned();
-        let mut reference = self.reference.clone();
-        let mut repository = self.repository.unwrap_or_default().to_owned();
-        let mut action = self.remedy.map_or("", |remedy| &remedy.action).to_owned();
-        let without_note = |action: &str| Remedy { action: action.to_owned(), note: None };
-        let remedy = self.remedy.map(|remedy| without_note(&remedy.action));
-        let line = Line { remedy: remedy.as_ref(), reference: reference.clone(), ..*self };
-        let mut excess = length(&line.whole()).saturating_sub(MAX_LINE);
-        for (part, min) in [
-            (&mut fact, MIN_FACT),
-            (&mut reference, MIN_REFERENCE),
-            (&mut repository, MIN_REPOSITORY),
-            (&mut action, 0),
-        ] {
-            let before = length(part);
-            *part = shortened(part, before.saturating_sub(excess).max(min));
-            excess = excess.saturating_sub(before - length(part));
+    /// The number of characters that are too many.
+    fn excess(&self) -> usize {
+        length(&self.whole()).saturating_sub(MAX_LINE)
+    }
+
+    fn shorten(&mut self) {
+        self.shorten_part(MIN_NOTE, |line| line.remedy.as_mut()?.note.as_mut());
+        if self.excess() > 0
+            && let Some(remedy) = &mut self.remedy
+        {
+            remedy.note = None;
         }
-        let remedy = self.remedy.map(|_| without_note(&action));
-        let repository = self.repository.map(|_| repository.as_str());
-        Line { repository, reference, fact: &fact, remedy: remedy.as_ref() }.whole()
+        self.shorten_part(MIN_FACT, |line| Some(&mut line.fact));
+        self.shorten_part(MIN_REFERENCE, |line| Some(&mut line.reference));
+        self.shorten_part(MIN_REPOSITORY, |line| line.repository.as_mut());
+        self.shorten_part(0, |line| Some(&mut line.remedy.as_mut()?.action));
+    }
+
+    fn shorten_part(&mut self, min: usize, part: fn(&mut Self) -> Option<&mut String>) {
+        let excess = self.excess();
+        if let Some(part) = part(self) {
+            *part = shortened(part, length(part).saturating_sub(excess).max(min));
+        }
     }
 }
 
-impl fmt::Display for Line<'_> {
+impl fmt::Display for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let whole = self.whole();
-        f.write_str(&if length(&whole) > MAX_LINE { self.short() } else { whole })
+        let mut line = self.clone();
+        line.shorten();
+        f.write_str(&line.whole())
     }
 }
 

@@ -1,6 +1,7 @@
 """Running commands and checking their output."""
 
 import os
+import re
 import subprocess
 import time
 
@@ -19,6 +20,21 @@ class Result:
     def has(self, text):
         assert text in self.output, f"{text!r} is not in:\n{self}"
         return self
+
+    def tells(self, text):
+        """Asserts that the output has `text`, or its beginning and its end: a line of ours leaves out the
+        middle of what makes it too long."""
+        assert text in self.output or self.has_ends_of(text), f"{text!r} is not in:\n{self}"
+        return self
+
+    def has_ends_of(self, text, least=12):
+        lengths = range(least, len(text))
+        for gap in re.finditer(" … ", self.output):
+            before, after = self.output[:gap.start()], self.output[gap.end():]
+            if (any(before.endswith(text[:length].rstrip()) for length in lengths)
+                    and any(after.startswith(text[-length:].lstrip()) for length in lengths)):
+                return True
+        return False
 
     def has_not(self, text):
         assert text not in self.output, f"{text!r} is in:\n{self}"
