@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -16,7 +17,7 @@ from harness.commands import processes, run, wait_until
 from harness.registry import private_registry
 from harness.relay import Relay
 from harness.repository import Repository, build
-from harness.service import call, service_as_systemd_runs_it
+from harness.service import call, reload_units, service_as_systemd_runs_it, unit
 
 HOST = "registry.example"
 REFERENCE = f"{HOST}/acme/rpms:stable"
@@ -159,7 +160,7 @@ def test_the_systems_own_file_may_be_another(dnf, private):
     (SYSTEM.parent / "config.toml").write_text(f'auth-file = "{other}"\n')
     write(SYSTEM, {HOST: entry(*RIGHT)})
     result = ask(dnf, REFERENCE, code=1).has(REFUSED)
-    result.has(f"looked for credentials in {other}").has_not(str(SYSTEM))
+    result.has("looked for credentials in /tmp/").has_not(str(SYSTEM))
     doctor().has(f"looked for credentials in {other}, ").has_not(str(SYSTEM))
     write(other, {HOST: entry(*RIGHT)})
     write(USUAL, {HOST: entry(*WRONG)})
@@ -283,6 +284,34 @@ def test_a_helper_named_in_the_systems_own_file(dnf, private, helper):
     helper(*RIGHT)
     write(SYSTEM, {}, credHelpers={HOST: "test"})
     write(USUAL, {HOST: entry(*WRONG)})
+    ask(dnf, REFERENCE).has("one-0:1-1.noarch")
+
+
+@pytest.fixture
+def writing_helper():
+    """A helper that writes below the home directory of its user, as those of clouds do."""
+    answer = json.dumps({"ServerURL": HOST, "Username": RIGHT[0], "Secret": RIGHT[1]})
+    HELPER.write_text(f"#!/bin/sh\nset -e\nmkdir -p ~/.config/cloud\ndate > ~/.config/cloud/log\necho '{answer}'\n")
+    HELPER.chmod(0o755)
+    write(USUAL, {}, credHelpers={HOST: "test"})
+    yield
+    HELPER.unlink()
+    shutil.rmtree("/root/.config/cloud", ignore_errors=True)
+
+
+def test_a_helper_that_writes_below_its_home(dnf, private, writing_helper):
+    advice = "the unit lets no credential helper write below /root: set ReadWritePaths= of dnf5-oci.service"
+    dnf.backend("system")
+    reload_units()
+    ask(dnf, REFERENCE, code=1).has("error getting credentials").has(advice)
+    result = doctor()
+    assert re.search(f"credentials +failed .*{advice}", result.output), result
+    with unit("[Service]\nReadWritePaths=/root/.config\n"):
+        ask(dnf, REFERENCE).has("one-0:1-1.noarch")
+
+
+def test_a_helper_that_writes_below_its_home_for_a_private_instance(dnf, private, writing_helper):
+    dnf.backend("private")
     ask(dnf, REFERENCE).has("one-0:1-1.noarch")
 
 

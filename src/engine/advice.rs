@@ -1,9 +1,14 @@
 //! What to do about a failure.
 
+use std::path::Path;
+
+use rustix::fs::{Access, access};
+use rustix::io::Errno;
+
 use super::error::Cause;
 use crate::containers_config::auth::{self, AuthEntry};
 use crate::containers_config::registries::credential_helpers;
-use crate::containers_config::{certs, policy};
+use crate::containers_config::{certs, paths, policy};
 use crate::error_kind::{Failure, Kind, one_line};
 use crate::reference::Reference;
 use crate::registry::{self, INCOMPLETE};
@@ -12,12 +17,8 @@ use crate::source::Source;
 /// What to do if a file system is read-only: most likely it is so only for the service.
 const SANDBOX: &str = "the system's service writes below /var/cache: for more, set ReadWritePaths= of dnf5-oci.service";
 
-/// The same, if it is a credential helper that has failed.
-const HELPER_SANDBOX: &str = "let the credential helper write: set ReadWritePaths= of dnf5-oci.service, or \
-                              backend=private in oci.conf";
-
-/// What the system says of a read-only file system, in lower case: strerror(3), and Python's number.
-const READ_ONLY: &[&str] = &["read-only file system", "[errno 30]"];
+/// What skopeo says of a credential helper that has failed. It does not pass on why.
+const HELPER_FAILED: &str = "error getting credentials";
 
 /// The end of the path of the signature that dnf5 requests with `repo_gpgcheck=1`.
 const SIGNATURE: &str = "repomd.xml.asc";
@@ -83,9 +84,14 @@ fn log_in(source: &Source, message: &str) -> Remedy {
     if access.login.is_some() {
         return "check the username and password in the repository's configuration".into();
     }
-    let message = message.to_lowercase();
-    if READ_ONLY.iter().any(|words| message.contains(words)) {
-        return HELPER_SANDBOX.into();
+    let home = paths::home();
+    if message.contains(HELPER_FAILED) && is_read_only(&home) {
+        return format!(
+            "the unit lets no credential helper write below {}: set ReadWritePaths= of \
+             dnf5-oci.service, or backend=private in oci.conf",
+            home.display()
+        )
+        .into();
     }
     let repositories = auth::repositories(reference);
     for repository in &repositories {
@@ -105,6 +111,11 @@ fn log_in(source: &Source, message: &str) -> Remedy {
         action: format!("run \"podman login {host}\" as the user that runs dnf5"),
         note: Some(format!("looked for credentials in {}", searched.join(", "))),
     }
+}
+
+/// Whether a directory is on a file system that is read-only for this process: access(2).
+fn is_read_only(directory: &Path) -> bool {
+    access(directory, Access::WRITE_OK) == Err(Errno::ROFS)
 }
 
 /// The host of the registry itself, which is the last pull source: its answer is the one that is shown.

@@ -249,7 +249,6 @@ mod tests {
             (registry::Error::Process(many().to_string()).into(), "ulimit -n"),
             (refused(Kind::Unreachable, "500: Too many open files"), "check the network"),
             (Cause::NoSuchFile("repodata/repomd.xml.asc".into()), "set repo_gpgcheck=0"),
-            (refused(Kind::Unauthorized, "helper: [Errno 30] Read-only"), "ReadWritePaths="),
         ] {
             let line = failed("oci://quay.io/a/b:1", cause).to_string();
             assert!(line.contains(expected), "{line}");
