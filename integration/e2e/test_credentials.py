@@ -306,7 +306,8 @@ def test_a_helper_that_writes_below_its_home(dnf, private, writing_helper):
     ask(dnf, REFERENCE, code=1).has("error getting credentials").has(advice)
     result = doctor()
     assert re.search(f"credentials +failed .*{advice}", result.output), result
-    with unit("[Service]\nReadWritePaths=/root/.config\n"):
+    Path("/root/.config/cloud").mkdir(parents=True)
+    with unit("[Service]\nReadWritePaths=/root/.config/cloud\n"):
         ask(dnf, REFERENCE).has("one-0:1-1.noarch")
 
 

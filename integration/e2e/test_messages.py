@@ -2,6 +2,7 @@
 
 import base64
 import json
+import socket
 import unicodedata
 import urllib.parse
 from pathlib import Path
@@ -9,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from conftest import insecure
+from harness.commands import run
 from harness.hostile import Hostile
 from harness.lines import OURS
-from harness.service import service_as_systemd_runs_it
+from harness.repository import build
+from harness.service import service_as_systemd_runs_it, unit
 
 USER = "me"
 PASSWORD = 'Pa"ss\\wo/rd&7f3c'
@@ -144,3 +147,65 @@ def test_a_login_page(hostile, ask, everyones):
     hostile.everyones = everyones
     line, _, _ = ask()
     assert "answered with a web page instead of the registry's protocol; check the address" in line
+
+
+@pytest.fixture
+def small_store():
+    """A small file system for unpacked layers."""
+    store = Path("/var/cache/dnf5-oci")
+    store.mkdir(exist_ok=True)
+    run("mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", store)
+    yield store
+    run("umount", store)
+
+
+def test_a_full_layer_store(dnf, registry, small_store):
+    dnf.backend("private")
+    reference = dnf.reference(registry)
+    dnf.repository().add(build("large", size=900_000), "Packages").createrepo().push(reference)
+    dnf.add("tools", f"oci://{reference}")
+    result = dnf("-y", "install", "--downloadonly", "large", code=1)
+    result.has(f"repository tools oci://{reference}: {small_store}/").has("No space left on device")
+    result.has("; free space there, or set a lower limits.store-size\n").has_not(": : ")
+
+
+def test_no_free_descriptors(dnf, registry):
+    dnf.backend("system")
+    reference = dnf.reference(registry)
+    dnf.repository().add(build("one"), "Packages").createrepo().push(reference)
+    dnf.add("tools", f"oci://{reference}")
+    with unit("[Service]\nLimitNOFILE=22\n"):
+        result = dnf("-y", "install", "--downloadonly", "one", code=1).has("Too many open files")
+    result.has("set a higher LimitNOFILE= of dnf5-oci.service; without the service, ulimit -n")
+    result.has_not("check that it exists")
+
+
+# A crash of the real one: Go prints the stacks of all goroutines at this signal.
+CRASHING = """#!/bin/sh
+[ "$1" = --version ] && exec skopeo --version
+(sleep 0.2; kill -QUIT $$) &
+exec skopeo "$@"
+"""
+
+
+def test_skopeo_crashes(dnf, tmp_path):
+    program = tmp_path / "skopeo"
+    program.write_text(CRASHING)
+    program.chmod(0o755)
+    settings = Path("/etc/dnf5-oci/config.toml")
+    settings.parent.mkdir(exist_ok=True)
+    settings.write_text(f'skopeo = "{program}"\n')
+    silent = socket.create_server(("127.0.0.1", 5061))
+    insecure("localhost:5061")
+    dnf.add("tools", "oci://localhost:5061/acme/rpms:stable")
+    log = tmp_path / "log"
+    try:
+        with service_as_systemd_runs_it(log):
+            result = dnf("repoquery", code=1)
+    finally:
+        settings.unlink()
+        silent.close()
+    result.has("repository tools oci://localhost:5061/acme/rpms:stable: skopeo crashed (").has("; update skopeo;")
+    result.has_not("goroutine")
+    assert "goroutine" in log.read_text()
+    assert max(map(len, log.read_text().splitlines())) < 5000

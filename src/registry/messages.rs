@@ -4,6 +4,8 @@
 //! could succeed. This is the only module that reads that text. OpenImageOptional would not help: it
 //! reports only one of the ways in which registries say "not found", and drops what the mirrors said.
 
+use std::io::ErrorKind;
+
 use containers_image_proxy as proxy;
 
 use super::Error;
@@ -192,6 +194,7 @@ pub(super) fn failed(error: proxy::Error, secrets: &Secrets) -> Error {
             refused(&error, retryable, secrets)
         }
         proxy::Error::BlobError(error) => body(error, secrets),
+        proxy::Error::SerDe(_) if has_ended(&error) => Error::Process("it has ended".to_owned()),
         // The crate reads 32 KiB of a reply. Only those with a text of the registry can be longer.
         proxy::Error::SerDe(error) if error.is_eof() => Error::Refused {
             kind: Kind::Unreachable,
@@ -206,6 +209,18 @@ pub(super) fn failed(error: proxy::Error, secrets: &Secrets) -> Error {
             None => Error::Process(shown(&message, secrets)),
         },
         other => Error::Process(shown(&other.to_string(), secrets)),
+    }
+}
+
+/// Whether the process has ended, and nothing is known of the reason: its reply is empty, or the request could
+/// not be sent.
+pub(super) fn has_ended(error: &proxy::Error) -> bool {
+    match error {
+        proxy::Error::SerDe(error) => error.is_eof() && error.column() == 0,
+        proxy::Error::Io(error) => {
+            matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset)
+        }
+        _ => false,
     }
 }
 
@@ -618,6 +633,9 @@ mod tests {
         let error = failed(proxy::Error::SerDe(cut), &Secrets::default());
         assert_eq!(error.to_string(), "the registry's answer is too long to read");
         assert!(error.is_worth_a_retry());
+        let none = serde_json::from_str::<String>("").expect_err("empty");
+        let error = failed(proxy::Error::SerDe(none), &Secrets::default());
+        assert_eq!(error.to_string(), "skopeo failed: it has ended");
     }
 
     proptest! {

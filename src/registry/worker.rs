@@ -25,6 +25,10 @@ const MAX_MANIFEST: usize = 4 << 20;
 /// Timeout for closing an image, which sends no request to the registry.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How often, and after which time, a process that has ended is asked for the reason.
+const LAST_WORDS: usize = 20;
+const LAST_WORDS_PAUSE: Duration = Duration::from_millis(10);
+
 /// A running skopeo. It answers one request at a time, and sends the bodies of blobs in parallel.
 pub(super) struct Worker {
     proxy: ImageProxy,
@@ -117,6 +121,10 @@ impl Worker {
         match answer.map_err(|_| Error::Stalled(limit))? {
             Ok(answer) => Ok(answer),
             Err(error) => {
+                let error = match messages::has_ended(&error) {
+                    true => self.last_words().await.unwrap_or(error),
+                    false => error,
+                };
                 let error = messages::failed(error, &self.secrets().await?);
                 if matches!(error, Error::Process(_) | Error::Crashed(_)) {
                     self.kill("it failed");
@@ -124,6 +132,19 @@ impl Worker {
                 Err(error)
             }
         }
+    }
+
+    /// What skopeo printed before it ended. The crate reports that as the error of a request, but not of the
+    /// first one, if the end of the connection comes first.
+    async fn last_words(&self) -> Option<proxy::Error> {
+        for _ in 0..LAST_WORDS {
+            tokio::time::sleep(LAST_WORDS_PAUSE).await;
+            match self.proxy.open_image("").await {
+                Err(error) if messages::has_ended(&error) => {}
+                outcome => return outcome.err(),
+            }
+        }
+        None
     }
 
     /// Why a body ended, as skopeo reports it.
