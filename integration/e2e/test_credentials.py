@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from conftest import CONTAINERS
-from harness import podman
+from harness import podman, secrets
 from harness.commands import processes, run, wait_until
 from harness.registry import private_registry
 from harness.relay import Relay
@@ -69,6 +69,7 @@ def no_auth_files():
 
 
 def entry(user, password):
+    secrets.register(password, user)
     return {"auth": base64.b64encode(f"{user}:{password}".encode()).decode()}
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from conftest import insecure
+from harness import secrets
 from harness.commands import run
 from harness.hostile import Hostile
 from harness.lines import OURS
@@ -19,6 +20,7 @@ from harness.service import service_as_systemd_runs_it, unit
 USER = "me"
 PASSWORD = 'Pa"ss\\wo/rd&7f3c'
 LOGIN = f"{USER}:{PASSWORD}"
+secrets.register(PASSWORD, USER)
 LONGEST = 300
 
 

@@ -165,7 +165,7 @@ def test_what_is_no_text_is_told_and_not_shown(dnf, registry, backend, option):
     dnf.backend(backend)
     reference = dnf.reference(registry)
     dnf.repository().add(build("one")).createrepo().push(reference)
-    dnf.add("tools", f"oci://{reference}", username="user", password="pass", skip_if_unavailable=1)
+    dnf.add("tools", f"oci://{reference}", username="user", password="s3cret-one", skip_if_unavailable=1)
     file = Path("/etc/yum.repos.d/tools.repo")
     lines = [line for line in file.read_bytes().splitlines() if not line.startswith(option.encode() + b"=")]
     value = f"oci://{reference}".encode() if option == "baseurl" else b"s3cret"

@@ -68,7 +68,7 @@ pub(super) fn remedy(cause: &Cause, source: &Source) -> Option<Remedy> {
     match (special, cause.kind()) {
         (Some(special), _) => Some(special.into()),
         (None, Kind::Unauthorized) => Some(log_in(source, "")),
-        (None, Kind::PolicyRejected) => Some(satisfy_policy(&source.reference).into()),
+        (None, Kind::PolicyRejected) => Some(satisfy_policy(&source.reference)),
         (None, kind) => default_remedy(kind).map(Remedy::from),
     }
 }
@@ -135,10 +135,13 @@ fn certify(source: &Source) -> String {
 }
 
 /// The rule that has refused the artifact, and how to satisfy it.
-fn satisfy_policy(reference: &Reference) -> String {
+fn satisfy_policy(reference: &Reference) -> Remedy {
     match policy::rule(reference) {
-        Ok(rule) => format!("{rule}; {}", rule.remedy()),
-        Err(error) => error.to_string(),
+        Ok(rule) => {
+            let (action, note) = rule.remedy();
+            Remedy { action: format!("{rule}; {action}"), note: Some(note.to_owned()) }
+        }
+        Err(error) => error.to_string().into(),
     }
 }
 

@@ -216,6 +216,17 @@ mod tests {
     }
 
     #[test]
+    fn the_beginning_of_digests_is_enough() {
+        let [expected, found] = ["a1", "b2"].map(|digits| format!("sha256:{}", digits.repeat(32)));
+        let location = format!("{}/one-1-1.noarch.rpm", "p".repeat(40));
+        let cause = Cause::PackageChanged { location: location.clone(), expected, found };
+        let line = failed("oci://quay.io/a/b:1", cause).to_string();
+        let fact =
+            format!("{location:?}: expected sha256:a1a1a1a1a1a1…, got sha256:b2b2b2b2b2b2…; run");
+        assert!(line.contains(&fact), "{line}");
+    }
+
+    #[test]
     fn where_credentials_were_looked_for_is_told_if_there_is_room() {
         let reference = "oci://quay.io/a/b:1".parse().expect("valid");
         let access = Access { auth_file: Some("/x".into()), ..Access::default() };

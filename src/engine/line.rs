@@ -15,6 +15,10 @@ const MIN_FACT: usize = 56;
 const MIN_REFERENCE: usize = 40;
 const MIN_REPOSITORY: usize = 20;
 
+/// The length of a hexadecimal number that is a digest, and how much of it is left if the line gets too long.
+const DIGEST: usize = 40;
+const SHORT_DIGEST: usize = 12;
+
 /// The parts of the line for a failure. The line has at most [`MAX_LINE`] characters: if the parts have more,
 /// the middle of those that matter least is left out.
 #[derive(Clone)]
@@ -62,6 +66,9 @@ impl Line {
         {
             remedy.note = None;
         }
+        if self.excess() > 0 {
+            self.fact = with_short_digests(&self.fact);
+        }
         self.shorten_part(MIN_FACT, |line| Some(&mut line.fact));
         self.shorten_part(MIN_REFERENCE, |line| Some(&mut line.reference));
         self.shorten_part(MIN_REPOSITORY, |line| line.repository.as_mut());
@@ -82,6 +89,19 @@ impl fmt::Display for Line {
         line.shorten();
         f.write_str(&line.whole())
     }
+}
+
+/// Leaves enough of digests to tell them apart.
+fn with_short_digests(text: &str) -> String {
+    let is_other = |character: char| !character.is_ascii_hexdigit();
+    let words = text.split_inclusive(is_other).map(|word| {
+        let digits = word.trim_end_matches(is_other);
+        match digits.len() {
+            DIGEST.. => format!("{}…{}", &digits[..SHORT_DIGEST], &word[digits.len()..]),
+            _ => word.to_owned(),
+        }
+    });
+    words.collect()
 }
 
 fn length(text: &str) -> usize {

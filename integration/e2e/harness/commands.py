@@ -5,6 +5,8 @@ import re
 import subprocess
 import time
 
+from . import secrets
+
 
 class Result:
     """The outcome of a command."""
@@ -22,9 +24,11 @@ class Result:
         return self
 
     def tells(self, text):
-        """Asserts that the output has `text`, or its beginning and its end: a line of ours leaves out the
-        middle of what makes it too long."""
-        assert text in self.output or self.has_ends_of(text), f"{text!r} is not in:\n{self}"
+        """Asserts that the output has `text`, or what is left of it in a line that is too long: the beginning
+        of digests, and its own beginning and end."""
+        short = re.sub("([0-9a-f]{12})[0-9a-f]{28,}", r"\1…", text)
+        found = text in self.output or short in self.output or self.has_ends_of(short)
+        assert found, f"{text!r} is not in:\n{self}"
         return self
 
     def has_ends_of(self, text, least=12):
@@ -42,7 +46,8 @@ class Result:
 
 
 def run(*arguments, code=0, **options):
-    """Runs a command with `answer` as its input. Its exit code must be `code`, unless that is None."""
+    """Runs a command with `answer` as its input. Its exit code must be `code`, unless that is None. Its
+    output must have no secret."""
     arguments = [str(argument) for argument in arguments]
     done = subprocess.run(
         arguments,
@@ -54,6 +59,7 @@ def run(*arguments, code=0, **options):
         **options,
     )
     result = Result(arguments, done.returncode, done.stdout)
+    secrets.check(done.stdout, f"the output of {arguments[0]}")
     if code is not None:
         assert done.returncode == code, f"exit code {code} expected:\n{result}"
     return result
