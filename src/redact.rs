@@ -83,12 +83,12 @@ impl Secrets {
     /// Removes these secrets, whether plain, escaped or encoded, and everything that
     /// [`without_secrets`] removes. The end of a very long text is cut off.
     pub fn hide(&self, text: &str) -> String {
-        let searched = &text[..text.floor_char_boundary(SEARCHED)];
+        let searched = beginning(text, SEARCHED);
         let mut hidden = vec![false; searched.len()];
         self.mark(&View::of(searched.as_bytes().to_vec()), ESCAPED, &mut hidden);
         let shown = replace(searched, &hidden);
         let end = if searched.len() < text.len() { SHOWN } else { shown.len() };
-        without_secrets(&shown[..shown.floor_char_boundary(end)])
+        without_secrets(beginning(&shown, end))
     }
 
     /// Marks the bytes of secrets in a view of the text, and in those with one escape less.
@@ -171,6 +171,12 @@ fn without_secrets_of_urls(word: &str, clean: &mut String) {
         rest = &url[end..];
     }
     clean.push_str(rest);
+}
+
+/// At most `max` bytes of a text.
+fn beginning(text: &str, max: usize) -> &str {
+    let end = (0..=max.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+    &text[..end.unwrap_or_default()]
 }
 
 /// Replaces each run of hidden bytes.

@@ -267,6 +267,7 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
         #[test]
         fn every_line_is_bounded_and_names_what_where_and_the_remedy(
             text in "(?s).{0,2000}", kind in 0_usize..4, name in "[a-z0-9]{1,240}"
