@@ -122,7 +122,7 @@ def test_metadata_that_do_not_fit_repomd(dnf, registry, good, fetch):
     assert not [name for name in dnf.cached("tools") if name.startswith("repodata/")]
     failed = dnf.failed_head_starts()
     assert len(failed) == (2 if fetch == "eager" else 0)
-    assert all(primary.name in line for line in failed), failed
+    assert all(f"repodata/{primary.name[:12]}" in line for line in failed), failed
 
 
 def test_repomd_that_leads_outside(dnf, registry, good, refused):

@@ -9,7 +9,7 @@ from harness.commands import run
 from harness.proxy import PASSWORD, URL, USER, Proxy
 from harness.registry import Certificate, Registry, private_registry
 from harness.repository import build
-from harness.service import service_as_systemd_runs_it, stop_services
+from harness.service import service_as_systemd_runs_it, stop_services, unit
 
 HOST = "options.example"
 ADDRESS = f"{HOST}:5443"
@@ -54,6 +54,14 @@ def test_username_password_and_authority(dnf, pushed, private, fetch):
     lines = list(command_lines())
     assert any("experimental-image-proxy" in line for line in lines)
     assert not any("the-password" in line for line in lines)
+
+
+def test_certificates_where_tmp_is_read_only(dnf, pushed, private):
+    dnf.backend("system")
+    dnf.add("tools", pushed, sslcacert=private.certificate.authority, **LOGIN)
+    lines = ["ReadWritePaths=", "ReadWritePaths=/var/cache", "Environment=TMPDIR=/run/dnf5-oci"]
+    with unit("\n".join(["[Service]", *lines, ""])):
+        dnf("repoquery").has("one-0:1-1.noarch")
 
 
 def test_they_hold_for_this_repository_alone(dnf, pushed, private):
@@ -187,7 +195,8 @@ def test_a_scheme_in_upper_case(dnf, registry, scheme, fetch):
 
 
 @pytest.mark.parametrize("backend", ["system", "private"])
-@pytest.mark.parametrize("credentials", ["user:s3cret", "s3cret", "user:s3/cret@x", "user%3As3cret%40x", "user:%733cret"])
+@pytest.mark.parametrize("credentials", [
+    "user:s3cret", "s3cret", "user:s3/cret@x", "user%3As3cret%40x", "user:%733cret"])
 def test_credentials_in_baseurl_are_shown_nowhere(dnf, registry, tmp_path, backend, credentials):
     dnf.backend(backend)
     dnf.add("tools", f"oci://{credentials}@{registry.address}/acme/rpms:stable", skip_if_unavailable=1)

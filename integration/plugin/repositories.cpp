@@ -2,7 +2,6 @@
 
 #include <libdnf5/repo/config_repo.hpp>
 #include <libdnf5/repo/repo_query.hpp>
-
 #include <strings.h>
 
 #include <algorithm>

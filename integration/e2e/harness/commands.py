@@ -26,7 +26,7 @@ class Result:
     def tells(self, text):
         """Asserts that the output has `text`, or what is left of it in a line that is too long: the beginning
         of digests, and its own beginning and end."""
-        short = re.sub("([0-9a-f]{12})[0-9a-f]{28,}", r"\1…", text)
+        short = re.sub("([0-9a-fA-F]{12})[0-9a-fA-F]{28,}", r"\1…", text)
         found = text in self.output or short in self.output or self.has_ends_of(short)
         assert found, f"{text!r} is not in:\n{self}"
         return self
