@@ -38,8 +38,13 @@ def check(text, where):
 def check_logs(*others):
     """Looks through the logs that exist."""
     for log in [*LOGS, *others]:
-        if log.exists():
-            check(log.read_text(errors="replace"), log)
+        text = log.read_text(errors="replace") if log.exists() else ""
+        try:
+            check(text, log)
+        except AssertionError:
+            # Not after the next test again.
+            LOGS.discard(log)
+            raise
 
 
 def check_journal():
