@@ -12,8 +12,8 @@ const HIDDEN: &str = "***";
 
 /// The part of a text that is searched for secrets, in bytes, and of this the part that is shown: if the end
 /// of the first cuts a secret off, its beginning is not in the second.
-const SEARCHED: usize = 64 << 10;
-const SHOWN: usize = 32 << 10;
+const SEARCHED: usize = 32 << 10;
+const SHOWN: usize = 16 << 10;
 
 /// How often a secret may have been escaped, one way or another: as JSON in a quoted string of Go in a URL.
 const ESCAPED: usize = 3;
@@ -99,7 +99,8 @@ impl Secrets {
             }
         }
         for word in view.words(is_encoded) {
-            let stands_for_one = |bytes| self.is_in(&View::of(bytes), escaped);
+            // One escape, as of JSON, bounds the work for a text that is made to be slow.
+            let stands_for_one = |bytes| self.is_in(&View::of(bytes), escaped.min(1));
             if are_credentials(word.bytes()) || decodings(word.bytes()).any(stands_for_one) {
                 hidden[word.range()].fill(true);
             }
