@@ -48,32 +48,58 @@ pub trait Failure: std::error::Error {
     fn kind(&self) -> Kind;
 }
 
-/// Formats an error and all its causes on one line, joined by `: `, as D-Bus and dnf5 show it.
-///
-/// A line break becomes a space. Other control characters are escaped, because a hostile registry
-/// could use them to overwrite parts of a terminal.
+/// The most that a line for the user has, in characters.
+pub const MAX_LINE: usize = 300;
+
+/// Stands for what [`shortened`] leaves out.
+const OMITTED: &str = " … ";
+
+/// Formats an error and all its causes on one line, joined by `: `, as D-Bus and dnf5 show it: at most
+/// [`MAX_LINE`] characters, all of them [`printable`].
 pub fn one_line(error: &dyn std::error::Error) -> String {
-    let mut line = String::new();
-    let mut next = Some(error);
-    while let Some(cause) = next {
-        let fact = cause.to_string();
-        if !line.is_empty() {
-            line.push_str(": ");
+    shortened(&facts(error), MAX_LINE)
+}
+
+/// The same, however long it is.
+pub fn facts(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let facts: Vec<_> = causes.map(|cause| printable(cause.to_string().trim())).collect();
+    facts.join(": ")
+}
+
+/// A text on one line. A line break becomes a space. Characters that a terminal does not show as they are,
+/// such as control and format characters, are escaped: a hostile registry could use them to overwrite parts
+/// of the terminal, or to turn the text around.
+pub fn printable(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '\n' | '\r' | '\t' => line.push(' '),
+            '\'' | '"' | '\\' => line.push(character),
+            // Also what has no width: combining characters can be piled up without end.
+            other => line.extend(other.escape_debug()),
         }
-        for character in fact.trim().chars() {
-            match character {
-                '\n' | '\r' | '\t' => line.push(' '),
-                c if c.is_control() => line.extend(c.escape_default()),
-                c => line.push(c),
-            }
-        }
-        next = cause.source();
     }
     line
 }
 
+/// A text without its middle, if it has more than `max` characters. The beginning says what failed, the end,
+/// of which more is kept, why.
+pub fn shortened(text: &str, max: usize) -> String {
+    let length = text.chars().count();
+    if length <= max {
+        return text.to_owned();
+    }
+    let shown = max.saturating_sub(OMITTED.chars().count());
+    let head: String = text.chars().take(shown / 3).collect();
+    let tail: String = text.chars().skip(length - (shown - shown / 3)).collect();
+    format!("{}{OMITTED}{}", head.trim_end(), tail.trim_start())
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[derive(Debug, thiserror::Error)]
@@ -87,5 +113,38 @@ mod tests {
     #[test]
     fn a_chain_is_one_clean_line() {
         assert_eq!(one_line(&Outer(Inner)), "outer fact: inner \\u{1b}[31mfact");
+    }
+
+    #[test]
+    fn characters_that_deceive_are_escaped() {
+        for (text, expected) in [
+            ("gpj.\u{202e}exe", "gpj.\\u{202e}exe"),
+            ("a\u{200b}b\u{feff}\u{2066}", "a\\u{200b}b\\u{feff}\\u{2066}"),
+            ("a\u{2028}b\u{2029}c\u{85}", "a\\u{2028}b\\u{2029}c\\u{85}"),
+            (
+                "\u{e000}\u{e0041}\u{378}\u{fe0f}\u{301}",
+                "\\u{e000}\\u{e0041}\\u{378}\\u{fe0f}\\u{301}",
+            ),
+            ("\"Äö\" 'ß' \\ 中 😀", "\"Äö\" 'ß' \\ 中 😀"),
+        ] {
+            assert_eq!(printable(text), expected);
+        }
+    }
+
+    #[test]
+    fn the_middle_of_a_long_text_is_left_out() {
+        assert_eq!(shortened("0123456789", 10), "0123456789");
+        assert_eq!(shortened("0123456789abc", 10), "01 … 89abc");
+        assert_eq!(shortened("éééééééééééé", 6), "é … éé");
+    }
+
+    proptest! {
+        #[test]
+        fn a_line_is_bounded_and_printable(text in "\\PC*|.*|(?s).{0,700}") {
+            let line = printable(&text);
+            prop_assert!(line.chars().all(|c| c == ' ' || !c.is_whitespace() && !c.is_control()));
+            prop_assert_eq!(&printable(&line), &line);
+            prop_assert!(shortened(&line, MAX_LINE).chars().count() <= MAX_LINE);
+        }
     }
 }

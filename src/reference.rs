@@ -1,7 +1,7 @@
 //! `oci://` references: where a repository is.
 //!
 //! A reference is `oci://HOST[:PORT]/PATH[:TAG][@DIGEST][/]`, or `oci:///DIRECTORY[:TAG]` for a
-//! local OCI image layout. The part after the scheme has the grammar of the distribution project
+//! local OCI image layout. The scheme may be in upper case (RFC 3986, 3.1). The part after the scheme has the grammar of the distribution project
 //! (distribution/reference), which [`container_image_dist_ref`] parses. oci_spec's parser is a regular
 //! expression that takes longer to compile than a whole dnf5 run with cached metadata.
 
@@ -11,7 +11,7 @@ use std::{fmt, str::FromStr};
 use container_image_dist_ref::ImgRef;
 use container_image_dist_ref::tag::{self, Tag};
 
-use crate::error_kind::{Failure, Kind};
+use crate::error_kind::{Failure, Kind, shortened};
 
 /// The scheme of every reference.
 pub const SCHEME: &str = "oci://";
@@ -22,6 +22,12 @@ const DEFAULT_TAG: &str = "latest";
 /// skopeo's name for this registry, and the parent of paths with one component there.
 const DOCKER_HUB: &str = "docker.io";
 const DOCKER_HUB_PARENT: &str = "library";
+
+/// Stands for what is before an "@" in messages. It may be credentials.
+const HIDDEN: &str = "***";
+
+/// The longest part of a message, in characters.
+const MAX_SHOWN: usize = 120;
 
 /// Where a repository is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -60,10 +66,17 @@ pub struct FileReference {
 
 /// Why a text is not a reference; names the offending part.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("invalid reference {reference:?}: {reason}")]
+#[error("invalid reference {}: {}", shortened(&format!("{reference:?}"), MAX_SHOWN), shortened(reason, MAX_SHOWN))]
 pub struct InvalidReference {
     reference: String,
     reason: String,
+}
+
+impl InvalidReference {
+    /// Returns the text without what may be credentials.
+    pub fn reference(&self) -> &str {
+        &self.reference
+    }
 }
 
 impl Failure for InvalidReference {
@@ -139,8 +152,19 @@ impl FromStr for Reference {
     type Err = InvalidReference;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        parse(text)
-            .map_err(|reason| InvalidReference { reference: without_credentials(text), reason })
+        let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
+        let parsed = match credentials_end(rest) {
+            Some(end) => Err((
+                format!("{HIDDEN}{}", &rest[end..]),
+                "it must not contain credentials: use \"podman login\"; only a digest may follow \"@\""
+                    .to_owned(),
+            )),
+            None => parse(scheme, rest).map_err(|reason| (rest.to_owned(), reason)),
+        };
+        parsed.map_err(|(rest, reason)| {
+            let separator = if scheme.is_empty() { "" } else { "://" };
+            InvalidReference { reference: format!("{scheme}{separator}{rest}"), reason }
+        })
     }
 }
 
@@ -148,11 +172,14 @@ impl FromStr for FileReference {
     type Err = InvalidReference;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (reference, path) = split_file(text).ok_or_else(|| InvalidReference {
-            reference: without_credentials(text),
-            reason: "no path of a file follows, as in oci://quay.io/acme/rpms:stable/KEY.asc"
-                .into(),
-        })?;
+        let Some((reference, path)) = split_file(text) else {
+            // It may be no reference at all, and then have credentials, which must not be shown.
+            return Err(InvalidReference {
+                reference: text.parse::<Reference>()?.to_string(),
+                reason: "no path of a file follows, as in oci://quay.io/acme/rpms:stable/KEY.asc"
+                    .to_owned(),
+            });
+        };
         Ok(Self { reference: reference.parse()?, path: path.to_owned() })
     }
 }
@@ -168,13 +195,27 @@ fn split_file(text: &str) -> Option<(&str, &str)> {
     (!path.is_empty()).then_some((reference, path))
 }
 
-fn parse(text: &str) -> Result<Reference, String> {
-    let Some(rest) = text.strip_prefix(SCHEME) else {
-        return Err(match text.split_once("://") {
-            Some((scheme, _)) => format!("the scheme {scheme:?} is not \"oci\""),
-            None => format!("it does not start with {SCHEME:?}"),
+/// Returns where the "@" is that ends what may be credentials, which may contain any character. A digest
+/// follows no other "@", except in the path of a layout, which has no colon.
+fn credentials_end(rest: &str) -> Option<usize> {
+    let is_layout = rest.starts_with('/');
+    let ends = rest.match_indices('@').chain(rest.match_indices("%40"));
+    ends.filter(|(at, text)| {
+        let (before, after) = (&rest[..*at], &rest[at + text.len()..]);
+        let is_digest = after.starts_with("sha") && after.contains(':') && !after.contains('/');
+        !after.is_empty() && !is_digest && (!is_layout || before.contains(':'))
+    })
+    .map(|(at, _)| at)
+    .max()
+}
+
+fn parse(scheme: &str, rest: &str) -> Result<Reference, String> {
+    if !format!("{scheme}://").eq_ignore_ascii_case(SCHEME) {
+        return Err(match scheme {
+            "" => format!("it does not start with {SCHEME:?}"),
+            _ => format!("the scheme {scheme:?} is not \"oci\""),
         });
-    };
+    }
     let rest = rest.trim_end_matches('/');
     if rest.starts_with('/') {
         parse_layout(rest).map(Reference::Layout)
@@ -214,9 +255,6 @@ fn parse_registry(rest: &str) -> Result<RegistryReference, String> {
         .split_once('/')
         .filter(|(host, path)| !host.is_empty() && !path.is_empty())
         .ok_or("a registry host and a path are required, as in oci://quay.io/acme/rpms:stable")?;
-    if host.contains('@') {
-        return Err("it must not contain credentials; use \"podman login\"".to_owned());
-    }
     if path.split(['/', ':', '@']).any(|part| part == "..") {
         return Err(format!("the path {path:?} contains \"..\""));
     }
@@ -277,16 +315,6 @@ fn reason(host: &str, path: &str) -> String {
     }
 }
 
-/// Removes credentials from a rejected reference.
-fn without_credentials(text: &str) -> String {
-    let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
-    let host = rest.split('/').next().unwrap_or(rest);
-    match host.rsplit_once('@') {
-        Some((_, host_only)) => format!("{scheme}://{host_only}{}", &rest[host.len()..]),
-        None => text.to_owned(),
-    }
-}
-
 impl fmt::Display for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -325,6 +353,8 @@ mod tests {
             ("oci://quay.io/acme/rpms:stable", "docker://quay.io/acme/rpms:stable"),
             ("oci://quay.io/acme/rpms", "docker://quay.io/acme/rpms:latest"),
             ("oci://quay.io/acme/rpms/", "docker://quay.io/acme/rpms:latest"),
+            ("OCI://quay.io/acme/rpms", "docker://quay.io/acme/rpms:latest"),
+            ("Oci:///srv/Mirror", "oci:/srv/Mirror:latest"),
             ("oci://localhost/rpms:1", "docker://localhost/rpms:1"),
             ("oci://docker.io/rpms", "docker://docker.io/library/rpms:latest"),
             ("oci://index.docker.io/acme/rpms", "docker://docker.io/acme/rpms:latest"),
@@ -412,10 +442,37 @@ mod tests {
 
     #[test]
     fn credentials_in_a_reference_are_rejected_and_not_shown() {
-        let error =
-            "oci://user:secret@quay.io/acme/rpms".parse::<Reference>().expect_err("rejected");
-        assert!(error.to_string().contains("podman login"), "{error}");
-        assert!(!error.to_string().contains("secret"), "{error}");
+        for text in [
+            "oci://user:secret@quay.io/acme/rpms",
+            "oci://secret@quay.io/acme/rpms",
+            "oci://user:secret/secret@quay.io:5000/acme/rpms:1",
+            "oci://user:secret@quay.io/acme/rpms@sha256:abc",
+            "oci://user:a@sha256:secret@quay.io/acme/rpms",
+            "oci://user%3Asecret%40quay.io/acme/rpms",
+            "OCI://user:secret?#@[::1]/acme/rpms",
+            "oci:///user:secret@quay.io/acme/rpms",
+            "oci://quay.io/acme/secret@latest",
+            "user:secret@quay.io/acme/rpms",
+        ] {
+            let error = text.parse::<Reference>().expect_err(text);
+            assert!(error.to_string().contains("podman login"), "{error}");
+            assert!(
+                !format!("{error:?} {error} {}", error.reference()).contains("secret"),
+                "{error}"
+            );
+        }
+        let layout = "oci:///srv/a@b/c:1".parse::<Reference>().expect("a path");
+        assert_eq!(layout.to_string(), "oci:///srv/a@b/c:1");
+    }
+
+    #[test]
+    fn a_message_about_a_long_reference_is_short() {
+        for text in
+            [format!("oci://{}", "x".repeat(5000)), format!("oci://a.b/{}", "\u{1}".repeat(900))]
+        {
+            let error = text.parse::<Reference>().expect_err("invalid").to_string();
+            assert!(error.chars().count() < 2 * MAX_SHOWN + 30, "{error}");
+        }
     }
 
     #[test]
@@ -432,11 +489,13 @@ mod tests {
             assert_eq!(file.reference, reference.parse().expect(reference));
             assert_eq!(file.path, path);
         }
-        for text in
-            ["oci://quay.io/acme/rpms:1", "oci://quay.io/acme/rpms:1/", "oci://quay.io", "KEY.asc"]
-        {
+        for text in ["oci://quay.io/acme/rpms:1", "oci://quay.io/acme/rpms:1/"] {
             let error = text.parse::<FileReference>().expect_err(text).to_string();
             assert!(error.contains("no path of a file follows"), "{error}");
+        }
+        for text in ["KEY.asc", "oci://quay.io", "oci://user:secret@quay.io/acme/rpms:1/KEY.asc"] {
+            let error = text.parse::<FileReference>().expect_err(text).to_string();
+            assert!(!error.contains("secret"), "{error}");
         }
     }
 }

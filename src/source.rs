@@ -1,8 +1,9 @@
 //! A repository, and how to reach it.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use crate::redact::Secret;
+use crate::redact::{Secret, Secrets};
 use crate::reference::Reference;
 
 /// A repository, and how to reach it. Requests with the same source share skopeo processes.
@@ -27,10 +28,46 @@ pub struct Access {
     pub tls_verify: Option<bool>,
     /// The certificates to use; if empty, those of containers-certs.d(5).
     pub certificates: Certificates,
-    /// The URL of the proxy, with its credentials; `None` is the proxy of the environment.
+    /// The URL of the proxy, with its credentials; `None` is that of the environment.
     pub proxy: Option<Secret>,
+    /// The proxies of the environment, and the exceptions from them.
+    pub environment: Environment,
     /// The architecture to select from an image index, as Go names it; `None` is the machine's.
     pub arch: Option<String>,
+}
+
+/// Where the proxies of the environment come from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Environment {
+    /// The environment that skopeo has, except for these variables of the caller, under Go's names:
+    /// `HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`.
+    With(BTreeMap<&'static str, Secret>),
+    /// There is no proxy.
+    WithoutProxies,
+}
+
+impl Default for Environment {
+    fn default() -> Self {
+        Self::With(BTreeMap::new())
+    }
+}
+
+impl Access {
+    /// The secrets in it: what the registry and a proxy are given.
+    pub fn secrets(&self) -> Secrets {
+        let mut secrets = Secrets::default();
+        if let Some(Login { username, password }) = &self.login {
+            secrets.add_login(username, password.reveal());
+        }
+        let variables = match &self.environment {
+            Environment::With(variables) => Some(variables.values()),
+            Environment::WithoutProxies => None,
+        };
+        for url in self.proxy.iter().chain(variables.into_iter().flatten()) {
+            secrets.add_url(url.reveal());
+        }
+        secrets
+    }
 }
 
 /// Credentials for a registry.
@@ -49,15 +86,18 @@ pub struct Certificates {
     pub authority: Option<PathBuf>,
     /// The client certificate.
     pub client: Option<PathBuf>,
-    /// The key of the client certificate.
+    /// The key of the client certificate; `None` is the file of the certificate, as for curl.
     pub key: Option<PathBuf>,
 }
 
 impl Certificates {
     /// Returns the files that are set, under the names that skopeo looks for: containers-certs.d(5).
     pub fn named(&self) -> impl Iterator<Item = (&'static str, &PathBuf)> {
-        [("ca.crt", &self.authority), ("client.cert", &self.client), ("client.key", &self.key)]
+        let key = self.key.as_ref().or(self.client.as_ref());
+        let files = [self.authority.as_ref(), self.client.as_ref(), key];
+        ["ca.crt", "client.cert", "client.key"]
             .into_iter()
-            .filter_map(|(name, file)| Some((name, file.as_ref()?)))
+            .zip(files)
+            .filter_map(|(name, file)| Some((name, file?)))
     }
 }

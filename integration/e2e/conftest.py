@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from harness import secrets
 from harness.commands import run
 from harness.registry import Registry
 from harness.repository import Repository
@@ -77,6 +78,19 @@ def clean_slate():
     PLUGIN_CONF.write_text(conf)
 
 
+@pytest.fixture(autouse=True)
+def no_secret_in_logs(clean_slate):
+    """No log of ours has a secret; harness.commands looks through all outputs."""
+    yield
+    secrets.check_logs(LOG)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_secret_in_the_journal():
+    yield
+    secrets.check_journal()
+
+
 def plugin_option(default, value):
     """Sets an option of the plugin until the test ends."""
     text = PLUGIN_CONF.read_text()
@@ -124,6 +138,9 @@ class Dnf:
     def add(self, repo_id, baseurl, **options):
         """Writes a .repo file."""
         lines = [f"[{repo_id}]", f"name={repo_id}", f"baseurl={baseurl}"]
+        for name, user in (("password", "username"), ("proxy_password", "proxy_username")):
+            if options.get(name):
+                secrets.register(options[name], options.get(user))
         lines += [f"{key}={value}" for key, value in options.items()]
         (REPOS / f"{repo_id}.repo").write_text("\n".join(lines) + "\n")
 

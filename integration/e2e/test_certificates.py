@@ -96,7 +96,7 @@ def same(dnf, reference, **how):
     """Asserts that dnf5 succeeds if podman does, or fails with podman's message; returns that."""
     words = podman.refusal(reference, **how)
     if words:
-        ask(dnf, reference, code=1, **how).has(words)
+        ask(dnf, reference, code=1, **how).tells(words)
     else:
         ask(dnf, reference, **how).has("one-0:1-1.noarch")
     return words
@@ -137,7 +137,7 @@ def test_no_image_that_was_opened_before_a_change_is_used(dnf, private_registry,
         fetch()
         assert private_registry.registry.manifests() == []
         shutil.rmtree(trusted)
-        fetch(code=1).has(UNKNOWN)
+        fetch(code=1).tells(UNKNOWN)
 
 
 def test_the_first_directory_for_the_host_counts(dnf, private_registry):
@@ -175,7 +175,7 @@ def refused(dnf, reference, words):
     """The registry itself refuses both. Go may notice that while it reads or while it writes, and has
     another message in each case."""
     assert words in podman.refusal(reference)
-    ask(dnf, reference, code=1).has(words)
+    ask(dnf, reference, code=1).tells(words)
 
 
 def test_certificates_of_clients(dnf, mutual, tmp_path):
@@ -200,13 +200,13 @@ def test_sslverify_is_for_one_repository_alone(dnf, private_registry):
         # One after the other and both together, where processes and their answers are cached.
         dnf("--repo=unchecked", *arguments, "repoquery").has("one-0:1-1.noarch")
         result = dnf("--repo=checked", *arguments, "repoquery")
-        result.has(f"repository checked oci://{private_registry.reference}: ").has(UNKNOWN)
+        result.has(f"repository checked oci://{private_registry.reference}: ").tells(UNKNOWN)
         result.has_not("one-0:1-1.noarch")
         result = dnf(*arguments, "repoquery", "--queryformat=%{repoid} %{name}\\n")
-        result.has(UNKNOWN).has("unchecked one\n").has_not("\nchecked one")
+        result.tells(UNKNOWN).has("unchecked one\n").has_not("\nchecked one")
         result.has_not("repository unchecked")
     dnf.add("checked", f"oci://{private_registry.reference}", sslverify=1)
-    dnf("--repo=checked", "repoquery", code=1).has(UNKNOWN)
+    dnf("--repo=checked", "repoquery", code=1).tells(UNKNOWN)
 
 
 def test_without_sslverify_plain_http_will_do(dnf, registry):

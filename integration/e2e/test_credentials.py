@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from conftest import CONTAINERS
-from harness import podman
+from harness import podman, secrets
 from harness.commands import processes, run, wait_until
 from harness.registry import private_registry
 from harness.relay import Relay
 from harness.repository import Repository, build
-from harness.service import call, service_as_systemd_runs_it
+from harness.service import call, reload_units, service_as_systemd_runs_it, unit
 
 HOST = "registry.example"
 REFERENCE = f"{HOST}/acme/rpms:stable"
@@ -68,6 +69,7 @@ def no_auth_files():
 
 
 def entry(user, password):
+    secrets.register(password, user)
     return {"auth": base64.b64encode(f"{user}:{password}".encode()).decode()}
 
 
@@ -86,11 +88,16 @@ def ask(dnf, reference, **how):
     return dnf("repoquery", **how)
 
 
+def doctor(code=1, **how):
+    """Runs the doctor, who has room for more than a line of dnf5's."""
+    return run("dnf5-oci", "doctor", f"oci://{REFERENCE}", code=code, **how)
+
+
 def same(dnf, reference=REFERENCE, options=(), **how):
     """Asserts that dnf5 succeeds if podman does, or fails with podman's message; returns that."""
     words = podman.refusal(reference, *options, **how)
     if words:
-        ask(dnf, reference, code=1, **how).has(words)
+        ask(dnf, reference, code=1, **how).tells(words)
     else:
         ask(dnf, reference, **how).has("one-0:1-1.noarch")
     return words
@@ -118,7 +125,9 @@ def test_none_has_an_entry(dnf, private):
         result = ask(dnf, REFERENCE, code=1, env=environment)
         session = [] if variables else [SESSION_OF_ROOT]
         result.has(f'"podman login {HOST}"')
-        result.has(f"looked for credentials in {', '.join(map(str, [SYSTEM, *session, *files]))}\n")
+        searched = f"looked for credentials in {', '.join(map(str, [SYSTEM, *session, *files]))}"
+        result.tells(searched)
+        doctor(env=environment).has(f"{searched}\n")
         assert result.output.count(REFUSED) == 1, result
 
 
@@ -129,7 +138,7 @@ def test_registry_auth_file_stands_alone(dnf, private):
     for file in files:
         write(file, {HOST: entry(*RIGHT)})
     assert REFUSED in same(dnf, env=environment)
-    ask(dnf, REFERENCE, code=1, env=environment).has(f"in {SYSTEM}, /tmp/home/alone.json")
+    doctor(env=environment).has(f"in {SYSTEM}, /tmp/home/alone.json\n")
     write("/tmp/home/alone.json", {HOST: entry(*RIGHT)})
     for file in files:
         write(file, {HOST: entry(*WRONG)})
@@ -152,7 +161,8 @@ def test_the_systems_own_file_may_be_another(dnf, private):
     (SYSTEM.parent / "config.toml").write_text(f'auth-file = "{other}"\n')
     write(SYSTEM, {HOST: entry(*RIGHT)})
     result = ask(dnf, REFERENCE, code=1).has(REFUSED)
-    result.has(f"looked for credentials in {other}, ").has_not(str(SYSTEM))
+    result.has("looked for credentials in /tmp/").has_not(str(SYSTEM))
+    doctor().has(f"looked for credentials in {other}, ").has_not(str(SYSTEM))
     write(other, {HOST: entry(*RIGHT)})
     write(USUAL, {HOST: entry(*WRONG)})
     ask(dnf, REFERENCE).has("one-0:1-1.noarch")
@@ -278,6 +288,35 @@ def test_a_helper_named_in_the_systems_own_file(dnf, private, helper):
     ask(dnf, REFERENCE).has("one-0:1-1.noarch")
 
 
+@pytest.fixture
+def writing_helper():
+    """A helper that writes below the home directory of its user, as those of clouds do."""
+    answer = json.dumps({"ServerURL": HOST, "Username": RIGHT[0], "Secret": RIGHT[1]})
+    HELPER.write_text(f"#!/bin/sh\nset -e\nmkdir -p ~/.config/cloud\ndate > ~/.config/cloud/log\necho '{answer}'\n")
+    HELPER.chmod(0o755)
+    write(USUAL, {}, credHelpers={HOST: "test"})
+    yield
+    HELPER.unlink()
+    shutil.rmtree("/root/.config/cloud", ignore_errors=True)
+
+
+def test_a_helper_that_writes_below_its_home(dnf, private, writing_helper):
+    advice = "the unit lets no credential helper write below /root: set ReadWritePaths= of dnf5-oci.service"
+    dnf.backend("system")
+    reload_units()
+    ask(dnf, REFERENCE, code=1).has("error getting credentials").has(advice)
+    result = doctor()
+    assert re.search(f"credentials +failed .*{advice}", result.output), result
+    Path("/root/.config/cloud").mkdir(parents=True)
+    with unit("[Service]\nReadWritePaths=/root/.config/cloud\n"):
+        ask(dnf, REFERENCE).has("one-0:1-1.noarch")
+
+
+def test_a_helper_that_writes_below_its_home_for_a_private_instance(dnf, private, writing_helper):
+    dnf.backend("private")
+    ask(dnf, REFERENCE).has("one-0:1-1.noarch")
+
+
 def test_a_store_of_docker_is_not_podmans(dnf, private, helper):
     helper(*RIGHT)
     write("/root/.docker/config.json", {HOST: {}}, credsStore="test")
@@ -296,10 +335,9 @@ def test_helpers_named_in_registries_conf(dnf, private, helper):
         assert REFUSED in same(dnf)
         write(USUAL, {})
         assert same(dnf) == ""
-        doctor = ["dnf5-oci", "doctor", f"oci://{REFERENCE}"]
-        run(*doctor).has("registries.conf has test asked too")
+        doctor(code=0).has("registries.conf has test asked too")
         helper(*WRONG)
-        ask(dnf, REFERENCE, code=1).has(REFUSED).has(", docker-credential-test\n")
+        ask(dnf, REFERENCE, code=1).has(REFUSED).has("docker-credential-test\n")
     finally:
         conf.unlink()
     assert REFUSED in same(dnf)
@@ -390,10 +428,9 @@ def test_a_file_that_is_no_json(dnf, private, file):
     options = ["--authfile", file] if file == SYSTEM else []
     words = podman.refusal(REFERENCE, *options)
     assert f'reading JSON file "{file}"' in words
-    result = ask(dnf, REFERENCE, code=1).has(words)
+    result = ask(dnf, REFERENCE, code=1).tells(words)
     result.has_not("c2VjcmV0").has_not("secret").has_not("podman login").has(f"correct {file}")
-    doctor = run("dnf5-oci", "doctor", f"oci://{REFERENCE}", code=1)
-    doctor.has(f"{file} is not valid JSON from line 1 on;").has_not("secret")
+    doctor().has(f"{file} is not valid JSON from line 1 on;").has(words).has_not("secret")
 
 
 def test_a_file_that_others_can_read_is_told_once(dnf, private, tmp_path):

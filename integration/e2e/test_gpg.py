@@ -14,7 +14,8 @@ from harness.sides import Machine, OverHttp, OverOci
 KEYS = Path("/tmp/keys")
 
 # Our line about unsigned metadata.
-OURS = [r"repository tools .*: the repository has no \"repodata/repomd.xml.asc\"; have its owner"]
+OURS = [r"repository tools .*: the repository has no signature \(\"repodata/repomd.xml.asc\"\); "
+        "have its owner sign it, or set repo_gpgcheck=0"]
 
 
 @pytest.fixture(scope="module")

@@ -122,7 +122,7 @@ def test_metadata_that_do_not_fit_repomd(dnf, registry, good, fetch):
     assert not [name for name in dnf.cached("tools") if name.startswith("repodata/")]
     failed = dnf.failed_head_starts()
     assert len(failed) == (2 if fetch == "eager" else 0)
-    assert all(primary.name in line for line in failed), failed
+    assert all(f"repodata/{primary.name[:12]}" in line for line in failed), failed
 
 
 def test_repomd_that_leads_outside(dnf, registry, good, refused):
@@ -146,7 +146,7 @@ def test_a_package_changed_under_its_title(dnf, registry, good, fetch):
     assert packages(dnf) == []
     if fetch == "eager":
         [line] = dnf.failed_head_starts()
-        assert "one-1-1.noarch.rpm" in line and right in line and sha256(package) in line
+        assert "one-1-1.noarch.rpm" in line and right[:12] in line and sha256(package)[:12] in line
     # librepo tries four times. The head start fetches nothing, because the manifest's digest is another.
     assert registry.blobs() == 4 * [f"sha256:{sha256(package)}"]
 
@@ -174,7 +174,7 @@ def test_a_package_changed_inside_its_directory(dnf, registry, fetch):
     assert packages(dnf) == []
     if fetch == "eager":
         [line] = dnf.failed_head_starts()
-        assert "one-1-1.noarch.rpm" in line and right in line and sha256(package) in line
+        assert "one-1-1.noarch.rpm" in line and right[:12] in line and sha256(package)[:12] in line
     dnf.is_whole("tools")
 
 
@@ -190,7 +190,7 @@ def test_a_blob_that_the_registry_has_changed(dnf, registry):
     blob.write_bytes(content)
     dnf.add("tools", f"oci://{dnf.reference(registry)}")
     result = dnf("-y", "install", "--downloadonly", "one", code=1)
-    assert result.output.count(f"mismatch: expected sha256:{digest}, got sha256:") == 1, result
+    assert result.output.count(f"mismatch: expected sha256:{digest[:12]}") == 1, result
     assert packages(dnf) == []
     dnf.is_whole("tools")
     subprocess.run(["rm", blob], check=True)

@@ -137,7 +137,7 @@ def same(hosts, dnf, reference, environment=None):
     assert found.requested == wanted.requested, str(found.result)
     assert (found.result.code == 0) == (wanted.result.code == 0), str(found.result)
     if wanted.result.code:
-        assert wanted.message in found.message, f"{wanted.result}\n\n{found.result}"
+        found.result.tells(wanted.message)
     else:
         # Layers that are already unpacked are not requested.
         assert set(hosts.served("/blobs/")) <= set(found.served), "blobs from elsewhere"
@@ -233,7 +233,7 @@ def doctor(reference, part, code=0, environment=None):
 def test_a_malformed_file_is_one_clear_line(hosts, dnf, conf):
     file = conf("[[registry\n")
     found = with_dnf5(hosts, dnf, TAG)
-    lines = [line for line in found.result.output.splitlines() if str(file) in line]
+    lines = [line for line in found.result.output.splitlines() if file.name in line]
     assert len(lines) == 1, str(found.result)
     assert f"repository tools oci://{TAG}: " in lines[0] and "toml: line 2: " in lines[0], lines[0]
 
@@ -505,7 +505,7 @@ class TestIncompleteMirror:
     def test_wrong_bytes_everywhere(self, dnf):
         for name in ("first", "second"):
             self.hosts[name].corrupt_blob(self.layers["repodata"])
-        dnf("repoquery", code=1).has(f"checksum mismatch: expected {self.layers['repodata']}, got")
+        dnf("repoquery", code=1).tells(f"checksum mismatch: expected {self.layers['repodata']}")
         assert self.hosts["second"].blobs().count(self.layers["repodata"]) == 1
 
 

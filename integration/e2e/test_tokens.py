@@ -77,7 +77,7 @@ def same(dnf, reference):
     dnf.clear_cache()
     words = podman.refusal(reference)
     if words:
-        dnf("repoquery", code=1).has(words)
+        dnf("repoquery", code=1).tells(words)
     else:
         dnf("repoquery").has("one-0:1-1.noarch")
     return words

@@ -13,6 +13,7 @@ from harness.api import BEGIN
 from harness.commands import processes, run, wait_until
 from harness.registry import Registry
 from harness.repository import build
+from harness.service import unit
 
 PASSWORD = "the-password"
 
@@ -211,11 +212,53 @@ def test_credentials_of_ones_own(dnf, private_registry, user, file):
     user.log_in(private_registry, root)
     try:
         result = user.run("dnf5", "repoquery", code=1, XDG_RUNTIME_DIR=runtime)
+        doctor = user.run("dnf5-oci", "doctor", f"oci://{reference}", code=1, XDG_RUNTIME_DIR=runtime)
     finally:
         root.unlink()
     result.has(f"repository tools oci://{reference}: ").has("authentication required")
-    result.has(str(runtime / "containers/auth.json")).has(f"{user.home}/.config/containers/auth.json")
+    doctor.has(str(runtime / "containers/auth.json")).has(f"{user.home}/.config/containers/auth.json")
     user.log_in(private_registry, file)
     user.run("dnf5", "repoquery", XDG_RUNTIME_DIR=runtime).has("one-0:1-1.noarch").has_not(PASSWORD)
     # The user's credentials are not root's.
     dnf("repoquery", code=1).has("authentication required")
+
+
+@pytest.fixture
+def with_password(dnf, private_registry):
+    """A repository whose .repo file has the password."""
+    dnf.name = "password"
+    reference = dnf.reference(private_registry)
+    dnf.repository().add(build("one")).createrepo().push(
+        reference, options=["--username", "user", "--password", PASSWORD])
+    dnf.add("tools", f"oci://{reference}", username="user", password=PASSWORD)
+
+
+# What is done with /tmp before a command is run.
+TMP = {"usual": "true", "full": "mount -t tmpfs -o nr_inodes=1 tmpfs /tmp", "absent": "mount -t tmpfs -o ro tmpfs /tmp"}
+
+
+def with_tmp(kind, *command):
+    return ["unshare", "--mount", "sh", "-c", f"{TMP[kind]} && exec \"$@\"", "sh", *command]
+
+
+@pytest.mark.parametrize("tmp", TMP)
+def test_a_password_in_the_repo_file_of_an_ordinary_user(user, with_password, tmp):
+    environment = user.environment(XDG_RUNTIME_DIR=user.runtime_directory())
+    command = with_tmp(tmp, *user.command, "dnf5", "repoquery")
+    run(*command, env=environment, cwd=user.home).has("one-0:1-1.noarch")
+
+
+@pytest.mark.parametrize("tmp", TMP)
+def test_a_password_in_the_repo_file_of_root_without_capabilities(dnf, with_password, tmp):
+    dnf.backend("private")
+    command = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "dnf5", "repoquery"]
+    run(*with_tmp(tmp, *command)).has("one-0:1-1.noarch")
+
+
+@pytest.mark.parametrize("lines", [
+    "TemporaryFileSystem=/tmp:ro", "CapabilityBoundingSet=", "ReadWritePaths=\nReadWritePaths=/var/cache",
+], ids=["absent-tmp", "no-capabilities", "read-only-tmp"])
+def test_a_password_in_the_repo_file_of_the_systems_service(dnf, with_password, lines):
+    dnf.backend("system")
+    with unit(f"[Service]\n{lines}\n"):
+        dnf("repoquery").has("one-0:1-1.noarch")

@@ -2,9 +2,12 @@
 
 #include <libdnf5/repo/config_repo.hpp>
 #include <libdnf5/repo/repo_query.hpp>
+#include <strings.h>
 
 #include <algorithm>
 #include <cstdint>
+#include <cstdlib>
+#include <string_view>
 #include <utility>
 
 namespace dnf5_oci {
@@ -13,7 +16,12 @@ using namespace libdnf5;
 
 namespace {
 
-constexpr const char * SCHEME{"oci://"};
+constexpr std::string_view SCHEME{"oci://"};
+
+// An error name of the service, which line_of() expects with a complete line.
+const sdbus::Error::Name INVALID_SETTINGS{"io.github.dnf5_oci.Error.InvalidSettings"};
+
+constexpr std::string_view PROXY{"proxy"};
 
 // Options of a repository and the service's names for them.
 constexpr std::pair<const char *, const char *> PASSED_ON[]{
@@ -25,6 +33,10 @@ constexpr std::pair<const char *, const char *> PASSED_ON[]{
     {"proxy", "proxy"},
     {"proxy_username", "proxy-username"},
     {"proxy_password", "proxy-password"}};
+
+// The variables that libcurl takes a proxy from. The service on the system bus has another environment.
+constexpr const char * PROXY_VARIABLES[]{
+    "https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY"};
 
 // Options that the service has no equivalent for.
 constexpr const char * IGNORED[]{
@@ -52,13 +64,40 @@ constexpr const char * SERVED{"http://dnf5-oci.alt/"};
 constexpr const char * COMMAND_LINE{"@commandline"};
 
 
+/// Whether D-Bus can carry a string: it must be UTF-8.
+bool is_text(const std::string & value) try {
+    [[maybe_unused]] const sdbus::Variant variant{value};
+    return true;
+} catch (const sdbus::Error &) {
+    return false;
+}
+
+
+/// The line for the user about a value that D-Bus cannot carry. It does not show the value.
+std::string not_text(const std::string & what) {
+    return what + " is not valid UTF-8; correct it";
+}
+
+
 bool has_list(const repo::ConfigRepo & config) {
     const auto is_set = [](const OptionString & option) { return !option.empty() && !option.get_value().empty(); };
     return is_set(config.get_metalink_option()) || is_set(config.get_mirrorlist_option());
 }
 
 
-Options access_options(repo::Repo & repo) {
+std::map<std::string, std::string> proxy_variables() {
+    std::map<std::string, std::string> variables;
+    for (const auto * name : PROXY_VARIABLES) {
+        if (const char * value = std::getenv(name)) {
+            variables[name] = value;
+        }
+    }
+    return variables;
+}
+
+
+/// @param[out] refusal  why the repository cannot be opened
+Options access_options(repo::Repo & repo, std::string & refusal) {
     Options options;
     if (!repo.get_config().get_sslverify_option().get_value()) {
         options["tls-verify"] = sdbus::Variant{false};
@@ -66,9 +105,25 @@ Options access_options(repo::Repo & repo) {
     auto & all = repo.get_config().opt_binds();
     for (const auto & [dnf, service] : PASSED_ON) {
         const auto & option = all.at(dnf);
-        if (option.get_priority() > Option::Priority::DEFAULT && !option.get_value_string().empty()) {
-            options[service] = sdbus::Variant{option.get_value_string()};
+        if (option.get_priority() <= Option::Priority::DEFAULT) {
+            continue;
         }
+        const auto value = option.get_value_string();
+        if (!is_text(value)) {
+            refusal = not_text(std::string("option ") + dnf);
+        } else if (!value.empty() || dnf == PROXY) {
+            // An empty proxy is none, whatever the environment says.
+            options[service] = sdbus::Variant{value};
+        }
+    }
+    auto variables = proxy_variables();
+    for (const auto & [name, value] : variables) {
+        if (!is_text(value)) {
+            refusal = not_text("environment variable " + name);
+        }
+    }
+    if (refusal.empty() && !variables.empty()) {
+        options["environment"] = sdbus::Variant{variables};
     }
     // The target's architecture, which may differ from the machine's.
     const auto vars = repo.get_base()->get_vars();
@@ -135,7 +190,7 @@ Options access_options(const Repositories & repositories, const std::string & ur
 
 
 bool is_reference(const std::string & url) {
-    return url.starts_with(SCHEME);
+    return strncasecmp(url.c_str(), SCHEME.data(), SCHEME.size()) == 0;
 }
 
 
@@ -151,7 +206,13 @@ Repositories oci_repositories(Base & base) {
         const auto & config = repo->get_config();
         const auto urls = config.get_baseurl_option().get_value();
         if (!has_list(config) && std::ranges::any_of(urls, is_reference)) {
-            found.push_back({repo, is_reference(urls.front()) ? urls.front() : "", access_options(*repo)});
+            std::string refusal;
+            auto access = access_options(*repo, refusal);
+            if (!std::ranges::all_of(urls, is_text)) {
+                refusal = not_text("option baseurl");
+            }
+            const auto reference = is_reference(urls.front()) ? urls.front() : "";
+            found.push_back({repo, reference, std::move(access), std::move(refusal)});
         }
     }
     return found;
@@ -170,6 +231,9 @@ Options metadata_options(const Repository & repository) {
 
 
 void open(Service & service, const Repository & repository) {
+    if (!repository.refusal.empty()) {
+        throw sdbus::Error(INVALID_SETTINGS, "repository " + repository.repo->get_id() + ": " + repository.refusal);
+    }
     constexpr auto priority = Option::Priority::RUNTIME;
     auto & config = repository.repo->get_config();
     auto options = repository.access;

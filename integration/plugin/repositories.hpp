@@ -19,6 +19,8 @@ struct Repository {
     std::string reference;
     /// How the registry is reached, as options of the service's methods.
     Options access;
+    /// Why it cannot be opened, as a line for the user; usually empty.
+    std::string refusal;
 };
 
 using Repositories = std::vector<Repository>;
@@ -33,7 +35,7 @@ Repositories oci_repositories(libdnf5::Base & base);
 Options metadata_options(const Repository & repository);
 
 /// Has the service serve a repository, and points dnf5 there. Fetches nothing.
-/// @throws sdbus::Error if the service refuses
+/// @throws sdbus::Error if the service refuses, or an option cannot be passed on
 void open(Service & service, const Repository & repository);
 
 /// A proxy, as dnf5 has it in its options.

@@ -7,12 +7,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::CommandFactory;
+use clap::error::ErrorKind;
 use zbus::Variant;
 
 use super::instance::{self, Instance};
 use crate::dbus;
 use crate::doctor::Verdict;
-use crate::reference::{InvalidReference, Reference};
+use crate::reference::Reference;
 use crate::settings::Settings;
 
 /// Limits the whole check; each request in it has a much shorter timeout.
@@ -22,7 +24,7 @@ const TIMEOUT: Duration = Duration::from_secs(900);
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// The repository, as in baseurl of the .repo file
-    #[arg(value_name = "oci://HOST/PATH:TAG", value_parser = checked_reference)]
+    #[arg(value_name = "oci://HOST/PATH:TAG")]
     reference: String,
 
     /// Select this architecture from an image index
@@ -46,6 +48,10 @@ pub struct Arguments {
 type Step = (String, String, String);
 
 pub(super) fn run(arguments: &Arguments, settings: &Settings) -> Result<ExitCode, Box<dyn Error>> {
+    if let Err(error) = arguments.reference.parse::<Reference>() {
+        // Not as a value_parser: clap would show what may be a password in it.
+        super::Arguments::command().error(ErrorKind::ValueValidation, error).exit();
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let (name, steps) = runtime.block_on(async {
         let instance = instance::connect(settings, arguments.cachedir.as_ref()).await?;
@@ -86,13 +92,16 @@ impl Arguments {
             ("auth-file", self.authfile.as_ref().map(path)),
             ("tls-verify", self.tls_verify.map(Variant::from)),
             ("cachedir", self.cachedir.as_ref().map(path)),
+            ("environment", Some(Variant::from(proxy_variables()))),
         ];
         given.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
     }
 }
 
-fn checked_reference(text: &str) -> Result<String, InvalidReference> {
-    text.parse::<Reference>().map(|_| text.to_owned())
+/// The variables that dnf5 would pass on.
+fn proxy_variables() -> HashMap<String, String> {
+    let variables = dbus::PROXY_VARIABLES.into_iter();
+    variables.filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?))).collect()
 }
 
 fn print(name: &str, reference: &str, steps: &[Step], works: bool) -> std::io::Result<()> {

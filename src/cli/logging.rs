@@ -4,7 +4,7 @@ use std::env;
 use std::io::IsTerminal;
 
 use rustix::fs::fstat;
-use tracing_subscriber::filter::{EnvFilter, LevelFilter};
+use tracing_subscriber::filter::{EnvFilter, LevelFilter, filter_fn};
 use tracing_subscriber::prelude::*;
 
 /// The environment variable for the filter, in the syntax of `RUST_LOG`.
@@ -16,12 +16,10 @@ pub fn start(level: LevelFilter) {
         .with_default_directive(level.into())
         .with_env_var(FILTER)
         .from_env_lossy();
-    // The crate's spans show the command with its environment, which may have a proxy's password.
-    let filter = match "containers_image_proxy=off".parse() {
-        Ok(directive) => filter.add_directive(directive),
-        Err(_) => filter,
-    };
-    let registry = tracing_subscriber::registry().with(filter);
+    // The crate's spans show the command with its environment, which may have a proxy's password. A directive
+    // would not do: a narrower one in the variable would override it.
+    let others = filter_fn(|metadata| !metadata.target().starts_with("containers_image_proxy"));
+    let registry = tracing_subscriber::registry().with(filter).with(others);
     match journal() {
         Some(journal) => registry.with(journal).init(),
         None => {

@@ -1,7 +1,8 @@
 //! Which auth file applies to a registry: containers-auth.json(5).
 //!
 //! skopeo finds credentials by itself. Its search is repeated here to put the system's own auth file
-//! before podman's, and to name the files in messages. Secrets are skipped, never kept.
+//! before podman's, and to name the files in messages. Secrets are skipped, never kept; only when something
+//! has failed are they read, to remove them from the messages.
 //!
 //! The order: an explicit setting, and then nothing else; [`SYSTEM_AUTH_FILE`]; the auth file of the
 //! user's login session, if this process is outside of it; the files that podman reads.
@@ -13,10 +14,14 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
 use super::paths::{self, auth_files, session_auth_file};
 use super::registries::Registries;
+use crate::redact::Secrets;
 use crate::reference::Reference;
 use crate::source::Access;
 
@@ -121,6 +126,36 @@ pub fn search_order(access: &Access) -> Vec<PathBuf> {
 pub fn effective(access: &Access, name: &str) -> Option<(PathBuf, AuthEntry)> {
     let found = |file: PathBuf| entry(&file, name).map(|entry| (file, entry));
     search_order(access).into_iter().find_map(found)
+}
+
+/// Returns everything secret that skopeo may have used for a source: what the caller gave, and all that is in
+/// the auth files that are searched.
+pub fn secrets(access: &Access) -> Secrets {
+    let mut secrets = access.secrets();
+    for file in search_order(access) {
+        if let Ok(Ok(value)) = fs::read(file).map(|text| serde_json::from_slice::<Value>(&text)) {
+            add_secrets(&value, &mut secrets);
+        }
+    }
+    secrets
+}
+
+/// Adds the secrets in the entries of an auth file: containers-auth.json(5), and those of docker's
+/// config.json that podman does not read.
+fn add_secrets(value: &Value, secrets: &mut Secrets) {
+    for (key, member) in value.as_object().into_iter().flatten() {
+        match (key.as_str(), member.as_str()) {
+            ("auth", Some(text)) => {
+                secrets.add(text);
+                let login = BASE64.decode(text).unwrap_or_default();
+                let login = String::from_utf8_lossy(&login);
+                let (username, password) = login.split_once(':').unwrap_or(("", &login));
+                secrets.add_login(username, password.trim_end_matches('\0'));
+            }
+            ("identitytoken" | "registrytoken" | "password", Some(text)) => secrets.add(text),
+            _ => add_secrets(member, secrets),
+        }
+    }
 }
 
 /// Returns a warning if others than its owner can read the file.
@@ -245,6 +280,19 @@ mod tests {
         assert_eq!(found("auth.json", "{}", "quay.io/acme/rpms"), None);
         let missing = entry(Path::new("/nonexistent"), "quay.io/a");
         assert_eq!(missing, None);
+    }
+
+    #[test]
+    fn the_secrets_of_all_entries_are_known() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let file = directory.path().join("auth.json");
+        let content =
+            r#"{"auths": {"h.io": {"auth": "bWU6YTpi"}, "i.io": {"identitytoken": "opaque"}}}"#;
+        fs::write(&file, content).expect("written");
+        let secrets = secrets(&Access { auth_file: Some(file), ..Access::default() });
+        for text in ["bWU6YTpi", "me:a:b", "a:b", "opaque"] {
+            assert_eq!(secrets.hide(&format!("no {text} yes")), "no *** yes");
+        }
     }
 
     #[test]

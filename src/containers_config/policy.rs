@@ -144,23 +144,26 @@ fn key_files_in(value: &Value) -> Vec<PathBuf> {
 }
 
 impl Rule {
-    /// What to do about an image that it rejects.
-    pub fn remedy(&self) -> &'static str {
+    /// What to do about an image that it rejects, and what else there is to know about that.
+    pub fn remedy(&self) -> (&'static str, &'static str) {
         let mut kinds = self.requirements.iter().map(|one| one.kind.as_str());
         match (kinds.find(|kind| *kind != ACCEPT_ANYTHING), self.is_layout) {
-            (Some("signedBy" | "sigstoreSigned"), true) => {
-                "accept its directory in the policy, because a local layout cannot carry signatures; \
-                 skopeo copy checks them when it writes the layout"
-            }
-            (Some("signedBy"), false) => {
-                "sign it and put the signature into the lookaside that registries.d names, or change \
-                 the policy; see containers-policy.json(5), containers-registries.d(5)"
-            }
-            (Some("sigstoreSigned"), false) => {
-                "sign it and set use-sigstore-attachments: true in registries.d, or change the \
-                 policy; see containers-policy.json(5), containers-registries.d(5)"
-            }
-            _ => "change the policy for this scope; see containers-policy.json(5)",
+            (Some("signedBy" | "sigstoreSigned"), true) => (
+                "accept its directory in the policy",
+                "a local layout cannot carry signatures; skopeo copy checks them when it writes the \
+                     layout",
+            ),
+            (Some("signedBy"), false) => (
+                "sign it, or change the policy",
+                "put the signature into the lookaside that registries.d names; see \
+                 containers-policy.json(5), containers-registries.d(5)",
+            ),
+            (Some("sigstoreSigned"), false) => (
+                "sign it, or change the policy",
+                "set use-sigstore-attachments: true in registries.d; see containers-policy.json(5), \
+                 containers-registries.d(5)",
+            ),
+            _ => ("change the policy for this scope", "see containers-policy.json(5)"),
         }
     }
 }
@@ -291,11 +294,11 @@ mod tests {
             let requirements = serde_json::from_str(requirements).expect("valid");
             Rule { file: PathBuf::new(), scope: None, requirements, is_layout }.remedy()
         };
-        assert!(remedy(r#"[{"type": "reject"}]"#, false).starts_with("change the policy"));
-        assert!(remedy(r#"[{"type": "reject"}]"#, true).starts_with("change the policy"));
-        assert!(remedy(r#"[{"type": "signedBy"}]"#, false).contains("lookaside"));
-        assert!(remedy(r#"[{"type": "signedBy"}]"#, true).contains("cannot carry signatures"));
+        assert!(remedy(r#"[{"type": "reject"}]"#, false).0.starts_with("change the policy"));
+        assert!(remedy(r#"[{"type": "reject"}]"#, true).0.starts_with("change the policy"));
+        assert!(remedy(r#"[{"type": "signedBy"}]"#, false).1.contains("lookaside"));
+        assert!(remedy(r#"[{"type": "signedBy"}]"#, true).1.contains("cannot carry signatures"));
         let both = r#"[{"type": "insecureAcceptAnything"}, {"type": "sigstoreSigned"}]"#;
-        assert!(remedy(both, false).contains("use-sigstore-attachments"));
+        assert!(remedy(both, false).1.contains("use-sigstore-attachments"));
     }
 }

@@ -31,6 +31,7 @@ use crate::gateway::Gateway;
 use caller::Admission;
 use interface::Backend1;
 use jobs::Jobs;
+pub use options::PROXY_VARIABLES;
 
 /// The well-known bus name.
 pub const NAME: &str = "io.github.dnf5_oci";

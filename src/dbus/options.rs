@@ -1,6 +1,6 @@
 //! The options of a call.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::PathBuf;
 
@@ -11,7 +11,29 @@ use super::error::Error;
 use crate::dnf_cache::MaxAge;
 use crate::engine::PrefetchOptions;
 use crate::redact::Secret;
-use crate::source::{Access, Certificates, Login};
+use crate::source::{Access, Certificates, Environment, Login};
+
+/// The variables that a caller can pass on, as curl(1) lists them.
+pub const PROXY_VARIABLES: [&str; 8] = [
+    "https_proxy",
+    "HTTPS_PROXY",
+    "http_proxy",
+    "HTTP_PROXY",
+    "all_proxy",
+    "ALL_PROXY",
+    "no_proxy",
+    "NO_PROXY",
+];
+
+/// Go's variables, and those of curl that set them, by precedence. Go does not know those for all schemes.
+const VARIABLES: [(&str, &[&str]); 3] = [
+    ("HTTPS_PROXY", &["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]),
+    ("HTTP_PROXY", &["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"]),
+    ("NO_PROXY", &["no_proxy", "NO_PROXY"]),
+];
+
+/// What stands for no proxy in dnf's configuration, besides an empty value.
+const NO_PROXY: &str = "_none_";
 
 /// The options of a call. A method takes those that it knows; any that are left are unknown.
 pub(super) struct Options(HashMap<String, OwnedVariant>);
@@ -45,6 +67,7 @@ impl Options {
 
     /// How to reach the registry.
     pub(super) fn access(&mut self) -> Result<Access, Error> {
+        let (proxy, environment) = self.proxies()?;
         Ok(Access {
             auth_file: self.path("auth-file")?,
             login: self.login("username", "password")?,
@@ -54,7 +77,8 @@ impl Options {
                 client: self.path("client-cert")?,
                 key: self.path("client-key")?,
             },
-            proxy: self.proxy()?,
+            proxy,
+            environment,
             arch: self.text("arch")?.and_then(|arch| foreign(&arch)),
             ..Access::default()
         })
@@ -67,18 +91,40 @@ impl Options {
             .map(|username| Login { username, password: password.unwrap_or_default().into() }))
     }
 
-    /// The proxy's URL with its credentials, as Go expects it in the environment.
-    fn proxy(&mut self) -> Result<Option<Secret>, Error> {
+    /// The proxy's URL with its credentials, as Go expects it, and the caller's variables.
+    fn proxies(&mut self) -> Result<(Option<Secret>, Environment), Error> {
         let login = self.login("proxy-username", "proxy-password")?;
+        let environment = Environment::With(self.environment()?);
         let Some(url) = self.text("proxy")? else {
-            return Ok(None);
+            return Ok((None, environment));
         };
+        if url.is_empty() || url.eq_ignore_ascii_case(NO_PROXY) {
+            return Ok((None, Environment::WithoutProxies));
+        }
         // libcurl's default scheme, which dnf's documentation refers to.
         let (scheme, rest) = url.split_once("://").unwrap_or(("http", &url));
         let login = login.map_or(String::new(), |Login { username, password }| {
             format!("{}:{}@", encoded(&username), encoded(password.reveal()))
         });
-        Ok(Some(format!("{scheme}://{login}{rest}").into()))
+        Ok((Some(format!("{scheme}://{login}{rest}").into()), environment))
+    }
+
+    /// The caller's variables under Go's names. As for libcurl, an empty one is not set.
+    fn environment(&mut self) -> Result<BTreeMap<&'static str, Secret>, Error> {
+        let given: HashMap<String, String> =
+            self.take("environment", "a dictionary of strings")?.unwrap_or_default();
+        let is_unknown = |name: &&String| !PROXY_VARIABLES.contains(&name.as_str());
+        if let Some(unknown) = given.keys().find(is_unknown) {
+            return Err(Error::invalid_arguments(format!(
+                "unknown variable {unknown:?} in option \"environment\""
+            )));
+        }
+        let find = |names: &[&str]| {
+            let mut values = names.iter().filter_map(|name| given.get(*name));
+            values.find(|value| !value.is_empty()).cloned()
+        };
+        let set = VARIABLES.iter().filter_map(|(name, names)| Some((*name, find(names)?.into())));
+        Ok(set.collect())
     }
 
     /// When something cached is used without a request.
@@ -161,6 +207,55 @@ mod tests {
             let access = access(&given).expect("understood");
             assert_eq!(access.proxy.as_ref().map(Secret::reveal), expected);
         }
+    }
+
+    #[test]
+    fn no_proxy_is_none_of_the_environment_either() {
+        for none in ["", "_none_", "_NONE_"] {
+            let access = access(&[("proxy", none)]).expect("understood");
+            assert_eq!((access.proxy, access.environment), (None, Environment::WithoutProxies));
+        }
+    }
+
+    #[test]
+    fn variables_mean_what_they_mean_to_libcurl() {
+        let environment = |given: &[(&str, &str)]| {
+            let given: HashMap<_, _> = given
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect();
+            let value = Variant::from(given).try_into().expect("owned");
+            Options::new([("environment".to_owned(), value)].into()).access()
+        };
+        for (given, expected) in [
+            (
+                vec![("https_proxy", "http://a"), ("HTTPS_PROXY", "http://b")],
+                vec![("HTTPS_PROXY", "http://a")],
+            ),
+            (
+                vec![("https_proxy", ""), ("HTTPS_PROXY", "http://b")],
+                vec![("HTTPS_PROXY", "http://b")],
+            ),
+            (
+                vec![("ALL_PROXY", "socks5://a"), ("http_proxy", "http://b"), ("no_proxy", "c,.d")],
+                vec![
+                    ("HTTPS_PROXY", "socks5://a"),
+                    ("HTTP_PROXY", "http://b"),
+                    ("NO_PROXY", "c,.d"),
+                ],
+            ),
+        ] {
+            let Environment::With(found) = environment(&given).expect("understood").environment
+            else {
+                panic!("no variables");
+            };
+            let mut found: Vec<_> =
+                found.iter().map(|(name, value)| (*name, value.reveal())).collect();
+            found.sort_by_key(|(name, _)| expected.iter().position(|(other, _)| other == name));
+            assert_eq!(found, expected);
+        }
+        let error = environment(&[("LD_PRELOAD", "/x.so")]).expect_err("not a proxy");
+        assert!(format!("{error:?}").contains("LD_PRELOAD"));
     }
 
     #[test]

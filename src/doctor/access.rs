@@ -12,7 +12,7 @@ use crate::error_kind::{Failure, Kind};
 use crate::redact::without_secrets;
 use crate::reference::Reference;
 use crate::registry::{self, Manifest};
-use crate::source::Source;
+use crate::source::{Environment, Source};
 
 /// What is known once the registry has answered.
 const SENT: [Check; 3] = [Check::Registry, Check::Credentials, Check::Manifest];
@@ -94,10 +94,16 @@ fn notes(source: &Source, host: &str) -> Vec<String> {
     };
     let certificates =
         certificates.into_iter().map(|path| format!("certificates from {}", path.display()));
-    let set = |name: &&&str| env::var_os(name).is_some_and(|value| !value.is_empty());
-    let proxy = match &source.access.proxy {
-        Some(proxy) => Some(format!("through the proxy {}", without_secrets(proxy.reveal()))),
-        None => PROXIES.iter().find(set).map(|name| format!("through the proxy in ${name}")),
+    let proxy = match (&source.access.proxy, &source.access.environment) {
+        (Some(proxy), _) => Some(format!("through the proxy {}", without_secrets(proxy.reveal()))),
+        (None, Environment::WithoutProxies) => None,
+        (None, Environment::With(callers)) => {
+            let set = |name: &&&str| {
+                callers.contains_key(**name)
+                    || env::var_os(name).is_some_and(|value| !value.is_empty())
+            };
+            PROXIES.iter().find(set).map(|name| format!("through the proxy in ${name}"))
+        }
     };
     unchecked.into_iter().chain(certificates).chain(proxy).collect()
 }
@@ -164,7 +170,7 @@ impl Request {
 /// The check at which a request has failed. If registries.conf is `unreadable`, skopeo stops there, too.
 fn where_it_ended(error: &registry::Error, unreadable: bool) -> Check {
     match error {
-        registry::Error::Process(_) => return Check::Skopeo,
+        registry::Error::Process(_) | registry::Error::Crashed(_) => return Check::Skopeo,
         registry::Error::Blocked(_) => return Check::Registries,
         _ => {}
     }

@@ -1,10 +1,15 @@
 //! What to do about a failure.
 
+use std::path::Path;
+
+use rustix::fs::{Access, access};
+use rustix::io::Errno;
+
 use super::error::Cause;
 use crate::containers_config::auth::{self, AuthEntry};
 use crate::containers_config::registries::credential_helpers;
-use crate::containers_config::{certs, policy};
-use crate::error_kind::{Failure, Kind};
+use crate::containers_config::{certs, paths, policy};
+use crate::error_kind::{Failure, Kind, one_line};
 use crate::reference::Reference;
 use crate::registry::{self, INCOMPLETE};
 use crate::source::Source;
@@ -12,36 +17,88 @@ use crate::source::Source;
 /// What to do if a file system is read-only: most likely it is so only for the service.
 const SANDBOX: &str = "the system's service writes below /var/cache: for more, set ReadWritePaths= of dnf5-oci.service";
 
-/// What to do about it, where there is something to be done that the fact itself does not say.
-pub(super) fn remedy(cause: &Cause, source: &Source) -> Option<String> {
-    let special = match cause {
-        Cause::Again(cause) => return remedy(cause, source),
-        Cause::Registry(registry::Error::Certificate(_)) => return Some(certify(source)),
-        Cause::Registry(error) => error.remedy(),
-        Cause::NoSuchFile(_) => Some(INCOMPLETE),
-        Cause::Cache(error) if error.is_read_only() => Some(SANDBOX),
-        _ => None,
-    };
-    match (special, cause.kind()) {
-        (Some(special), _) => Some(special.to_owned()),
-        (None, Kind::Unauthorized) => Some(log_in(source)),
-        (None, Kind::PolicyRejected) => Some(satisfy_policy(&source.reference)),
-        (None, kind) => default_remedy(kind).map(str::to_owned),
+/// What skopeo says of a credential helper that has failed. It does not pass on why.
+const HELPER_FAILED: &str = "error getting credentials";
+
+/// The end of the path of the signature that dnf5 requests with `repo_gpgcheck=1`.
+const SIGNATURE: &str = "repomd.xml.asc";
+
+/// What the system says if a process, or all of them, have too many files open: strerror(3).
+const TOO_MANY_FILES: &str = "Too many open files";
+
+/// What to do about a failure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Remedy {
+    /// The remedy.
+    pub(super) action: String,
+    /// What else may help, for those who have room for it.
+    pub(super) note: Option<String>,
+}
+
+impl<T: Into<String>> From<T> for Remedy {
+    fn from(action: T) -> Self {
+        Self { action: action.into(), note: None }
     }
 }
 
+/// What to do about it, where there is something to be done that the fact itself does not say.
+pub(super) fn remedy(cause: &Cause, source: &Source) -> Option<Remedy> {
+    let special = match cause {
+        Cause::Again(cause) => return remedy(cause, source),
+        Cause::Registry(registry::Error::Certificate(_)) => return Some(certify(source).into()),
+        Cause::Registry(registry::Error::Refused { kind: Kind::Unauthorized, message, .. }) => {
+            return Some(log_in(source, message));
+        }
+        Cause::Registry(error) if error.remedy().is_some() => error.remedy(),
+        Cause::NoSuchFile(path) if is_signature(path) => {
+            Some("have its owner sign it, or set repo_gpgcheck=0")
+        }
+        Cause::NoSuchFile(_) => Some(INCOMPLETE),
+        Cause::Cache(error) if error.is_read_only() => Some(SANDBOX),
+        Cause::Store(_) if cause.kind() == Kind::NoSpace => {
+            Some("free space there, or set a lower limits.store-size")
+        }
+        // Its words are the registry's.
+        Cause::Registry(registry::Error::Refused { .. }) => None,
+        cause if one_line(cause).contains(TOO_MANY_FILES) => {
+            Some("set a higher LimitNOFILE= of dnf5-oci.service; without the service, ulimit -n")
+        }
+        _ => None,
+    };
+    match (special, cause.kind()) {
+        (Some(special), _) => Some(special.into()),
+        (None, Kind::Unauthorized) => Some(log_in(source, "")),
+        (None, Kind::PolicyRejected) => Some(satisfy_policy(&source.reference)),
+        (None, kind) => default_remedy(kind).map(Remedy::from),
+    }
+}
+
+/// Whether a path is that of the signature of the metadata.
+pub(super) fn is_signature(path: &str) -> bool {
+    path.ends_with(SIGNATURE)
+}
+
 /// How to log in, and where credentials were looked for.
-fn log_in(source: &Source) -> String {
+fn log_in(source: &Source, message: &str) -> Remedy {
     let Source { reference, access } = source;
     if access.login.is_some() {
-        return "check the username and password in the repository's configuration".to_owned();
+        return "check the username and password in the repository's configuration".into();
+    }
+    let home = paths::home();
+    if message.contains(HELPER_FAILED) && is_read_only(&home) {
+        return format!(
+            "the unit lets no credential helper write below {}: set ReadWritePaths= of \
+             dnf5-oci.service, or backend=private in oci.conf",
+            home.display()
+        )
+        .into();
     }
     let repositories = auth::repositories(reference);
     for repository in &repositories {
         let found = auth::effective(access, repository);
         if let Some((file, AuthEntry::Malformed { line })) = found {
             let file = file.display();
-            return format!("correct {file}, which is not valid JSON from line {line} on");
+            return format!("correct {file}, which is not valid JSON from line {line} on").into();
         }
     }
     let host = own_host(&repositories);
@@ -50,11 +107,15 @@ fn log_in(source: &Source) -> String {
     let helpers = helpers.iter().map(|helper| format!("docker-credential-{helper}"));
     let files = searched.iter().map(|file| file.display().to_string());
     let searched: Vec<_> = files.chain(helpers).collect();
-    format!(
-        "run \"podman login {host}\" or \"skopeo login {host}\" as the user that runs dnf5; looked \
-         for credentials in {}",
-        searched.join(", ")
-    )
+    Remedy {
+        action: format!("run \"podman login {host}\" as the user that runs dnf5"),
+        note: Some(format!("looked for credentials in {}", searched.join(", "))),
+    }
+}
+
+/// Whether a directory is on a file system that is read-only for this process: access(2).
+fn is_read_only(directory: &Path) -> bool {
+    access(directory, Access::WRITE_OK) == Err(Errno::ROFS)
 }
 
 /// The host of the registry itself, which is the last pull source: its answer is the one that is shown.
@@ -74,10 +135,13 @@ fn certify(source: &Source) -> String {
 }
 
 /// The rule that has refused the artifact, and how to satisfy it.
-fn satisfy_policy(reference: &Reference) -> String {
+fn satisfy_policy(reference: &Reference) -> Remedy {
     match policy::rule(reference) {
-        Ok(rule) => format!("{rule}; {}", rule.remedy()),
-        Err(error) => error.to_string(),
+        Ok(rule) => {
+            let (action, note) = rule.remedy();
+            Remedy { action: format!("{rule}; {action}"), note: Some(note.to_owned()) }
+        }
+        Err(error) => error.to_string().into(),
     }
 }
 

@@ -4,10 +4,12 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use super::advice::remedy;
+use super::advice::{Remedy, is_signature, remedy};
+use super::line::Line;
 use crate::artifact::{self, archive};
 use crate::blocking::Cancelled;
-use crate::error_kind::{Failure, Kind, one_line};
+use crate::containers_config::auth;
+use crate::error_kind::{Failure, Kind, MAX_LINE, facts, printable, shortened};
 use crate::reference::Reference;
 use crate::registry;
 use crate::source::Source;
@@ -21,7 +23,9 @@ pub struct Error {
     repository: Option<String>,
     reference: Reference,
     cause: Cause,
-    remedy: Option<String>,
+    /// What failed, without secrets.
+    fact: String,
+    remedy: Option<Remedy>,
 }
 
 /// What failed, before it is known for which repository.
@@ -44,7 +48,7 @@ pub(crate) enum Cause {
     /// What happened to the same layer a moment ago.
     #[error(transparent)]
     Again(Arc<Cause>),
-    #[error("the repository has no {0:?}")]
+    #[error("the repository has no {}", no_file(.0))]
     NoSuchFile(String),
     #[error("{path:?} is larger than {limit} bytes")]
     LargeFile { path: String, limit: u64 },
@@ -54,6 +58,14 @@ pub(crate) enum Cause {
     PackageChanged { location: String, expected: String, found: String },
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
+}
+
+/// A file that is missing. What the signature is for, its path does not say.
+fn no_file(path: &str) -> String {
+    match is_signature(path) {
+        true => format!("signature ({path:?})"),
+        false => format!("{path:?}"),
+    }
 }
 
 impl From<archive::Error> for Cause {
@@ -133,13 +145,17 @@ impl Failure for Cause {
 }
 
 impl Error {
+    /// Reads auth files, to show no secret of theirs. Logs the line if it is too long for a user.
     pub(crate) fn new(repository: Option<&str>, source: &Source, cause: Cause) -> Self {
-        Self {
-            repository: repository.map(str::to_owned),
+        let error = Self {
+            repository: repository.map(printable),
             reference: source.reference.clone(),
             remedy: remedy(&cause, source),
+            fact: auth::secrets(&source.access).hide(&facts(&cause)),
             cause,
-        }
+        };
+        error.line().log_if_long();
+        error
     }
 
     /// Whether a mirror was to blame: asking again will ask another place.
@@ -149,20 +165,22 @@ impl Error {
 
     /// What failed and what to do about it, for those who know which repository it is about.
     pub fn advice(&self) -> String {
-        let fact = one_line(&self.cause);
-        match &self.remedy {
-            Some(remedy) => format!("{}; {remedy}", fact.trim_end_matches('.')),
-            None => fact,
+        Line::advice(&shortened(&self.fact, MAX_LINE), self.remedy.as_ref())
+    }
+
+    fn line(&self) -> Line {
+        Line {
+            repository: self.repository.clone(),
+            reference: printable(&self.reference.to_string()),
+            fact: self.fact.clone(),
+            remedy: self.remedy.clone(),
         }
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(id) = &self.repository {
-            write!(f, "repository {id} ")?;
-        }
-        write!(f, "{}: {}", self.reference, self.advice())
+        self.line().fmt(f)
     }
 }
 
@@ -177,6 +195,103 @@ impl Failure for Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::{Access, Login};
+    use proptest::prelude::*;
+
+    fn refused(kind: Kind, message: &str) -> Cause {
+        registry::Error::Refused { kind, retryable: false, message: message.to_owned() }.into()
+    }
+
+    fn failed(reference: &str, cause: Cause) -> Error {
+        let reference = reference.parse().expect("valid");
+        Error::new(Some("tools"), &Source { reference, access: Access::default() }, cause)
+    }
+
+    #[test]
+    fn the_middle_of_the_fact_is_left_out_first() {
+        let message = format!("reading manifest: {}: the end", "x".repeat(20_000));
+        let line = failed("oci://quay.io/a/b:1", refused(Kind::Unreachable, &message)).to_string();
+        assert_eq!(line.chars().count(), MAX_LINE);
+        assert!(line.starts_with("repository tools oci://quay.io/a/b:1: reading manifest: xxx"));
+        assert!(line.ends_with(
+            "x: the end; check the network, the registry, and registries.conf for its mirrors"
+        ));
+    }
+
+    #[test]
+    fn the_beginning_of_digests_is_enough() {
+        let [expected, found] = ["a1", "b2"].map(|digits| format!("sha256:{}", digits.repeat(32)));
+        let location = format!("{}/one-1-1.noarch.rpm", "p".repeat(40));
+        let cause = Cause::PackageChanged { location: location.clone(), expected, found };
+        let line = failed("oci://quay.io/a/b:1", cause).to_string();
+        let fact =
+            format!("{location:?}: expected sha256:a1a1a1a1a1a1…, got sha256:b2b2b2b2b2b2…; run");
+        assert!(line.contains(&fact), "{line}");
+    }
+
+    #[test]
+    fn where_credentials_were_looked_for_is_told_if_there_is_room() {
+        let reference = "oci://quay.io/a/b:1".parse().expect("valid");
+        let access = Access { auth_file: Some("/x".into()), ..Access::default() };
+        let source = Source { reference, access };
+        let denied = |message: &str| {
+            Error::new(Some("tools"), &source, refused(Kind::Unauthorized, message)).to_string()
+        };
+        assert!(denied("no").ends_with("as the user that runs dnf5; looked for credentials in /x"));
+        assert!(denied(&"no ".repeat(70)).ends_with("as the user that runs dnf5"));
+    }
+
+    #[test]
+    fn what_comes_from_a_manifest_shows_no_secret() {
+        let reference = "oci://quay.io/a/b:1".parse().expect("valid");
+        let login = Login { username: "me".into(), password: "s3cr&t".to_owned().into() };
+        let source =
+            Source { reference, access: Access { login: Some(login), ..Access::default() } };
+        let cause = Cause::PackageNotInRepository("a/s3cr&amp;t.rpm".into());
+        let line = Error::new(Some("tools"), &source, cause).to_string();
+        assert!(line.contains("package \"a/***.rpm\" is not in the repository"), "{line}");
+    }
+
+    #[test]
+    fn remedies_of_this_machine() {
+        let full = || io::Error::from_raw_os_error(28);
+        let store = layer_store::Error::at(std::path::Path::new("/var/cache/dnf5-oci/x"), full());
+        let many = || io::Error::from_raw_os_error(24);
+        for (cause, expected) in [
+            (Cause::Store(store), "free space there, or set a lower limits.store-size"),
+            (Cause::UnpackedLayer(many()), "set a higher LimitNOFILE="),
+            (registry::Error::Process(many().to_string()).into(), "ulimit -n"),
+            (refused(Kind::Unreachable, "500: Too many open files"), "check the network"),
+            (Cause::NoSuchFile("repodata/repomd.xml.asc".into()), "set repo_gpgcheck=0"),
+        ] {
+            let line = failed("oci://quay.io/a/b:1", cause).to_string();
+            assert!(line.contains(expected), "{line}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+        #[test]
+        fn every_line_is_bounded_and_names_what_where_and_the_remedy(
+            text in "(?s).{0,2000}", kind in 0_usize..4, name in "[a-z0-9]{1,240}"
+        ) {
+            let kind = [Kind::Unreachable, Kind::NotFound, Kind::Stalled, Kind::NoSpace][kind];
+            let reference = format!("oci://quay.io/{name}:1");
+            let line = failed(&reference, refused(kind, &text)).to_string();
+            prop_assert!(line.chars().count() <= MAX_LINE);
+            prop_assert_eq!(&printable(&line), &line);
+            prop_assert!(line.starts_with("repository tools oci://quay.io/"));
+            let remedy = remedy(&refused(kind, ""), &source_of(&reference)).expect("one");
+            prop_assert!(line.ends_with(&format!("; {}", remedy.action)), "{line}");
+            if name.len() < 80 {
+                prop_assert!(line.contains(&reference), "{line}");
+            }
+        }
+    }
+
+    fn source_of(reference: &str) -> Source {
+        Source { reference: reference.parse().expect("valid"), access: Access::default() }
+    }
 
     #[test]
     fn a_failed_read_of_a_local_file_is_not_the_registrys() {
@@ -203,7 +318,7 @@ mod tests {
         {
             let cause = Cause::writing(error);
             assert_eq!(cause.kind(), Kind::NoSpace);
-            assert_eq!(one_line(&cause), "/x: no storage space");
+            assert_eq!(facts(&cause), "/x: no storage space");
         }
     }
 }

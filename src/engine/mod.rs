@@ -14,7 +14,7 @@
 //! | `files` | other files into DNF's cache, such as keys |
 //! | `inspect` | what a reference leads to, for people |
 //! | `reading`, `meter` | content for synchronous readers, and its progress |
-//! | `error`, `advice` | the one line for a failure, and what to do about it |
+//! | `error`, `line`, `advice` | the one line for a failure, and what to do about it |
 
 mod advice;
 
@@ -23,6 +23,7 @@ pub(crate) mod error;
 mod files;
 mod inspect;
 mod layers;
+mod line;
 mod manifests;
 mod meter;
 mod packages;

@@ -43,7 +43,10 @@ impl Session {
     /// options in its configuration without effect; the first request reports them as a failure.
     pub fn open(&self, id: &str, reference: &str, access: Access, ignored: &[String]) -> Address {
         let parsed = reference.parse::<Reference>();
-        let reference = parsed.as_ref().map_or_else(|_| reference.to_owned(), Reference::to_string);
+        let reference = match &parsed {
+            Ok(reference) => reference.to_string(),
+            Err(error) => error.reference().to_owned(),
+        };
         let name = format!("repository {id} {reference}");
         let path = url::path(&reference, access.arch.as_deref());
         let address = Address {

@@ -15,7 +15,6 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep};
 
 use super::Error;
-use super::messages;
 use super::worker::Worker;
 
 /// The size of a body's pipe, in bytes: the most that an ordinary user may have (pipe(7),
@@ -49,7 +48,10 @@ impl Body {
             let _ = sender.send(data);
             // Reading the outcome occupies a thread until the body ends, so it waits for its caller.
             tokio::task::yield_now().await;
-            outcome.await.map_err(messages::body)
+            match outcome.await {
+                Ok(()) => Ok(()),
+                Err(error) => Err(owned.body_error(error).await),
+            }
         });
         let data = tokio::select! {
             biased;

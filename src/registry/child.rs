@@ -1,5 +1,6 @@
 //! A child process that can be killed at any time and does not outlive this process.
 
+use std::fs::File;
 use std::io::{PipeReader, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
@@ -8,6 +9,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{Pid, PidfdFlags, Signal};
 
 use super::Error;
@@ -26,14 +28,18 @@ pub(super) struct Child {
 }
 
 impl Child {
-    /// Makes the command's process report its id and end with the thread that starts it.
-    pub(super) fn of(command: &mut Command) -> Result<Self, Error> {
+    /// Makes the command's process report its id and end with the thread that starts it. It alone inherits
+    /// the file, under its number here.
+    pub(super) fn of(command: &mut Command, inherited: Option<File>) -> Result<Self, Error> {
         let (report, mut reporter) = std::io::pipe()?;
         #[expect(unsafe_code, reason = "the standard library has no safe way to do this")]
-        // SAFETY: between fork and exec only async-signal-safe functions may be called. These are two
-        // system calls, getpid and prctl, and a write to a pipe; nothing allocates or locks.
+        // SAFETY: between fork and exec only async-signal-safe functions may be called. These are three
+        // system calls, getpid, fcntl and prctl, and a write to a pipe; nothing allocates or locks.
         unsafe {
             command.pre_exec(move || {
+                if let Some(file) = &inherited {
+                    fcntl_setfd(file, FdFlags::empty())?;
+                }
                 rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
                 reporter.write_all(&std::process::id().to_ne_bytes())
             });

@@ -1,24 +1,31 @@
 //! The command that starts skopeo for a source: its arguments, environment and files.
 
 use std::env;
-use std::fs::File;
-use std::io::{self, Seek, Write};
-use std::os::unix::fs::symlink;
+use std::fs::{File, Permissions};
+use std::io::{self, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use containers_image_proxy::ImageProxyConfig;
-use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+use rustix::io::Errno;
 use tempfile::TempDir;
 
 use super::{Error, Settings};
+use crate::containers_config::{auth, paths};
+use crate::redact::Secrets;
 use crate::reference::Reference;
-use crate::source::{Access, Certificates, Login, Source};
+use crate::source::{Access, Certificates, Environment, Login, Source};
 
 /// The variables that set a proxy for skopeo. `NO_PROXY` makes exceptions, as it does for libcurl.
 const PROXY: [&str; 2] = ["HTTPS_PROXY", "HTTP_PROXY"];
+
+/// Other names for them. Those above come first.
+const OTHER_PROXY: [&str; 2] = ["https_proxy", "http_proxy"];
 
 /// Where skopeo looks for credential helpers if the environment has no `PATH`: the bus daemon starts services
 /// with an empty one. These are systemd's directories.
@@ -32,6 +39,8 @@ pub(super) struct Invocation {
     pub(super) config: ImageProxyConfig,
     /// Must exist as long as the process.
     pub(super) certificates: Option<TempDir>,
+    /// The auth file, if it is not on disk. The process must inherit it under the same number.
+    pub(super) auth_file: Option<File>,
 }
 
 impl Invocation {
@@ -46,18 +55,22 @@ impl Invocation {
         let mut config = ImageProxyConfig::default();
         config.certificate_directory = certificates.as_ref().map(|all| all.path().to_owned());
         config.insecure_skip_tls_verification = access.tls_verify.map(|verify| !verify);
-        match (&access.login, &source.reference) {
+        let auth_file = match (&access.login, &source.reference) {
             (Some(login), Reference::Registry(registry)) => {
-                let file = auth_file(registry.host(), login).map_err(not_prepared)?;
-                config.auth_data = Some(file);
+                Some(auth_file(registry.host(), login).map_err(not_prepared)?)
             }
-            _ => config.authfile.clone_from(&access.auth_file),
-        }
+            _ => None,
+        };
+        // Not `auth_data`, which is copied into a file in /tmp.
+        config.authfile = match &auth_file {
+            Some(file) => Some(format!("/proc/self/fd/{}", file.as_raw_fd()).into()),
+            None => access.auth_file.clone(),
+        };
         let mut command = command(settings, access);
         if let Some(file) = registries_conf {
             command.arg("--registries-conf").arg(file);
         }
-        Ok(Self { command, config, certificates })
+        Ok(Self { command, config, certificates, auth_file })
     }
 }
 
@@ -66,7 +79,21 @@ fn command(settings: &Settings, access: &Access) -> Command {
     if env::var_os("PATH").is_none() {
         command.env("PATH", PATH);
     }
+    // skopeo finds it by itself, but credential helpers that it starts may not: systemd sets none.
+    if env::var_os("HOME").is_none() {
+        command.env("HOME", paths::home());
+    }
     command.envs(&settings.environment);
+    match &access.environment {
+        Environment::With(variables) => {
+            command.envs(variables.iter().map(|(name, value)| (name, value.reveal())));
+        }
+        Environment::WithoutProxies => {
+            for name in PROXY.iter().chain(&OTHER_PROXY) {
+                command.env_remove(name);
+            }
+        }
+    }
     if let Some(proxy) = &access.proxy {
         command.envs(PROXY.map(|name| (name, proxy.reveal())));
     }
@@ -74,6 +101,18 @@ fn command(settings: &Settings, access: &Access) -> Command {
         command.arg("--override-arch").arg(arch);
     }
     command
+}
+
+/// Everything secret that skopeo may have used, to remove it from its messages. Reads auth files.
+pub(super) fn secrets(settings: &Settings, access: &Access) -> Secrets {
+    let mut secrets = auth::secrets(access);
+    for name in PROXY.iter().chain(&OTHER_PROXY) {
+        let set = settings.environment.get(*name).cloned();
+        if let Some(url) = set.or_else(|| env::var(name).ok()) {
+            secrets.add_url(&url);
+        }
+    }
+    secrets
 }
 
 /// Puts the certificates into a directory, under the names of containers-certs.d(5).
@@ -89,13 +128,23 @@ fn directory(certificates: &Certificates) -> io::Result<Option<TempDir>> {
 }
 
 /// An auth file with one entry: containers-auth.json(5). In memory, since others may read a command line or
-/// a file.
+/// a file, and sealed.
 fn auth_file(host: &str, login: &Login) -> io::Result<File> {
     let userpwd = format!("{}:{}", login.username, login.password.reveal());
     let auths = serde_json::json!({"auths": {host: {"auth": BASE64.encode(userpwd)}}});
-    let mut file = File::from(memfd_create("auth.json", MemfdFlags::CLOEXEC)?);
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let file = match memfd_create("auth.json", flags | MemfdFlags::NOEXEC_SEAL) {
+        // Linux before 6.3.
+        Err(Errno::INVAL) => memfd_create("auth.json", flags),
+        file => file,
+    };
+    let mut file = File::from(file?);
+    file.set_permissions(Permissions::from_mode(0o400))?;
     file.write_all(auths.to_string().as_bytes())?;
-    file.rewind()?;
+    fcntl_add_seals(
+        &file,
+        SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL,
+    )?;
     Ok(file)
 }
 
@@ -106,8 +155,8 @@ fn not_prepared(error: io::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::redact::Secret;
     use std::fs;
-    use std::io::Read;
 
     fn invocation(access: Access) -> Invocation {
         let reference = "oci://quay.io/acme/rpms".parse().expect("valid");
@@ -127,10 +176,12 @@ mod tests {
     fn a_login_is_for_its_registry_only() {
         let login = Login { username: "me".into(), password: "a:b".to_owned().into() };
         let access = Access { login: Some(login), ..Access::default() };
-        let mut text = String::new();
-        let mut file = invocation(access).config.auth_data.expect("given");
-        file.read_to_string(&mut text).expect("readable");
+        let invocation = invocation(access);
+        let path = invocation.config.authfile.expect("given");
+        let text = fs::read_to_string(&path).expect("readable");
         assert_eq!(text, r#"{"auths":{"quay.io":{"auth":"bWU6YTpi"}}}"#);
+        let mut file = invocation.auth_file.expect("kept");
+        file.write_all(b"x").expect_err("sealed");
     }
 
     #[test]
@@ -154,5 +205,18 @@ mod tests {
         let own = invocation(Access { proxy, ..Access::default() });
         assert_eq!(variable(&own, "HTTPS_PROXY").as_deref(), Some("http://u:p@proxy:3128"));
         assert_eq!(variable(&own, "HTTP_PROXY").as_deref(), Some("http://u:p@proxy:3128"));
+    }
+
+    #[test]
+    fn the_callers_variables_override_those_of_the_service() {
+        let callers = [("HTTPS_PROXY", Secret::from("http://callers".to_owned()))].into();
+        let own =
+            invocation(Access { environment: Environment::With(callers), ..Access::default() });
+        assert_eq!(variable(&own, "HTTPS_PROXY").as_deref(), Some("http://callers"));
+        let environment = Environment::WithoutProxies;
+        let none = invocation(Access { environment, ..Access::default() });
+        for name in PROXY.iter().chain(&OTHER_PROXY) {
+            assert!(none.command.get_envs().any(|(key, value)| key == *name && value.is_none()));
+        }
     }
 }

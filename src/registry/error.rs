@@ -51,6 +51,9 @@ pub enum Error {
     /// The process ended or broke its protocol.
     #[error("skopeo failed: {0}")]
     Process(String),
+    /// The process has ended with a stack trace, which is in the log.
+    #[error("skopeo crashed ({0})")]
+    Crashed(String),
     /// A body ended before its size.
     #[error("transfer of {digest} ended early: expected {size} bytes, got {received}")]
     Short {
@@ -121,6 +124,9 @@ impl Error {
             Self::Blocked(_) => Some("remove \"blocked = true\" from its entry"),
             Self::Damaged(_) => Some("see containers-policy.json(5), containers-registries.d(5)"),
             Self::Missing { .. } => Some(INCOMPLETE),
+            Self::Crashed(_) => {
+                Some("update skopeo; if that does not help, report it with the service's log")
+            }
             _ => None,
         }
     }
@@ -139,7 +145,11 @@ impl Error {
     pub(super) fn is_worth_a_retry(&self) -> bool {
         match self {
             Self::Refused { retryable, .. } => *retryable,
-            Self::Stalled(_) | Self::Process(_) | Self::Short { .. } | Self::Pipe(_) => true,
+            Self::Stalled(_)
+            | Self::Process(_)
+            | Self::Crashed(_)
+            | Self::Short { .. }
+            | Self::Pipe(_) => true,
             _ => false,
         }
     }
@@ -157,9 +167,11 @@ impl Failure for Error {
             Self::Blocked(_) | Self::Damaged(_) => Kind::PolicyRejected,
             Self::Missing { .. } => Kind::NotFound,
             Self::Stalled(_) => Kind::Stalled,
-            Self::Certificate(_) | Self::Process(_) | Self::Pipe(_) | Self::Short { .. } => {
-                Kind::Unreachable
-            }
+            Self::Certificate(_)
+            | Self::Process(_)
+            | Self::Crashed(_)
+            | Self::Pipe(_)
+            | Self::Short { .. } => Kind::Unreachable,
             Self::Long { .. } | Self::DigestMismatch { .. } => Kind::DigestMismatch,
             Self::MirrorCorrupt(error) => error.kind(),
             Self::NoOtherPullSource => Kind::NotFound,

@@ -4,11 +4,13 @@
 //! could succeed. This is the only module that reads that text. OpenImageOptional would not help: it
 //! reports only one of the ways in which registries say "not found", and drops what the mirrors said.
 
+use std::io::ErrorKind;
+
 use containers_image_proxy as proxy;
 
 use super::Error;
-use crate::error_kind::Kind;
-use crate::redact::without_secrets;
+use crate::error_kind::{Kind, printable, shortened};
+use crate::redact::{Secrets, without_secrets};
 
 /// Words in messages, in lower case, and their meaning. The first match counts. None of them can be part
 /// of a reference, which many messages quote: most have a space, or the character before or after a
@@ -112,8 +114,26 @@ const REMEDIES: &[(Kind, &str, &str)] = &[
         "it has no TLS: set insecure = true for it in registries.conf, or sslverify=0 in the .repo \
          file",
     ),
+    (
+        Kind::Unreachable,
+        WEB_PAGE,
+        "check the address, and whether a proxy or a login page (captive portal) answers in its place",
+    ),
     (Kind::BadRepository, "no image found in", "push it with an entry for this architecture"),
 ];
+
+/// What Go's parser of JSON says of HTML, and what that means.
+const NO_JSON: &str = "invalid character '<' looking for beginning of value";
+const WEB_PAGE: &str = "answered with a web page instead of the registry's protocol";
+
+/// Start of a message of containers-image-proxy. The request, the process's status and its last words follow.
+const EXITED: &str = "skopeo proxy unexpectedly exited during request method ";
+
+/// What Go's runtime prints when a program crashes.
+const CRASH: &[&str] = &["panic: ", "fatal error: ", "[signal sig", "\ngoroutine "];
+
+/// The most that is kept of a message, in characters. Lines in the log have it whole, those for the user not.
+const MAX_MESSAGE: usize = 4096;
 
 /// Start of GPG's verdict on a signature, which has all of its fields.
 const GPG_VERDICT: &str = "gpgme.Signature{";
@@ -127,28 +147,35 @@ const AFTER_MIRRORS: &str = "]): ";
 /// The first version of the protocol with GetRawBlob, which reports errors of a body; skopeo 1.19.
 pub(super) const WANTED_PROTOCOL: &str = "0.2.8";
 
-/// The error for a message of skopeo.
-pub(super) fn refused(message: &str, retryable: bool) -> Error {
-    let mut message = without_internals(&without_secrets(message));
+/// The error for a message of skopeo, without the secrets that it repeats.
+fn refused(message: &str, retryable: bool, secrets: &Secrets) -> Error {
+    let message = with_web_page(&without_internals(&without_secrets(message)));
+    // The meaning is in the words that skopeo wrote, even if one of them is somebody's password.
+    let mut shown = shown(&message, secrets);
     // A blocked mirror does not matter, since the registry itself is asked.
     if own_part(&message).contains(BLOCKED) {
-        return Error::Blocked(message);
+        return Error::Blocked(shown);
     }
     if contains_any(&message.to_lowercase(), DAMAGED) {
-        return Error::Damaged(message);
+        return Error::Damaged(shown);
     }
     let kind = kind(&message);
     if kind == Kind::Unauthorized && contains_any(&message.to_lowercase(), HIDING) {
-        message.push_str(" (some registries answer this for a repository that does not exist)");
+        shown.push_str(" (some registries answer this for a repository that does not exist)");
     }
     let own = own_part(&message).to_lowercase();
     if kind == Kind::Unreachable && !retryable && contains_any(&own, CERTIFICATES) {
-        return Error::Certificate(message);
+        return Error::Certificate(shown);
     }
     // skopeo calls a missing blob retryable. Of the failures of the policy, it calls only an unreachable
     // lookaside retryable.
     let can_pass = matches!(kind, Kind::Unreachable | Kind::PolicyRejected);
-    Error::Refused { kind, retryable: retryable && can_pass, message }
+    Error::Refused { kind, retryable: retryable && can_pass, message: shown }
+}
+
+/// What is kept of a text from skopeo or a registry.
+fn shown(message: &str, secrets: &Secrets) -> String {
+    shortened(&printable(secrets.hide(message).trim()), MAX_MESSAGE)
 }
 
 /// The remedy for such a message, where there is a better one than that of its kind.
@@ -159,28 +186,64 @@ pub(super) fn remedy(kind: Kind, message: &str) -> Option<&'static str> {
 }
 
 /// The error for one of containers-image-proxy.
-pub(super) fn failed(error: proxy::Error) -> Error {
+pub(super) fn failed(error: proxy::Error, secrets: &Secrets) -> Error {
     let retryable = error.is_retryable();
     match error {
         proxy::Error::RequestInitiationFailure { error, .. }
-        | proxy::Error::RetryableRequestFailure { error, .. } => refused(&error, retryable),
-        proxy::Error::BlobError(error) => body(error),
+        | proxy::Error::RetryableRequestFailure { error, .. } => {
+            refused(&error, retryable, secrets)
+        }
+        proxy::Error::BlobError(error) => body(error, secrets),
+        proxy::Error::SerDe(_) if has_ended(&error) => Error::Process("it has ended".to_owned()),
+        // The crate reads 32 KiB of a reply. Only those with a text of the registry can be longer.
+        proxy::Error::SerDe(error) if error.is_eof() => Error::Refused {
+            kind: Kind::Unreachable,
+            retryable: true,
+            message: "the registry's answer is too long to read".to_owned(),
+        },
         proxy::Error::ProxyTooOld { found_version, .. } => {
             Error::SkopeoTooOld { found: found_version.into(), wanted: WANTED_PROTOCOL }
         }
-        other => Error::Process(without_secrets(&other.to_string())),
+        proxy::Error::Other(message) => match message.strip_prefix(EXITED) {
+            Some(exit) => exited(exit, secrets),
+            None => Error::Process(shown(&message, secrets)),
+        },
+        other => Error::Process(shown(&other.to_string(), secrets)),
     }
+}
+
+/// Whether the process has ended, and nothing is known of the reason: its reply is empty, or the request could
+/// not be sent.
+pub(super) fn has_ended(error: &proxy::Error) -> bool {
+    match error {
+        proxy::Error::SerDe(error) => error.is_eof() && error.column() == 0,
+        proxy::Error::Io(error) => {
+            matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset)
+        }
+        _ => false,
+    }
+}
+
+/// The error for a process that has ended: the request, its status, and on further lines what it printed.
+fn exited(exit: &str, secrets: &Secrets) -> Error {
+    let (_, exit) = exit.split_once(": ").unwrap_or(("", exit));
+    let (status, last_words) = exit.split_once('\n').unwrap_or((exit, ""));
+    if !contains_any(&last_words.to_lowercase(), CRASH) {
+        return Error::Process(shown(exit, secrets));
+    }
+    tracing::warn!(status, "skopeo crashed: {}", shown(last_words, secrets));
+    Error::Crashed(status.to_owned())
 }
 
 /// The error of a body. The registry had begun to send, so every failure is temporary, though skopeo calls
 /// only some of them retryable. If a token expired before skopeo asked for the rest, the next attempt gets
 /// a new one.
-pub(super) fn body(error: proxy::GetBlobError) -> Error {
+pub(super) fn body(error: proxy::GetBlobError, secrets: &Secrets) -> Error {
     let message = match error {
         proxy::GetBlobError::Retryable(message) | proxy::GetBlobError::Other(message) => message,
         other => other.to_string().into(),
     };
-    match refused(&message, true) {
+    match refused(&message, true, secrets) {
         Error::Refused { kind: kind @ Kind::Unauthorized, message, .. } => {
             Error::Refused { kind, retryable: true, message }
         }
@@ -228,6 +291,22 @@ fn contains_any(message: &str, words: &[&str]) -> bool {
     words.iter().any(|words| message.contains(words))
 }
 
+/// Replaces what Go's parser says of a web page.
+fn with_web_page(message: &str) -> String {
+    match message.strip_suffix(NO_JSON) {
+        Some("") => format!("the registry {WEB_PAGE}"),
+        Some(before) => {
+            let before = before.strip_suffix(": ").unwrap_or(before);
+            let host = before.strip_prefix("pinging container registry ");
+            host.map_or_else(
+                || format!("{before}: it {WEB_PAGE}"),
+                |host| format!("{host} {WEB_PAGE}"),
+            )
+        }
+        None => message.to_owned(),
+    }
+}
+
 /// Replaces GPG's verdict on a signature by the key that made it, and completes GPG's shortest messages.
 fn without_internals(message: &str) -> String {
     if GPG_MESSAGES.contains(&message) {
@@ -258,6 +337,11 @@ fn without_internals(message: &str) -> String {
 mod tests {
     use super::*;
     use crate::error_kind::Failure;
+    use proptest::prelude::*;
+
+    fn refused(message: &str, retryable: bool) -> Error {
+        super::refused(message, retryable, &Secrets::default())
+    }
 
     #[test]
     fn messages_of_skopeo_1_22() {
@@ -486,7 +570,8 @@ mod tests {
             "unexpected EOF (after reconnecting, fetching blob: authentication required)",
         ] {
             assert!(
-                body(proxy::GetBlobError::Other(message.into())).is_worth_a_retry(),
+                body(proxy::GetBlobError::Other(message.into()), &Secrets::default())
+                    .is_worth_a_retry(),
                 "{message}"
             );
         }
@@ -500,5 +585,66 @@ mod tests {
         assert!(!refused("fetching blob: blob unknown to registry", true).is_worth_a_retry());
         let lookaside = "Get \"http://sigs.example/a@sha256=9fa8/signature-1\": connection refused";
         assert!(refused(lookaside, true).is_worth_a_retry());
+    }
+
+    #[test]
+    fn a_password_that_is_a_word_of_skopeo_changes_no_meaning() {
+        let mut secrets = Secrets::default();
+        secrets.add_login("me", "unknown");
+        let error = super::refused("reading manifest 1 in h/a: manifest unknown", false, &secrets);
+        assert_eq!(error.kind(), Kind::NotFound);
+        assert_eq!(error.to_string(), "reading manifest 1 in h/a: manifest ***");
+    }
+
+    #[test]
+    fn a_web_page_is_no_syntax_error() {
+        for (message, expected) in [
+            (
+                format!("pinging container registry h:5000: {NO_JSON}"),
+                "h:5000 answered with a web page",
+            ),
+            (format!("Requesting bearer token: {NO_JSON}"), "Requesting bearer token: it answered"),
+            (NO_JSON.to_owned(), "the registry answered with a web page"),
+        ] {
+            let error = refused(&message, false);
+            assert!(error.to_string().starts_with(expected), "{error}");
+            assert!(error.remedy().is_some_and(|remedy| remedy.contains("captive portal")));
+        }
+    }
+
+    #[test]
+    fn a_stack_trace_is_not_shown() {
+        let other = |exit: &str| {
+            let error = proxy::Error::Other(format!("{EXITED}OpenImage: {exit}").into());
+            failed(error, &Secrets::default()).to_string()
+        };
+        let trace = "exit status: 2\npanic: runtime error\n\ngoroutine 1 [running]:\nmain.main()\n";
+        assert_eq!(other(trace), "skopeo crashed (exit status: 2)");
+        assert_eq!(
+            other("exit status: 1\nno such flag\n"),
+            "skopeo failed: exit status: 1 no such flag"
+        );
+        assert_eq!(other("signal: 9 (SIGKILL)\n"), "skopeo failed: signal: 9 (SIGKILL)");
+    }
+
+    #[test]
+    fn an_answer_that_is_cut_off_is_too_long() {
+        let cut = serde_json::from_str::<String>("\"too").expect_err("cut off");
+        let error = failed(proxy::Error::SerDe(cut), &Secrets::default());
+        assert_eq!(error.to_string(), "the registry's answer is too long to read");
+        assert!(error.is_worth_a_retry());
+        let none = serde_json::from_str::<String>("").expect_err("empty");
+        let error = failed(proxy::Error::SerDe(none), &Secrets::default());
+        assert_eq!(error.to_string(), "skopeo failed: it has ended");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(16))]
+        #[test]
+        fn a_message_is_bounded_and_printable(text in "(?s).{0,9000}", retryable: bool) {
+            let line = refused(&text, retryable).to_string();
+            prop_assert!(line.chars().count() <= MAX_MESSAGE + 100);
+            prop_assert_eq!(&printable(&line), &line);
+        }
     }
 }

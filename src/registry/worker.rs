@@ -12,11 +12,12 @@ use tempfile::TempDir;
 use tokio::fs::File;
 
 use super::child::Child;
-use super::command::Invocation;
+use super::command::{self, Invocation};
 use super::messages::{self, WANTED_PROTOCOL};
 use super::{Error, Manifest, Settings};
 use crate::blocking;
-use crate::source::Source;
+use crate::redact::Secrets;
+use crate::source::{Access, Source};
 
 /// Size limit of manifests, in bytes; skopeo has the same.
 const MAX_MANIFEST: usize = 4 << 20;
@@ -24,11 +25,16 @@ const MAX_MANIFEST: usize = 4 << 20;
 /// Timeout for closing an image, which sends no request to the registry.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How often, and after which time, a process that has ended is asked for the reason.
+const LAST_WORDS: usize = 20;
+const LAST_WORDS_PAUSE: Duration = Duration::from_millis(10);
+
 /// A running skopeo. It answers one request at a time, and sends the bodies of blobs in parallel.
 pub(super) struct Worker {
     proxy: ImageProxy,
     child: Child,
     pub(super) settings: Settings,
+    access: Access,
     _certificates: Option<TempDir>,
 }
 
@@ -40,24 +46,31 @@ impl Worker {
         source: &Source,
         registries_conf: Option<&Path>,
     ) -> Result<Self, Error> {
-        let Invocation { mut command, mut config, certificates } =
+        let Invocation { mut command, mut config, certificates, auth_file } =
             Invocation::new(&settings, source, registries_conf)?;
         // Kills the process when it is dropped because something here fails or is cancelled.
-        let child = Child::of(&mut command)?;
+        let child = Child::of(&mut command, auth_file)?;
         config.skopeo_cmd = Some(command);
         let proxy = tokio::time::timeout(settings.stall, ImageProxy::new_with_config(config))
             .await
-            .map_err(|_| Error::Stalled(settings.stall))?
-            .map_err(|error| match error {
-                proxy::Error::SkopeoSpawnError(error) => not_run(&settings.skopeo, &error),
-                error => messages::failed(error),
-            })?;
+            .map_err(|_| Error::Stalled(settings.stall))?;
+        let proxy = match proxy {
+            Ok(proxy) => proxy,
+            Err(proxy::Error::SkopeoSpawnError(error)) => {
+                return Err(not_run(&settings.skopeo, &error));
+            }
+            Err(error) => {
+                let secrets = secrets(&settings, &source.access).await?;
+                return Err(messages::failed(error, &secrets));
+            }
+        };
         if !proxy.supports_get_raw_blob() {
             let found = proxy.protocol_version().to_string();
             return Err(Error::SkopeoTooOld { found, wanted: WANTED_PROTOCOL });
         }
         tracing::debug!(pid = child.pid()?, protocol = %proxy.protocol_version(), "skopeo started");
-        Ok(Self { proxy, child, settings, _certificates: certificates })
+        let access = source.access.clone();
+        Ok(Self { proxy, child, settings, access, _certificates: certificates })
     }
 
     /// Opens an image: skopeo asks the registry for its manifest and checks the signature policy.
@@ -105,13 +118,45 @@ impl Worker {
         let mut guard = KillOnDrop(Some(self));
         let answer = tokio::time::timeout(limit, request).await;
         guard.0 = answer.is_err().then_some(self);
-        answer.map_err(|_| Error::Stalled(limit))?.map_err(|error| {
-            let error = messages::failed(error);
-            if matches!(error, Error::Process(_)) {
-                self.kill("it failed");
+        match answer.map_err(|_| Error::Stalled(limit))? {
+            Ok(answer) => Ok(answer),
+            Err(error) => {
+                let error = match messages::has_ended(&error) {
+                    true => self.last_words().await.unwrap_or(error),
+                    false => error,
+                };
+                let error = messages::failed(error, &self.secrets().await?);
+                if matches!(error, Error::Process(_) | Error::Crashed(_)) {
+                    self.kill("it failed");
+                }
+                Err(error)
             }
-            error
-        })
+        }
+    }
+
+    /// What skopeo printed before it ended. The crate reports that as the error of a request, but not of the
+    /// first one, if the end of the connection comes first.
+    async fn last_words(&self) -> Option<proxy::Error> {
+        for _ in 0..LAST_WORDS {
+            tokio::time::sleep(LAST_WORDS_PAUSE).await;
+            match self.proxy.open_image("").await {
+                Err(error) if messages::has_ended(&error) => {}
+                outcome => return outcome.err(),
+            }
+        }
+        None
+    }
+
+    /// Why a body ended, as skopeo reports it.
+    pub(super) async fn body_error(&self, error: proxy::GetBlobError) -> Error {
+        match self.secrets().await {
+            Ok(secrets) => messages::body(error, &secrets),
+            Err(error) => error,
+        }
+    }
+
+    async fn secrets(&self) -> Result<Secrets, Error> {
+        secrets(&self.settings, &self.access).await
     }
 
     /// Whether it can serve another request.
@@ -133,6 +178,11 @@ impl Drop for KillOnDrop<'_> {
             worker.kill("a request timed out or was cancelled");
         }
     }
+}
+
+async fn secrets(settings: &Settings, access: &Access) -> Result<Secrets, Error> {
+    let (settings, access) = (settings.clone(), access.clone());
+    blocking::run(move || Ok(command::secrets(&settings, &access))).await
 }
 
 /// Distinguishes a missing program from a lack of resources.

@@ -1,8 +1,11 @@
 """Running commands and checking their output."""
 
 import os
+import re
 import subprocess
 import time
+
+from . import secrets
 
 
 class Result:
@@ -20,13 +23,31 @@ class Result:
         assert text in self.output, f"{text!r} is not in:\n{self}"
         return self
 
+    def tells(self, text):
+        """Asserts that the output has `text`, or what is left of it in a line that is too long: the beginning
+        of digests, and its own beginning and end."""
+        short = re.sub("([0-9a-fA-F]{12})[0-9a-fA-F]{28,}", r"\1…", text)
+        found = text in self.output or short in self.output or self.has_ends_of(short)
+        assert found, f"{text!r} is not in:\n{self}"
+        return self
+
+    def has_ends_of(self, text, least=12):
+        lengths = range(least, len(text))
+        for gap in re.finditer(" … ", self.output):
+            before, after = self.output[:gap.start()], self.output[gap.end():]
+            if (any(before.endswith(text[:length].rstrip()) for length in lengths)
+                    and any(after.startswith(text[-length:].lstrip()) for length in lengths)):
+                return True
+        return False
+
     def has_not(self, text):
         assert text not in self.output, f"{text!r} is in:\n{self}"
         return self
 
 
 def run(*arguments, code=0, **options):
-    """Runs a command with `answer` as its input. Its exit code must be `code`, unless that is None."""
+    """Runs a command with `answer` as its input. Its exit code must be `code`, unless that is None. Its
+    output must have no secret."""
     arguments = [str(argument) for argument in arguments]
     done = subprocess.run(
         arguments,
@@ -38,6 +59,7 @@ def run(*arguments, code=0, **options):
         **options,
     )
     result = Result(arguments, done.returncode, done.stdout)
+    secrets.check(done.stdout, f"the output of {arguments[0]}")
     if code is not None:
         assert done.returncode == code, f"exit code {code} expected:\n{result}"
     return result

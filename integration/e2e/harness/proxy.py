@@ -3,12 +3,13 @@
 import subprocess
 from pathlib import Path
 
+from . import secrets
 from .commands import run, wait_until
 
 PORT = 8888
 URL = f"http://localhost:{PORT}"
 USER = "proxy-user"
-PASSWORD = "proxy-password"
+PASSWORD = secrets.register("proxy-password", USER)
 
 
 class Proxy:

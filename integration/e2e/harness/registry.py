@@ -9,6 +9,7 @@ import ssl
 import subprocess
 from pathlib import Path
 
+from . import secrets
 from .commands import run, wait_until
 from .daemon import Daemon
 
@@ -54,6 +55,7 @@ class Registry(Daemon):
             passwords = self.directory / "htpasswd"
             passwords.write_text("")
             for user, password in users.items():
+                secrets.register(password, user)
                 run("htpasswd", "-bB", passwords, user, password)
             authentication = f"htpasswd: {{realm: test, path: {passwords}}}"
         if authentication:

@@ -6,6 +6,7 @@ import subprocess
 from contextlib import contextmanager
 from pathlib import Path
 
+from . import secrets
 from .commands import processes, run, wait_until
 from .daemon import Daemon
 
@@ -66,6 +67,7 @@ class Service(Daemon):
 
     def __init__(self, log, idle=600, environment=None):
         super().__init__(log)
+        secrets.watch(log)
         self.idle = idle
         self.environment = environment or os.environ | {"DNF5_OCI_LOG": "debug"}
 

@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+from . import secrets
 from .registry import Certificate
 
 SERVICE = "registry"
@@ -54,6 +55,8 @@ class TokenServer:
         self.header = {"typ": "JWT", "alg": "RS256", "x5c": chain}
         self.realm = f"http://localhost:{port}/token"
         self.users = users
+        for user, password in users.items():
+            secrets.register(password, user)
         self.refresh = {}
         self.public = set()
         self.lifetime = 300
@@ -87,7 +90,7 @@ class TokenServer:
         signed = f"{encode(self.header)}.{encode(claims)}"
         signature = openssl("dgst", "-sha256", "-sign", self.certificate.key, data=signed.encode())
         token = f"{signed}.{base64url(signature)}"
-        self.given.append(token)
+        self.given.append(secrets.register(token))
         return token
 
     def stop(self):
