@@ -26,7 +26,7 @@ impl Confinement {
     ///
     /// # Errors
     /// If the kernel refuses a rule that it knows.
-    pub fn reader(writable: &[&Path]) -> io::Result<Self> {
+    pub fn reader(writable: &[impl AsRef<Path>]) -> io::Result<Self> {
         let rules = Ruleset::default()
             .handle_access(AccessFs::from_all(VERSION))
             .and_then(|rules| rules.handle_access(AccessNet::BindTcp))

@@ -20,7 +20,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::paths::{self, auth_files, session_auth_file};
-use super::registries::Registries;
+use super::registries::{Registries, credential_helpers};
 use crate::redact::Secrets;
 use crate::reference::Reference;
 use crate::source::Access;
@@ -126,6 +126,18 @@ pub fn search_order(access: &Access) -> Vec<PathBuf> {
 pub fn effective(access: &Access, name: &str) -> Option<(PathBuf, AuthEntry)> {
     let found = |file: PathBuf| entry(&file, name).map(|entry| (file, entry));
     search_order(access).into_iter().find_map(found)
+}
+
+/// Whether skopeo may ask a credential helper for this source.
+pub fn uses_helper(access: &Access) -> bool {
+    let names_one = |file: PathBuf| {
+        let parsed = fs::read(file).ok().and_then(|text| AuthFile::parse(&text).ok());
+        parsed
+            .and_then(|auth_file| auth_file.cred_helpers)
+            .is_some_and(|helpers| !helpers.is_empty())
+    };
+    credential_helpers().is_ok_and(|helpers| !helpers.is_empty())
+        || search_order(access).into_iter().any(names_one)
 }
 
 /// Returns everything secret that skopeo may have used for a source: what the caller gave, and all that is in

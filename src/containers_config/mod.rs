@@ -11,6 +11,7 @@
 //! | [`policy`] | containers-policy.json(5): which scope applies to a reference |
 //! | [`certs`] | containers-certs.d(5): which directory has a registry's certificates |
 //! | [`registries`] | containers-registries.conf(5): mirrors, locations, blocked registries |
+//! | `writable` | where skopeo has to write |
 //! | [`paths`] | where all of them are |
 
 pub mod auth;
@@ -19,5 +20,7 @@ mod fingerprint;
 pub mod paths;
 pub mod policy;
 pub mod registries;
+mod writable;
 
 pub use fingerprint::Fingerprint;
+pub use writable::writable;

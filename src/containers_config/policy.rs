@@ -65,6 +65,12 @@ pub fn key_files() -> Vec<PathBuf> {
     policy.map(|policy| policy.key_files()).unwrap_or_default()
 }
 
+/// Whether any scope of the policy has signatures checked with GPG.
+pub fn uses_gpg() -> bool {
+    let policy = fs::read(file()).ok().and_then(|text| Policy::parse(&text).ok());
+    policy.is_some_and(|policy| policy.requirements().any(|one| one.kind == "signedBy"))
+}
+
 /// Returns the file that skopeo reads: the user's replaces the system's.
 fn file() -> PathBuf {
     const NAME: &str = "policy.json";
@@ -95,8 +101,13 @@ impl Policy {
     }
 
     fn key_files(&self) -> Vec<PathBuf> {
+        self.requirements().flat_map(|one| key_files_in(&one.members)).collect()
+    }
+
+    /// The requirements of all scopes.
+    fn requirements(&self) -> impl Iterator<Item = &Requirement> {
         let scopes = self.transports.values().flat_map(HashMap::values).flatten();
-        self.default.iter().chain(scopes).flat_map(|one| key_files_in(&one.members)).collect()
+        self.default.iter().chain(scopes)
     }
 }
 

@@ -4,6 +4,7 @@ use std::env;
 
 use super::{Check, Step, Verdict, auth};
 use crate::config_file;
+use crate::confinement;
 use crate::containers_config::certs;
 use crate::containers_config::policy;
 use crate::containers_config::registries::{Registries, RegistryEntry};
@@ -40,7 +41,10 @@ pub(super) fn steps(
         Reference::Layout(_) => Ok(None),
     };
     let request = Request::new(source, manifest.as_ref().err(), entry.is_err());
-    let version = version.map_or(String::new(), |version| format!("version {version}"));
+    let version = version.map_or(String::new(), |version| match confinement::is_available() {
+        true => format!("version {version}"),
+        false => format!("version {version}, not confined: this kernel has no Landlock"),
+    });
     let manifest = manifest.as_ref().map_or("it is there".to_owned(), describe);
     vec![
         request.step(Check::Skopeo, &version),

@@ -13,6 +13,7 @@ use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{Pid, PidfdFlags, Signal};
 
 use super::Error;
+use crate::confinement::Confinement;
 
 /// The child of a command that other code starts. Killed when dropped.
 ///
@@ -28,19 +29,27 @@ pub(super) struct Child {
 }
 
 impl Child {
-    /// Makes the command's process report its id and end with the thread that starts it. It alone inherits
-    /// the file, under its number here.
-    pub(super) fn of(command: &mut Command, inherited: Option<File>) -> Result<Self, Error> {
+    /// Makes the command's process report its id, end with the thread that starts it, and impose the rules on
+    /// itself. It alone inherits the file, under its number here.
+    pub(super) fn of(
+        command: &mut Command,
+        inherited: Option<File>,
+        rules: Confinement,
+    ) -> Result<Self, Error> {
+        let mut rules = Some(rules);
         let (report, mut reporter) = std::io::pipe()?;
         #[expect(unsafe_code, reason = "the standard library has no safe way to do this")]
-        // SAFETY: between fork and exec only async-signal-safe functions may be called. These are three
-        // system calls, getpid, fcntl and prctl, and a write to a pipe; nothing allocates or locks.
+        // SAFETY: between fork and exec only async-signal-safe functions may be called. These are system calls,
+        // a write to a pipe among them; nothing allocates or locks.
         unsafe {
             command.pre_exec(move || {
                 if let Some(file) = &inherited {
                     fcntl_setfd(file, FdFlags::empty())?;
                 }
                 rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+                if let Some(rules) = rules.take() {
+                    rules.impose()?;
+                }
                 reporter.write_all(&std::process::id().to_ne_bytes())
             });
         }

@@ -13,13 +13,14 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use containers_image_proxy::ImageProxyConfig;
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::io::Errno;
-use tempfile::TempDir;
 
 use super::{Error, Settings};
-use crate::containers_config::{auth, paths};
+use crate::confinement::Confinement;
+use crate::containers_config::{self, auth, paths};
 use crate::redact::Secrets;
 use crate::reference::Reference;
 use crate::source::{Access, Certificates, Environment, Login, Source};
+use crate::temporary::TemporaryDir;
 
 /// The variables that set a proxy for skopeo. `NO_PROXY` makes exceptions, as it does for libcurl.
 const PROXY: [&str; 2] = ["HTTPS_PROXY", "HTTP_PROXY"];
@@ -38,9 +39,11 @@ pub(super) struct Invocation {
     /// The source of those arguments.
     pub(super) config: ImageProxyConfig,
     /// Must exist as long as the process.
-    pub(super) certificates: Option<TempDir>,
+    pub(super) certificates: Option<TemporaryDir>,
     /// The auth file, if it is not on disk. The process must inherit it under the same number.
     pub(super) auth_file: Option<File>,
+    /// What the process may do.
+    pub(super) rules: Confinement,
 }
 
 impl Invocation {
@@ -70,7 +73,9 @@ impl Invocation {
         if let Some(file) = registries_conf {
             command.arg("--registries-conf").arg(file);
         }
-        Ok(Self { command, config, certificates, auth_file })
+        let writable = containers_config::writable(access);
+        let rules = Confinement::reader(&writable).map_err(not_prepared)?;
+        Ok(Self { command, config, certificates, auth_file, rules })
     }
 }
 
@@ -116,11 +121,11 @@ pub(super) fn secrets(settings: &Settings, access: &Access) -> Secrets {
 }
 
 /// Puts the certificates into a directory, under the names of containers-certs.d(5).
-fn directory(certificates: &Certificates) -> io::Result<Option<TempDir>> {
+fn directory(certificates: &Certificates) -> io::Result<Option<TemporaryDir>> {
     if certificates.named().next().is_none() {
         return Ok(None);
     }
-    let directory = tempfile::tempdir()?;
+    let directory = TemporaryDir::new()?;
     for (name, file) in certificates.named() {
         symlink(file, directory.path().join(name))?;
     }

@@ -5,9 +5,9 @@
 //! skipped, then the first two, and so on. A blob is identified by its digest, so it does not matter which
 //! manifest the other pull sources have.
 
-use std::io::{self, Write};
-
-use tempfile::NamedTempFile;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use super::Error;
 use crate::blocking;
@@ -15,6 +15,7 @@ use crate::containers_config::Fingerprint;
 use crate::containers_config::registries::Registries;
 use crate::reference::{Reference, RegistryReference};
 use crate::source::Source;
+use crate::temporary::TemporaryDir;
 
 /// A source, with some of its pull sources skipped.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -24,6 +25,13 @@ pub(super) struct PullSource {
     fingerprint: Fingerprint,
     /// Number of pull sources to skip.
     pub(super) skip: usize,
+}
+
+/// A registries.conf for skopeo to read instead of the default one. Dropping it removes it.
+#[derive(Debug)]
+pub(super) struct RegistriesConf {
+    path: PathBuf,
+    _directory: TemporaryDir,
 }
 
 impl PullSource {
@@ -50,13 +58,15 @@ impl PullSource {
     }
 
     /// The registries.conf for skopeo, if it must not use the default one.
-    pub(super) async fn registries_conf(&self) -> Result<Option<NamedTempFile>, Error> {
+    pub(super) async fn registries_conf(&self) -> Result<Option<RegistriesConf>, Error> {
         let skip = self.skip;
         if skip == 0 {
             return Ok(None);
         }
         let file = self
-            .read_registries(move |all, reference| Some(write(&all.skipping(reference, skip)?)))
+            .read_registries(move |all, reference| {
+                Some(RegistriesConf::write(&all.skipping(reference, skip)?))
+            })
             .await?;
         Ok(Some(file.ok_or(Error::NoOtherPullSource)??))
     }
@@ -73,10 +83,17 @@ impl PullSource {
     }
 }
 
-fn write(text: &str) -> io::Result<NamedTempFile> {
-    let mut file = NamedTempFile::with_prefix("dnf5-oci-registries-")?;
-    file.write_all(text.as_bytes())?;
-    Ok(file)
+impl RegistriesConf {
+    fn write(text: &str) -> io::Result<Self> {
+        let directory = TemporaryDir::new()?;
+        let path = directory.path().join("registries.conf");
+        fs::write(&path, text)?;
+        Ok(Self { path, _directory: directory })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
 }
 
 #[cfg(test)]

@@ -6,12 +6,11 @@ use std::time::{Duration, Instant};
 
 use containers_image_proxy::OpenedImage;
 use containers_image_proxy::oci_spec::image::Digest;
-use tempfile::NamedTempFile;
 use tokio::sync::Semaphore;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::body::Body;
-use super::pull_source::PullSource;
+use super::pull_source::{PullSource, RegistriesConf};
 use super::worker::Worker;
 use super::{Error, Manifest, Settings};
 use crate::blocking;
@@ -83,7 +82,7 @@ impl Connection {
         // A task runs on a worker thread, whatever thread this is: see `Child`.
         let task = tokio::spawn(async move {
             let file = source.registries_conf().await?;
-            let file = file.as_ref().map(NamedTempFile::path);
+            let file = file.as_ref().map(RegistriesConf::path);
             let worker = Worker::start(settings, &source.source, file).await?;
             let image = worker.open(&source.source).await?;
             Ok(Self { worker: Arc::new(worker), image: Arc::new(image) })

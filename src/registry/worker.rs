@@ -8,7 +8,6 @@ use std::time::Duration;
 use containers_image_proxy as proxy;
 use proxy::oci_spec::image::Digest;
 use proxy::{ImageProxy, OpenedImage};
-use tempfile::TempDir;
 use tokio::fs::File;
 
 use super::child::Child;
@@ -18,6 +17,7 @@ use super::{Error, Manifest, Settings};
 use crate::blocking;
 use crate::redact::Secrets;
 use crate::source::{Access, Source};
+use crate::temporary::TemporaryDir;
 
 /// Size limit of manifests, in bytes; skopeo has the same.
 const MAX_MANIFEST: usize = 4 << 20;
@@ -35,7 +35,7 @@ pub(super) struct Worker {
     child: Child,
     pub(super) settings: Settings,
     access: Access,
-    _certificates: Option<TempDir>,
+    _certificates: Option<TemporaryDir>,
 }
 
 impl Worker {
@@ -46,10 +46,10 @@ impl Worker {
         source: &Source,
         registries_conf: Option<&Path>,
     ) -> Result<Self, Error> {
-        let Invocation { mut command, mut config, certificates, auth_file } =
+        let Invocation { mut command, mut config, certificates, auth_file, rules } =
             Invocation::new(&settings, source, registries_conf)?;
         // Kills the process when it is dropped because something here fails or is cancelled.
-        let child = Child::of(&mut command, auth_file)?;
+        let child = Child::of(&mut command, auth_file, rules)?;
         config.skopeo_cmd = Some(command);
         let proxy = tokio::time::timeout(settings.stall, ImageProxy::new_with_config(config))
             .await
