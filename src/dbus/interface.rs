@@ -208,6 +208,7 @@ impl Backend1 {
         self.admit(&caller).await?;
         let mut options = Options::new(options);
         let (access, ignored) = (options.access()?, options.ignored()?);
+        let cachedir = options.path("cachedir")?;
         options.finish()?;
         if self.jobs.sessions_ended.is_cancelled() {
             return Err(Error::new(Kind::Cancelled, STOPPING));
@@ -216,7 +217,7 @@ impl Backend1 {
         let session = self.sessions.get_or_open(caller, open, &self.jobs);
         let session = session.map_err(|error| Error::from(error).of_repository(&repo_id))?;
         let Address { baseurl, proxy, proxy_username } =
-            session.open(&repo_id, &reference, access, &ignored);
+            session.open(&repo_id, &reference, access, &ignored, cachedir);
         Ok((baseurl, proxy, proxy_username))
     }
 

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use super::advice::remedy;
 use crate::artifact::{self, archive};
 use crate::blocking::Cancelled;
+use crate::checksum::Algorithm;
 use crate::error_kind::{Failure, Kind, one_line};
 use crate::reference::Reference;
 use crate::registry;
 use crate::source::Source;
-use crate::{dnf_cache, layer_store, repomd};
+use crate::{dnf_cache, layer_store, repomd, staging};
 
 /// Why an operation failed.
 ///
@@ -48,6 +49,14 @@ pub(crate) enum Cause {
     NoSuchFile(String),
     #[error("package {0:?} is not in the repository")]
     PackageNotInRepository(String),
+    #[error(
+        "package {location:?} has no layer with its name, and its {} checksum finds none: registries \
+         know sha256 alone",
+        .algorithm.name()
+    )]
+    NotSha256 { location: String, algorithm: Algorithm },
+    #[error("the index of packages cannot be used: {0}")]
+    Index(io::Error),
     #[error("checksum mismatch for {location:?}: expected {expected}, got {found}")]
     PackageChanged { location: String, expected: String, found: String },
     #[error(transparent)]
@@ -96,11 +105,21 @@ impl Cause {
         }
     }
 
-    /// The same for a package that is a blob at best: a registry without it has no such package.
-    pub(crate) fn of_unlisted(self, location: String) -> Self {
-        match self.kind() {
-            Kind::NotFound => Self::PackageNotInRepository(location),
-            _ => self,
+    /// Whether the layer store has no room for the layer.
+    pub(crate) fn is_over_limit(&self) -> bool {
+        match self {
+            Self::Again(cause) => cause.is_over_limit(),
+            Self::Store(error) => error.is_over_limit(),
+            _ => false,
+        }
+    }
+
+    /// Whether a layer is not what its title or annotation promised.
+    pub(crate) fn is_no_archive(&self) -> bool {
+        match self {
+            Self::Again(cause) => cause.is_no_archive(),
+            Self::Archive(_) => true,
+            _ => false,
         }
     }
 
@@ -122,7 +141,10 @@ impl Failure for Cause {
             Self::Again(cause) => cause.kind(),
             Self::NoSuchFile(_) => Kind::NotFound,
             Self::UnpackedLayer(_) => Kind::CacheDirectory,
-            Self::PackageNotInRepository(_) => Kind::PackageNotInRepository,
+            Self::PackageNotInRepository(_) | Self::NotSha256 { .. } => {
+                Kind::PackageNotInRepository
+            }
+            Self::Index(error) => staging::kind(error),
             Self::PackageChanged { .. } => Kind::DigestMismatch,
             Self::Cancelled(_) => Kind::Cancelled,
         }
