@@ -34,7 +34,7 @@ pub struct Checksum {
 pub struct InvalidChecksum(String);
 
 impl Algorithm {
-    const ALL: [Self; 6] =
+    pub(crate) const ALL: [Self; 6] =
         [Self::Md5, Self::Sha1, Self::Sha224, Self::Sha256, Self::Sha384, Self::Sha512];
 
     /// The name in repodata and digests.
@@ -82,6 +82,18 @@ impl Checksum {
             return Err(invalid());
         }
         Ok(Self { algorithm: known, hex: hex.to_ascii_lowercase() })
+    }
+
+    /// The checksum whose digits stand for these bytes.
+    pub(crate) fn from_bytes(algorithm: Algorithm, bytes: &[u8]) -> Self {
+        let hex = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        Self { algorithm, hex }
+    }
+
+    /// The bytes that its digits stand for.
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        let digit = |digit: u8| char::from(digit).to_digit(16).unwrap_or_default() as u8;
+        self.hex.as_bytes().chunks(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect()
     }
 
     /// The algorithm that made it.
@@ -134,8 +146,7 @@ impl Hasher {
 
     /// The checksum of all bytes.
     pub fn finish(self) -> Checksum {
-        let hex = self.digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        Checksum { algorithm: self.algorithm, hex }
+        Checksum::from_bytes(self.algorithm, &self.digest.finalize())
     }
 }
 
@@ -168,6 +179,8 @@ mod tests {
             let checksum: Checksum = known.parse().expect("valid");
             assert_eq!(checksum.hasher().finish(), checksum);
             assert_eq!(checksum.to_string(), known);
+            let bytes = checksum.to_bytes();
+            assert_eq!(Checksum::from_bytes(checksum.algorithm(), &bytes), checksum);
         }
     }
 

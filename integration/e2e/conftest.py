@@ -188,9 +188,9 @@ class Dnf:
 
 @pytest.fixture
 def dnf(tmp_path, request):
-    name = request.node.name.split("[")[0].removeprefix("test_").replace("_", "-")
-    parameter = request.node.name.partition("[")[2].rstrip("]").lower()
-    return Dnf(tmp_path, name + (f"-{parameter}" if parameter else ""))
+    # As names in a registry must be.
+    name = re.sub("[^a-z0-9.]+", "-", request.node.name.removeprefix("test_").lower()).strip("-")
+    return Dnf(tmp_path, name)
 
 
 @pytest.fixture

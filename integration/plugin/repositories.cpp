@@ -240,12 +240,15 @@ void open(Service & service, const Repository & repository) {
     options["ignored"] = sdbus::Variant{ignored_options(*repository.repo)};
     const auto id = repository.repo->get_id();
     auto urls = config.get_baseurl_option().get_value();
+    // dnf5 names a repository's cache directory after the first.
+    options["cachedir"] = sdbus::Variant{repository.repo->get_base()->get_config().get_cachedir_option().get_value()};
     Address address;
     for (auto & url : urls) {
         if (is_reference(url)) {
             address = service.open_repository(id, url, options);
             url = address.url;
         }
+        options.erase("cachedir");
     }
     config.get_baseurl_option().set(priority, urls);
     // A repository has one proxy: dnf5 reaches its other baseurls through the service too.

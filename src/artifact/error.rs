@@ -5,14 +5,17 @@ use crate::error_kind::{Failure, Kind};
 pub enum Error {
     /// No layer has the metadata.
     #[error(
-        "the artifact has no repodata: neither a layer titled \"repodata\" nor one titled \
-         \"repodata/repomd.xml\"; its layers are {titles}"
+        "the artifact has no repodata: no layer is titled \"repodata\", \"repodata/repomd.xml\" or \
+         \"repomd.xml\", and no tar layer has a repomd.xml; its layers are {titles}"
     )]
     NoRepodata {
         /// Some of its titles.
         titles: String,
     },
-    /// Two different layers have the same title.
+    /// There are repositories in several directories.
+    #[error("the artifact has several repositories, in {0}")]
+    SeveralRepositories(String),
+    /// Two different layers have the same title, and nothing tells which one is meant.
     #[error("the artifact has two different layers titled {0:?}")]
     Ambiguous(String),
 }

@@ -13,6 +13,22 @@ pub(super) fn relative(name: &str) -> Option<&str> {
     (name.split('/').all(plain) && !name.contains(char::is_control)).then_some(name)
 }
 
+/// The path that a symbolic link in `directory` leads to; `None` if that is outside the top directory.
+pub(super) fn resolve(directory: &str, target: &str) -> Option<String> {
+    if target.starts_with('/') || target.contains(char::is_control) {
+        return None;
+    }
+    let mut parts: Vec<_> = directory.split('/').filter(|part| !part.is_empty()).collect();
+    for part in target.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()?),
+            part => parts.push(part),
+        }
+    }
+    (!parts.is_empty()).then(|| parts.join("/"))
+}
+
 /// Whether a name is that of the top directory.
 pub(super) fn is_root(name: &str) -> bool {
     matches!(name, "." | "./")
@@ -65,6 +81,22 @@ mod tests {
             "a\u{9b}31m",
         ] {
             assert_eq!(relative(name), None, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn links_are_resolved_inside_the_top_directory() {
+        for (directory, target, expected) in [
+            ("", "a.rpm", Some("a.rpm")),
+            ("Packages/o", "../p/./a.rpm", Some("Packages/p/a.rpm")),
+            ("Packages", "../pool", Some("pool")),
+            ("Packages", "../../a.rpm", None),
+            ("Packages", "..", None),
+            ("Packages", "/etc/passwd", None),
+            ("", "..", None),
+            ("a", "b\nc", None),
+        ] {
+            assert_eq!(resolve(directory, target).as_deref(), expected, "{directory} {target}");
         }
     }
 

@@ -44,15 +44,18 @@ fn number(layer: &Descriptor) -> u8 {
 
 fn file_names(artifact: &Artifact) -> Vec<&str> {
     match artifact.repodata() {
-        Repodata::Archive(_) => vec![],
-        Repodata::Files(files) => files.keys().map(String::as_str).collect(),
+        Repodata::Archive(_) | Repodata::Inside(_) => vec![],
+        Repodata::Files(files) => files.iter().map(|file| file.title.as_str()).collect(),
     }
 }
 
 fn place(artifact: &Artifact, location: &str) -> Vec<u8> {
     match artifact.package(location) {
         PackageLocation::Layer(layer) => vec![number(layer)],
-        PackageLocation::InDirectory(layers) => layers.into_iter().map(number).collect(),
+        PackageLocation::OneOf(layers) => layers.into_iter().map(number).collect(),
+        PackageLocation::InDirectory(layers) => {
+            layers.into_iter().map(|titled| number(&titled.layer)).collect()
+        }
         PackageLocation::ByDigest => vec![],
     }
 }
@@ -67,7 +70,7 @@ fn as_oras_pushes_a_flat_repository() {
     assert_eq!(place(&artifact, "./a.rpm"), [1]);
     assert_eq!(place(&artifact, "Packages/a.rpm"), [1]);
     assert!(place(&artifact, "b.rpm").is_empty());
-    let titles: Vec<_> = artifact.layers().into_iter().map(|(title, _)| title).collect();
+    let titles: Vec<_> = artifact.layers().iter().map(|titled| titled.title.as_str()).collect();
     assert_eq!(titles, ["a.rpm", "repodata"]);
 }
 
@@ -101,25 +104,114 @@ fn every_file_a_layer() {
 
 #[test]
 fn what_is_no_repository() {
-    let titles: Vec<_> = (0..7).map(|n| format!("f{n}")).collect();
+    let titles: Vec<_> = (0..7).map(|n| format!("f{n}.txt")).collect();
     let layers: Vec<_> = titles.iter().map(|title| (title.as_str(), false, 1)).collect();
     let error = Artifact::new(&manifest(&layers)).expect_err("no repodata").to_string();
     assert!(error.contains("\"repodata\""), "{error}");
-    assert!(error.ends_with("\"f0\", \"f1\", \"f2\", \"f3\", \"f4\", and 2 more"), "{error}");
+    assert!(
+        error.ends_with("\"f0.txt\", \"f1.txt\", \"f2.txt\", \"f3.txt\", \"f4.txt\", and 2 more"),
+        "{error}"
+    );
     let error = Artifact::new(&manifest(&[])).expect_err("no layer").to_string();
     assert!(error.ends_with("without titles"), "{error}");
 }
 
 #[test]
-fn layers_that_contradict_each_other() {
-    let same = [("repodata", true, 1), ("a.rpm", false, 2), ("a.rpm", false, 2)];
-    assert!(Artifact::new(&manifest(&same)).is_ok());
-    let different = [("repodata", true, 1), ("a.rpm", false, 2), ("./a.rpm", false, 3)];
-    let error = Artifact::new(&manifest(&different)).expect_err("ambiguous").to_string();
-    assert!(error.contains("\"a.rpm\""), "{error}");
-    let directories = [("repodata", true, 1), ("x86_64", true, 2), ("x86_64/", true, 3)];
-    let error = Artifact::new(&manifest(&directories)).expect_err("ambiguous");
-    assert!(error.to_string().contains("\"x86_64\""), "{error}");
+fn only_what_is_asked_for_can_be_ambiguous() {
+    let artifact = Artifact::new(&manifest(&[
+        ("repodata", true, 1),
+        ("a.rpm", false, 2),
+        ("a.rpm", false, 2),
+        ("b.rpm", false, 3),
+        ("./b.rpm", false, 4),
+        ("README.md", false, 5),
+        ("README.md", false, 6),
+        ("x86_64", true, 7),
+        ("x86_64/", true, 8),
+    ]))
+    .expect("read");
+    assert_eq!(artifact.package("a.rpm"), PackageLocation::Layer(&layer(&artifact, 2)));
+    let both = [3, 4].map(|number| layer(&artifact, number));
+    assert_eq!(artifact.package("b.rpm"), PackageLocation::OneOf(both.iter().collect()));
+    assert_eq!(place(&artifact, "x86_64/c.rpm"), [7, 8]);
+
+    let archives = [("repodata", true, 1), ("repodata", true, 2)];
+    let error = Artifact::new(&manifest(&archives)).expect_err("ambiguous").to_string();
+    assert_eq!(error, "the artifact has two different layers titled \"repodata\"");
+    let files = [("repomd.xml", false, 1), ("other.xml", false, 2), ("other.xml", false, 3)];
+    let artifact = Artifact::new(&manifest(&files)).expect("read");
+    assert!(artifact.repodata().file("repomd.xml").is_ok_and(|file| file.is_some()));
+    assert!(artifact.repodata().file("other.xml").is_err());
+}
+
+fn layer(artifact: &Artifact, number: u8) -> Descriptor {
+    artifact.with_digest(&digest(number)).expect("there").clone()
+}
+
+#[test]
+fn metadata_as_podman_adds_it() {
+    let layers = [
+        ("repomd.xml", false, 1),
+        ("abc-primary.xml.zst", false, 2),
+        ("one-1-1.noarch.rpm", false, 3),
+        ("docs", true, 4),
+    ];
+    let artifact = Artifact::new(&manifest(&layers)).expect("read");
+    assert_eq!(file_names(&artifact), ["abc-primary.xml.zst", "repomd.xml"]);
+    assert_eq!(place(&artifact, "one-1-1.noarch.rpm"), [3]);
+    assert_eq!(place(&artifact, "Packages/one-1-1.noarch.rpm"), [3]);
+}
+
+#[test]
+fn a_repository_in_a_directory() {
+    for metadata in ["rr/repodata", "rr/repodata/repomd.xml", "rr/repomd.xml", "rr/repodata.tar"] {
+        let layers = [(metadata, false, 1), ("rr/a.rpm", false, 2), ("rr/p", true, 3)];
+        let artifact = Artifact::new(&manifest(&layers)).expect(metadata);
+        assert_eq!(artifact.root(), "rr/", "{metadata}");
+        assert_eq!(artifact.repodata().digests(), [digest(1)], "{metadata}");
+        assert_eq!(place(&artifact, "a.rpm"), [2]);
+        assert_eq!(place(&artifact, "p/b.rpm"), [3]);
+    }
+    let several = [("x86_64/repodata", true, 1), ("aarch64/repodata", true, 2)];
+    let error = Artifact::new(&manifest(&several)).expect_err("which one?").to_string();
+    assert!(error.ends_with("several repositories, in \"aarch64/\", \"x86_64/\""), "{error}");
+}
+
+#[test]
+fn metadata_inside_other_layers() {
+    let inside = |layers: &[(&str, bool, u8)]| match Artifact::new(&manifest(layers)) {
+        Ok(Artifact { repodata: Repodata::Inside(layers), .. }) => {
+            layers.iter().map(|titled| number(&titled.layer)).collect()
+        }
+        Ok(other) => unreachable!("{other:?}"),
+        Err(_) => vec![],
+    };
+    assert_eq!(inside(&[(".", true, 1)]), [1]);
+    assert_eq!(inside(&[("rr", true, 1), ("README.md", false, 2)]), [1]);
+    assert_eq!(inside(&[("rr", false, 1)]), [1], "without the annotation");
+    assert_eq!(inside(&[("LICENSE", false, 1), ("tool", false, 2)]), [0; 0]);
+    assert_eq!(inside(&[("compose-metadata.tar.gz", false, 1), ("a.rpm", false, 2)]), [1]);
+    let many: Vec<_> = (0..9).map(|n| (format!("{n}.tgz"), false, n)).collect();
+    let many: Vec<_> =
+        many.iter().map(|(title, unpack, n)| (title.as_str(), *unpack, *n)).collect();
+    assert_eq!(inside(&many).len(), MAX_CANDIDATES);
+}
+
+#[test]
+fn layers_are_found_by_digest_and_told_their_time() {
+    let mut json = serde_json::to_value(manifest(&[("repodata", true, 1), ("a", false, 2)]));
+    let json = json.as_mut().expect("a manifest");
+    json["layers"][1]["annotations"] = json!({ CREATED: "2026-01-02T03:04:05Z" });
+    json["annotations"] = json!({ CREATED: "2026-11-01T00:00:00Z" });
+    let manifest = serde_json::from_value(json.clone()).expect("a manifest");
+    let artifact = Artifact::new(&manifest).expect("read");
+    let seconds = |number| {
+        let created = artifact.created(&layer(&artifact, number)).expect("known");
+        created.duration_since(SystemTime::UNIX_EPOCH).expect("later").as_secs()
+    };
+    assert_eq!(seconds(2), 1_767_323_045, "an untitled layer's own");
+    assert_eq!(seconds(1), 1_793_491_200, "the manifest's");
+    assert!(artifact.with_digest(&digest(9)).is_none());
 }
 
 /// Manifests that `oras push` 1.3.3 made.
@@ -143,7 +235,10 @@ fn found(artifact: &Artifact, location: &str) -> Vec<String> {
     match artifact.package(location) {
         PackageLocation::Layer(layer) => vec![short(layer.digest())],
         PackageLocation::InDirectory(layers) => {
-            layers.iter().map(|layer| format!("in {}", short(layer.digest()))).collect()
+            layers.iter().map(|titled| format!("in {}", short(titled.layer.digest()))).collect()
+        }
+        PackageLocation::OneOf(layers) => {
+            layers.iter().map(|layer| short(layer.digest())).collect()
         }
         PackageLocation::ByDigest => vec![],
     }
@@ -171,11 +266,12 @@ fn what_oras_pushes_is_understood() {
 }
 
 #[test]
-fn what_oras_pushes_from_elsewhere_is_no_repository() {
-    for (name, titles) in [("dot", "\".\""), ("from-above", "\"sub/repodata\", \"sub/Packages\"")] {
-        let error = pushed(name).expect_err("no repodata").to_string();
-        assert!(error.ends_with(&format!("its layers are {titles}")), "{error}");
-    }
+fn what_oras_pushes_from_elsewhere_is_understood() {
+    let dot = pushed("dot").expect("read");
+    assert!(matches!(dot.repodata(), Repodata::Inside(layers) if layers[0].title == "."));
+    let above = pushed("from-above").expect("read");
+    assert_eq!((above.root(), above.repodata().layout()), ("sub/", "archive"));
+    assert_eq!(found(&above, "Packages/a.rpm").len(), 1);
 }
 
 #[test]
@@ -187,7 +283,7 @@ fn titles_that_lead_elsewhere_are_passed_over() {
     let artifact = Artifact::new(&manifest(&layers)).expect("read");
     let names = file_names(&artifact);
     assert_eq!(names, ["repomd.xml"]);
-    let titles: Vec<_> = artifact.layers().into_iter().map(|(title, _)| title).collect();
+    let titles: Vec<_> = artifact.layers().iter().map(|titled| titled.title.as_str()).collect();
     assert_eq!(titles, ["repodata/a/b", "repodata/repomd.xml"]);
     for location in hostile.into_iter().chain(["../Packages/x.rpm", "x.rpm"]) {
         assert_eq!(artifact.package(location), PackageLocation::ByDigest, "{location:?}");
@@ -196,15 +292,13 @@ fn titles_that_lead_elsewhere_are_passed_over() {
 
 #[test]
 fn archives_packed_by_hand_need_no_annotation() {
-    for title in ["repodata", "./repodata/", "repodata.tar", "repodata.tar.gz", "repodata.tar.zst"]
-    {
+    for title in ["repodata", "./repodata/", "repodata.tar", "repodata.tar.gz", "repodata.tar.xz"] {
         let artifact = Artifact::new(&manifest(&[(title, false, 1)])).expect(title);
         assert_eq!(artifact.repodata().layout(), "archive", "{title}");
     }
     let both = [("repodata.tar.zst", false, 1), ("repodata", true, 2)];
     let artifact = Artifact::new(&manifest(&both)).expect("read");
     assert_eq!(artifact.repodata().digests(), [digest(2)], "oras's own comes first");
-    assert!(Artifact::new(&manifest(&[("repodata.tar.xz", false, 1)])).is_err());
     assert!(Artifact::new(&manifest(&[("repodata/primary.xml", false, 1)])).is_err());
 }
 
@@ -219,7 +313,7 @@ fn a_directory_is_no_package() {
 
 #[test]
 fn a_long_title_does_not_fill_the_error() {
-    let title = "x".repeat(1 << 20);
+    let title = format!("{}.txt", "x".repeat(1 << 20));
     let error = Artifact::new(&manifest(&[(&title, false, 1)])).expect_err("no repodata");
     assert!(error.to_string().len() < 400);
 }

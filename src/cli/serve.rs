@@ -20,6 +20,10 @@ use crate::settings::Loaded;
 /// The work is I/O-bound; two worker threads are enough.
 const THREADS: usize = 2;
 
+/// Buffers of this many bytes and more go back to the system when they are freed.
+#[cfg(target_env = "gnu")]
+const LARGE_BUFFER: libc::c_int = 1 << 20;
+
 /// How long cancelled work may take to remove its temporary files.
 const CLEAN_UP: Duration = Duration::from_secs(2);
 
@@ -45,10 +49,22 @@ impl Arguments {
     }
 }
 
+/// glibc would keep freed buffers of up to 32 MiB for each thread (mallopt(3), M_MMAP_THRESHOLD). Decoders
+/// have large ones.
+fn return_large_buffers() {
+    #[cfg(target_env = "gnu")]
+    #[expect(unsafe_code, reason = "there is no safe interface")]
+    // SAFETY: it changes a parameter of the allocator, before there are other threads.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE_BUFFER);
+    }
+}
+
 pub(super) fn run(
     arguments: Arguments,
     loaded: Result<Loaded, config_file::Error>,
 ) -> Result<(), Box<dyn Error>> {
+    return_large_buffers();
     let socket = arguments.fd.map(take).transpose()?;
     // Callers get the error as a reply; it would be lost if the service did not start.
     let refusal = loaded.as_ref().err().map(|error| one_line(error));

@@ -241,10 +241,11 @@ impl Backend1 {
     ) -> Result<(String, String, String), Error> {
         let mut options = Options::new(options);
         let (access, ignored) = (options.access()?, options.ignored()?);
+        let cachedir = options.path("cachedir")?;
         options.finish()?;
         let session = self.session(&repo_id, Caller::new(connection, &header)).await?;
         let Address { baseurl, proxy, proxy_username } =
-            session.open(&repo_id, &reference, access, &ignored);
+            session.open(&repo_id, &reference, access, &ignored, cachedir);
         Ok((baseurl, proxy, proxy_username))
     }
 

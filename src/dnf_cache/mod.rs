@@ -33,6 +33,7 @@
 //!
 //! **Modes** are dnf5's, 0755 and 0644 less the umask, but never wider.
 
+mod cached;
 mod error;
 mod file;
 mod freshness;
@@ -57,6 +58,7 @@ use cap_std::fs::{Dir, DirBuilder, DirBuilderExt as _, File, OpenOptions, OpenOp
 
 use crate::repomd::MAX_REPOMD;
 use crate::staging;
+pub use cached::CachedMetadata;
 pub use error::{Error, Mismatch};
 pub use freshness::{Freshness, MaxAge};
 pub use location::{default_cachedir, directory_name};

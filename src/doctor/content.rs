@@ -5,11 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use containers_image_proxy::oci_spec::image::Descriptor;
 use tokio::io::AsyncReadExt;
 
 use super::{Check, Step, Verdict, counted};
-use crate::artifact::{self, Artifact, Repodata};
+use crate::artifact::{self, Artifact, Repodata, Titled};
 use crate::engine::{Error, PrefetchOptions, View};
 use crate::source::Source;
 use crate::temporary::TemporaryDir;
@@ -54,13 +53,11 @@ fn layout(artifact: &Artifact) -> String {
     let metadata = match artifact.repodata() {
         Repodata::Archive(_) => "metadata in one tar layer",
         Repodata::Files(_) => "metadata in a layer for each file",
+        Repodata::Inside(_) => "metadata inside another tar layer",
     };
-    let packages = counted(packages(artifact).len(), "package");
+    let is_package = |titled: &&Titled| titled.title.ends_with(".rpm");
+    let packages = counted(artifact.layers().iter().filter(is_package).count(), "package");
     format!("{metadata}, {packages} with layers of their own")
-}
-
-fn packages(artifact: &Artifact) -> Vec<(&str, &Descriptor)> {
-    artifact.layers().into_iter().filter(|(title, _)| title.ends_with(".rpm")).collect()
 }
 
 /// Fetches the metadata as dnf5 would, into a directory that is removed.

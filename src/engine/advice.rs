@@ -17,6 +17,13 @@ use crate::source::Source;
 /// What to do if a file system is read-only: most likely it is so only for the service.
 const SANDBOX: &str = "the system's service writes below /var/cache: for more, set ReadWritePaths= of dnf5-oci.service";
 
+/// What to do if the layer store is too small.
+const ENLARGE: &str = "raise limits.store-size in /etc/dnf5-oci/config.toml";
+
+/// What to do about a package that nothing leads to.
+const TITLE: &str = "have its owner push each package as a layer with its name as the title, or run createrepo_c \
+                     --checksum sha256";
+
 /// What skopeo says of a credential helper that has failed. It does not pass on why.
 const HELPER_FAILED: &str = "error getting credentials";
 
@@ -55,6 +62,8 @@ pub(super) fn remedy(cause: &Cause, source: &Source) -> Option<Remedy> {
         }
         Cause::NoSuchFile(_) => Some(INCOMPLETE),
         Cause::Cache(error) if error.is_read_only() => Some(SANDBOX),
+        Cause::Store(error) if error.is_over_limit() => Some(ENLARGE),
+        Cause::NotSha256 { .. } => Some(TITLE),
         Cause::Store(_) if cause.kind() == Kind::NoSpace => {
             Some("free space there, or set a lower limits.store-size")
         }

@@ -1,13 +1,17 @@
 //! What a repository has at a path, and its bytes.
 
+use std::fs::{self, Metadata};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::SystemTime;
 
 use containers_image_proxy::oci_spec::image::Descriptor;
 use tokio::fs::File;
 use tokio::io::{AsyncRead, ReadBuf};
 
+use super::error::Cause;
+use crate::artifact::Artifact;
 use crate::layer_store::Layer;
 use crate::registry::Blob;
 
@@ -15,15 +19,18 @@ use crate::registry::Blob;
 pub struct Entry {
     /// Its size in bytes.
     pub size: u64,
+    /// When it was last modified, if that is known.
+    pub modified: Option<SystemTime>,
     pub(super) origin: Origin,
 }
 
 /// Where its bytes come from.
 pub(super) enum Origin {
     Blob(Box<Descriptor>),
-    /// A blob that the package at this location may have been pushed as.
-    Unlisted(Box<Descriptor>, String),
-    File(std::fs::File, Layer),
+    /// A blob that no layer leads to, and the failure if the registry does not have it.
+    Unlisted(Box<Descriptor>, Box<Cause>),
+    /// A file of an unpacked layer, which is kept for as long as it is read unless the file outlives it.
+    File(std::fs::File, Option<Layer>),
 }
 
 /// The bytes of an entry. Whoever has read all of them has the right ones: a blob is checked before its
@@ -32,13 +39,20 @@ pub enum Content {
     /// From the registry.
     Blob(Box<Blob>),
     /// From an unpacked layer, which stays for as long as it is read.
-    File(File, Layer),
+    File(File, Option<Layer>),
 }
 
 impl Entry {
     /// A layer of the artifact.
-    pub(super) fn layer(layer: &Descriptor) -> Self {
-        Self { size: layer.size(), origin: Origin::Blob(Box::new(layer.clone())) }
+    pub(super) fn layer(layer: &Descriptor, artifact: &Artifact) -> Self {
+        let (size, modified) = (layer.size(), artifact.created(layer));
+        Self { size, modified, origin: Origin::Blob(Box::new(layer.clone())) }
+    }
+
+    /// A file of an unpacked layer.
+    pub(super) fn file((file, metadata): (fs::File, Metadata), layer: Option<Layer>) -> Self {
+        let (size, modified) = (metadata.len(), metadata.modified().ok());
+        Self { size, modified, origin: Origin::File(file, layer) }
     }
 
     /// The digest that its bytes are checked against when they are read, if it is a blob.

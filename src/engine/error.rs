@@ -8,12 +8,13 @@ use super::advice::{Remedy, is_signature, remedy};
 use super::line::Line;
 use crate::artifact::{self, archive};
 use crate::blocking::Cancelled;
+use crate::checksum::Algorithm;
 use crate::containers_config::auth;
 use crate::error_kind::{Failure, Kind, MAX_LINE, facts, printable, shortened};
 use crate::reference::Reference;
 use crate::registry;
 use crate::source::Source;
-use crate::{dnf_cache, layer_store, repomd};
+use crate::{dnf_cache, layer_store, repomd, staging};
 
 /// Why an operation failed.
 ///
@@ -54,6 +55,14 @@ pub(crate) enum Cause {
     LargeFile { path: String, limit: u64 },
     #[error("package {0:?} is not in the repository")]
     PackageNotInRepository(String),
+    #[error(
+        "package {location:?} has no layer with its name, and its {} checksum finds none: registries \
+         know sha256 alone",
+        .algorithm.name()
+    )]
+    NotSha256 { location: String, algorithm: Algorithm },
+    #[error("the index of packages cannot be used: {0}")]
+    Index(io::Error),
     #[error("checksum mismatch for {location:?}: expected {expected}, got {found}")]
     PackageChanged { location: String, expected: String, found: String },
     #[error(transparent)]
@@ -110,11 +119,21 @@ impl Cause {
         }
     }
 
-    /// The same for a package that is a blob at best: a registry without it has no such package.
-    pub(crate) fn of_unlisted(self, location: String) -> Self {
-        match self.kind() {
-            Kind::NotFound => Self::PackageNotInRepository(location),
-            _ => self,
+    /// Whether the layer store has no room for the layer.
+    pub(crate) fn is_over_limit(&self) -> bool {
+        match self {
+            Self::Again(cause) => cause.is_over_limit(),
+            Self::Store(error) => error.is_over_limit(),
+            _ => false,
+        }
+    }
+
+    /// Whether a layer is not what its title or annotation promised.
+    pub(crate) fn is_no_archive(&self) -> bool {
+        match self {
+            Self::Again(cause) => cause.is_no_archive(),
+            Self::Archive(_) => true,
+            _ => false,
         }
     }
 
@@ -137,7 +156,10 @@ impl Failure for Cause {
             Self::NoSuchFile(_) => Kind::NotFound,
             Self::LargeFile { .. } => Kind::BadRepository,
             Self::UnpackedLayer(_) => Kind::CacheDirectory,
-            Self::PackageNotInRepository(_) => Kind::PackageNotInRepository,
+            Self::PackageNotInRepository(_) | Self::NotSha256 { .. } => {
+                Kind::PackageNotInRepository
+            }
+            Self::Index(error) => staging::kind(error),
             Self::PackageChanged { .. } => Kind::DigestMismatch,
             Self::Cancelled(_) => Kind::Cancelled,
         }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::View;
 use super::error::{Cause, Error};
+use crate::artifact::Titled;
 use crate::containers_config::auth;
 
 /// The outcome of [`View::inspect`].
@@ -45,8 +46,8 @@ async fn inspect(view: &View) -> Result<Inspection, Cause> {
     let files = snapshot
         .artifact
         .layers()
-        .into_iter()
-        .map(|(title, layer)| (title.to_owned(), layer.size(), layer.digest().to_string()))
+        .iter()
+        .map(|Titled { title, layer }| (title.clone(), layer.size(), layer.digest().to_string()))
         .collect();
     Ok(Inspection {
         reference: source.reference.to_string(),

@@ -1,6 +1,7 @@
 //! Tar layers of a repository, unpacked into the layer store once for each digest.
 
 use std::collections::HashMap;
+use std::fs::{File, Metadata};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -11,27 +12,27 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::Engine;
 use super::content::Content;
 use super::error::Cause;
-use super::reading::{copy, read_blocking, retry_next_mirror};
-use crate::artifact::archive::{Limits, read_archive};
+use super::reading::{read_blocking, retry_next_mirror};
+use super::unpack::{Links, Part, Unpacked};
 use crate::blocking::{Cancelled, join};
-use crate::layer_store::{Layer, Store};
+use crate::layer_store::{Layer, StagedLayer, Store};
 use crate::source::Source;
 
 /// How long a failure holds for all files of a layer: dnf5 wants many of them, and requests each several
 /// times.
 const FAILURE_HOLDS: Duration = Duration::from_secs(10);
 
-/// One lock for each layer that is being unpacked, by its digest.
+/// One lock for each layer that is being unpacked, by its key.
 #[derive(Clone, Default)]
 pub(super) struct UnpackLocks(Arc<Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>>);
 
 impl UnpackLocks {
-    async fn acquire(&self, digest: &str) -> OwnedMutexGuard<()> {
+    async fn acquire(&self, key: &str) -> OwnedMutexGuard<()> {
         let layer = {
             let mut all = lock(&self.0);
             all.retain(|_, layer| layer.strong_count() > 0);
-            let layer = all.get(digest).and_then(Weak::upgrade).unwrap_or_default();
-            all.insert(digest.to_owned(), Arc::downgrade(&layer));
+            let layer = all.get(key).and_then(Weak::upgrade).unwrap_or_default();
+            all.insert(key.to_owned(), Arc::downgrade(&layer));
             layer
         };
         layer.lock_owned().await
@@ -46,7 +47,7 @@ pub(super) struct Layers {
     _cancel_when_dropped: DropGuard,
 }
 
-/// What failed a moment ago, by digest.
+/// What failed a moment ago, by key.
 #[derive(Default)]
 struct Failures(Mutex<HashMap<String, (Instant, Arc<Cause>)>>);
 
@@ -55,7 +56,7 @@ struct Unpacking {
     engine: Engine,
     source: Source,
     layer: Descriptor,
-    limits: Limits,
+    part: Part,
     store: Arc<Store>,
 }
 
@@ -68,28 +69,48 @@ impl Default for Layers {
 }
 
 impl Layers {
-    /// A layer, unpacked now if it has not been yet.
+    /// A part of a layer, unpacked now if it has not been yet.
     pub(super) async fn get(
         &self,
         engine: &Engine,
         source: &Source,
         layer: &Descriptor,
-        limits: &Limits,
+        part: Part,
     ) -> Result<Layer, Cause> {
-        let store = engine.store().await?;
-        if let Some(unpacked) = store.layer(layer.digest().as_ref()) {
+        let unpacking = Unpacking::new(engine, source, layer, part).await?;
+        if let Some(unpacked) = unpacking.store.layer(&unpacking.key()) {
             return Ok(unpacked);
         }
-        let unpacking = Unpacking {
-            engine: engine.clone(),
-            source: source.clone(),
-            layer: layer.clone(),
-            limits: limits.clone(),
-            store,
-        };
-        let (failures, cancelled) = (Arc::clone(&self.failures), self.cancelled.clone());
+        let failures = Arc::clone(&self.failures);
+        self.run(async move { unpacking.unpack_once(&failures).await }).await
+    }
+
+    /// One file of a layer, if it has it. Nothing else of the layer is kept.
+    pub(super) async fn get_file(
+        &self,
+        engine: &Engine,
+        source: &Source,
+        layer: &Descriptor,
+        part: Part,
+        path: String,
+    ) -> Result<Option<(File, Metadata)>, Cause> {
+        let unpacking = Unpacking::new(engine, source, layer, part).await?;
+        self.run(async move {
+            retry_next_mirror(|| {
+                unpacking.unpack(path.clone(), |staged, path| Ok(staged.into_file(&path)))
+            })
+            .await
+        })
+        .await
+    }
+
+    /// Runs work that goes on when its caller is cancelled.
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, Cause>> + Send + 'static,
+    ) -> Result<T, Cause> {
+        let cancelled = self.cancelled.clone();
         join(tokio::spawn(async move {
-            let work = unpacking.unpack_once(&failures);
             cancelled.run_until_cancelled(work).await.unwrap_or(Err(Cancelled.into()))
         }))
         .await
@@ -97,45 +118,78 @@ impl Layers {
 }
 
 impl Failures {
-    fn recent(&self, digest: &str) -> Option<Cause> {
+    fn recent(&self, key: &str) -> Option<Cause> {
         let mut all = lock(&self.0);
         all.retain(|_, (when, _)| when.elapsed() < FAILURE_HOLDS);
-        all.get(digest).map(|(_, cause)| Cause::Again(Arc::clone(cause)))
+        all.get(key).map(|(_, cause)| Cause::Again(Arc::clone(cause)))
     }
 
-    fn record(&self, digest: &str, cause: Cause) -> Cause {
+    fn record(&self, key: &str, cause: Cause) -> Cause {
         let cause = Arc::new(cause);
-        lock(&self.0).insert(digest.to_owned(), (Instant::now(), Arc::clone(&cause)));
+        lock(&self.0).insert(key.to_owned(), (Instant::now(), Arc::clone(&cause)));
         Cause::Again(cause)
     }
 }
 
 impl Unpacking {
+    async fn new(
+        engine: &Engine,
+        source: &Source,
+        layer: &Descriptor,
+        part: Part,
+    ) -> Result<Self, Cause> {
+        let store = engine.store().await?;
+        let (engine, source, layer) = (engine.clone(), source.clone(), layer.clone());
+        Ok(Self { engine, source, layer, part, store })
+    }
+
+    fn key(&self) -> String {
+        self.part.key(self.layer.digest().as_ref())
+    }
+
     /// Unpacks the layer unless another request has done so, or failed to, in the meantime. A failure is
     /// recorded here: the request that began this may be gone by then.
     async fn unpack_once(&self, failures: &Failures) -> Result<Layer, Cause> {
-        let digest = self.layer.digest().as_ref();
-        let _only_one = self.engine.unpack_locks.acquire(digest).await;
-        if let Some(unpacked) = self.store.layer(digest) {
+        let key = self.key();
+        let _only_one = self.engine.unpack_locks.acquire(&key).await;
+        if let Some(unpacked) = self.store.layer(&key) {
             return Ok(unpacked);
         }
-        if let Some(cause) = failures.recent(digest) {
+        if let Some(cause) = failures.recent(&key) {
             return Err(cause);
         }
-        let unpacked = retry_next_mirror(|| self.unpack()).await;
-        unpacked.map_err(|cause| failures.record(digest, cause))
+        let commit = |staged: StagedLayer<'_>, key: String| Ok(staged.commit(&key)?);
+        let unpacked = retry_next_mirror(|| self.unpack(key.clone(), commit)).await;
+        unpacked.map_err(|cause| failures.record(&key, cause))
     }
 
-    async fn unpack(&self) -> Result<Layer, Cause> {
+    /// Unpacks the layer and passes it to `finish`, with `name`. A layer with links may have to be read
+    /// twice.
+    async fn unpack<T: Send + 'static>(
+        &self,
+        name: String,
+        finish: fn(StagedLayer<'_>, String) -> Result<T, Cause>,
+    ) -> Result<T, Cause> {
+        match self.read(name.clone(), None, finish).await? {
+            Ok(unpacked) => Ok(unpacked),
+            Err(links) => self.read(name, Some(links), finish).await?.map_err(|_| Cancelled.into()),
+        }
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        name: String,
+        links: Option<Links>,
+        finish: fn(StagedLayer<'_>, String) -> Result<T, Cause>,
+    ) -> Result<Result<T, Links>, Cause> {
         let blob = self.engine.registry.blob(&self.source, &self.layer).await?;
-        let digest = self.layer.digest().to_string();
-        let (limits, store) = (self.limits.clone(), Arc::clone(&self.store));
+        let limits = self.part.limits(&self.engine.settings, self.layer.size());
+        let (part, store) = (self.part.clone(), Arc::clone(&self.store));
         read_blocking(Content::Blob(Box::new(blob)), move |reader| {
-            let staged = store.stage()?;
-            read_archive(reader, &limits, |path, _size, member| {
-                copy(member, &mut staged.file(path)?)
-            })?;
-            Ok(staged.commit(&digest)?)
+            match part.unpack(reader, &limits, &store, links.as_ref())? {
+                Unpacked::Complete(staged) => Ok(Ok(finish(staged, name)?)),
+                Unpacked::Again(links) => Ok(Err(links)),
+            }
         })
         .await
     }

@@ -8,7 +8,10 @@
 //! | `view` | one repository as one session sees it: the only lookup |
 //! | `content` | what was found, and its bytes |
 //! | `manifests` | what references lead to |
+//! | `listing` | what the metadata lists |
 //! | `layers` | tar layers, unpacked into the layer store |
+//! | `unpack` | which of their members are written, and as which files |
+//! | `store_use` | whether the layer store is large enough |
 //! | `prefetch` | metadata into DNF's cache |
 //! | `packages` | packages into DNF's cache |
 //! | `files` | other files into DNF's cache, such as keys |
@@ -24,11 +27,14 @@ mod files;
 mod inspect;
 mod layers;
 mod line;
+mod listing;
 mod manifests;
 mod meter;
 mod packages;
 mod prefetch;
 mod reading;
+mod store_use;
+mod unpack;
 mod view;
 
 use std::collections::HashSet;
@@ -120,6 +126,8 @@ pub struct Engine {
     store: Arc<tokio::sync::Mutex<Option<OpenStore>>>,
     /// Auth files that the log has warned of.
     warned: Arc<Mutex<HashSet<PathBuf>>>,
+    /// References of repositories that the log has said the layer store is too small for.
+    too_large: Arc<Mutex<HashSet<String>>>,
 }
 
 /// The layer store, and its directory if that is a temporary one.
@@ -138,6 +146,7 @@ impl Engine {
             unpack_locks: UnpackLocks::default(),
             store: Arc::default(),
             warned: Arc::default(),
+            too_large: Arc::default(),
         }
     }
 

@@ -5,7 +5,6 @@ use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use containers_image_proxy::oci_spec::image::{Descriptor, Digest, MediaType};
 use futures_util::{TryStreamExt, stream};
 
 use super::content::Entry;
@@ -41,33 +40,31 @@ impl View {
     /// # Errors
     /// The first failure; the rest is cancelled then, and what is complete stays in the cache.
     pub async fn fetch_packages(
-        mut self,
+        self,
         cache_dir: PathBuf,
         packages: Vec<Package>,
         progress: Arc<dyn Progress>,
     ) -> Result<Vec<PathBuf>, Error> {
-        let fetched = fetch(&mut self, cache_dir, packages, progress).await;
-        fetched.map_err(|cause| self.error(cause))
+        let view = self.with_cache_dir(cache_dir.clone());
+        let fetched = fetch(&view, cache_dir, packages, progress).await;
+        fetched.map_err(|cause| view.error(cause))
     }
 }
 
 async fn fetch(
-    view: &mut View,
+    view: &View,
     cache_dir: PathBuf,
     packages: Vec<Package>,
     progress: Arc<dyn Progress>,
 ) -> Result<Vec<PathBuf>, Cause> {
     let wanted = packages.clone();
-    let (cache, marker, missing) = run(move || {
+    let (cache, missing) = run(move || {
         let cache = CacheDir::open(&cache_dir)?;
         cache.sweep()?;
         let missing = missing(&cache, wanted)?;
-        let marker = cache.marker();
-        Ok((Arc::new(cache), marker, missing))
+        Ok((Arc::new(cache), missing))
     })
     .await?;
-    // Packages and cached metadata should be of one manifest.
-    view.preferred_digest = marker.map(|marker| marker.manifest_digest);
     let parallel = view.engine.settings.parallel_packages;
     let fetch = Fetch { view, cache: Arc::clone(&cache), progress };
     fetch.all(missing, parallel).await?;
@@ -100,17 +97,6 @@ fn check(package: &Package, entry: &Entry) -> Result<(), Cause> {
         return Ok(());
     };
     Err(Cause::PackageChanged { location: package.location.clone(), expected, found })
-}
-
-/// The blob that a package would be: a registry may have it although no layer has its title.
-pub(super) fn blob_of(package: &Package) -> Result<Descriptor, Cause> {
-    let digest = package.checksum.to_string().parse::<Digest>();
-    match digest {
-        Ok(digest) if package.checksum.algorithm() == Algorithm::Sha256 => {
-            Ok(Descriptor::new(MediaType::ImageLayer, package.size, digest))
-        }
-        _ => Err(Cause::PackageNotInRepository(package.location.clone())),
-    }
 }
 
 impl Fetch<'_> {

@@ -203,7 +203,7 @@ async fn is_settled(source: &Source, cache: &Arc<CacheDir>) -> Result<bool, Caus
 }
 
 /// The same reference can lead to different metadata for different architectures.
-fn identity(source: &Source) -> String {
+pub(super) fn identity(source: &Source) -> String {
     match &source.access.arch {
         Some(arch) => format!("{} ({arch})", source.reference),
         None => source.reference.to_string(),

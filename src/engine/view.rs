@@ -1,25 +1,32 @@
 //! One repository as one session sees it: what it has at a path.
 
-use std::collections::HashMap;
-use std::io::{self, Read, SeekFrom};
-use std::sync::Arc;
+use std::io::{self, Seek as _, SeekFrom};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError};
 
-use containers_image_proxy::oci_spec::image::Descriptor;
+use containers_image_proxy::oci_spec::image::{Descriptor, Digest, MediaType};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio::sync::{Mutex, OnceCell};
 use tokio_util::task::AbortOnDropHandle;
 
+use super::Engine;
 use super::content::{Content, Entry, Origin};
 use super::error::{Cause, Error};
 use super::layers::Layers;
+use super::listing::Listing;
 use super::manifests::Snapshot;
 use super::packages::Package;
-use super::reading::{read_blocking, retry_next_mirror};
-use super::{Engine, packages};
-use crate::artifact::archive::Limits;
-use crate::artifact::{PackageLocation, Repodata};
+use super::prefetch::identity;
+use super::reading::run;
+use super::store_use::StoreUse;
+use super::unpack::{Packages, Part};
+use crate::artifact::{self, Artifact, PackageLocation, Repodata, Titled};
 use crate::blocking::join;
-use crate::repomd::{Listed, MAX_REPOMD, Repomd, read_primary};
+use crate::checksum::{Algorithm, Hasher};
+use crate::dnf_cache::CachedMetadata;
+use crate::error_kind::{Failure, Kind};
+use crate::layer_store::Layer;
+use crate::repomd::{Known, MAX_REPOMD};
 use crate::source::Source;
 
 /// The directory of the metadata, relative to the repository.
@@ -28,21 +35,37 @@ pub(super) const REPODATA: &str = "repodata/";
 /// The index of the metadata.
 pub(super) const REPOMD: &str = "repodata/repomd.xml";
 
+/// Its name in the directory of the metadata.
+const REPOMD_NAME: &str = "repomd.xml";
+
 /// One repository as one session sees it. The manifest that the reference leads to when it is first
 /// needed stays the same for as long as this lives.
 pub struct View {
     pub(super) engine: Engine,
     layers: Layers,
-    id: String,
-    source: Source,
+    pub(super) id: String,
+    pub(super) source: Source,
     /// The source with the auth file that applies to it; found when it is first needed.
     credentialed: OnceCell<Source>,
-    /// The manifest that the cached metadata came from, which is preferred to what the reference leads
-    /// to now.
-    pub(super) preferred_digest: Option<String>,
+    /// DNF's cache directory of the repository, if it is known.
+    cache_dir: Option<PathBuf>,
+    /// The metadata that dnf5 found there, if it was there when this was made.
+    cached: Option<Arc<CachedMetadata>>,
     snapshot: Mutex<Option<Lookup>>,
-    /// What the metadata list, by location; read when the first package has no layer.
-    listed: OnceCell<HashMap<String, Package>>,
+    /// What packages are requested by; read when the first one is, and again after new metadata.
+    listing: Mutex<Option<Arc<Listing>>>,
+    /// Where the metadata is if it is inside another layer.
+    inside: OnceCell<Inside>,
+    pub(super) store_use: StdMutex<StoreUse>,
+    /// The digest of the repomd.xml that was requested last.
+    repomd: StdMutex<Option<String>>,
+}
+
+/// The tar layer that has a repository in it.
+struct Inside {
+    titled: Titled,
+    /// The directory of the repository in the layer, with a slash at its end, or empty.
+    root: String,
 }
 
 /// What the reference leads to. The lookup goes on when the request that began it is cancelled: dnf5
@@ -61,14 +84,25 @@ impl Engine {
             id: id.to_owned(),
             source: source.clone(),
             credentialed: OnceCell::new(),
-            preferred_digest: None,
+            cache_dir: None,
+            cached: None,
             snapshot: Mutex::default(),
-            listed: OnceCell::new(),
+            listing: Mutex::default(),
+            inside: OnceCell::new(),
+            store_use: StdMutex::default(),
+            repomd: StdMutex::default(),
         }
     }
 }
 
 impl View {
+    /// The same, where dnf5 has the repository's metadata in this cache directory. The metadata is read now:
+    /// another dnf5 may replace it before this one asks for packages.
+    pub fn with_cache_dir(self, cache_dir: PathBuf) -> Self {
+        let cached = CachedMetadata::open(&cache_dir).map(Arc::new);
+        Self { cache_dir: Some(cache_dir), cached, ..self }
+    }
+
     /// Finds what the repository has at `path`, which is relative to it.
     ///
     /// # Errors
@@ -90,8 +124,16 @@ impl View {
     /// # Errors
     /// If the metadata cannot be read.
     pub(crate) async fn smallest_package(&self) -> Result<Option<Package>, Error> {
-        let listed = self.all_listed().await.map_err(|cause| self.error(cause))?;
-        Ok(listed.values().min_by_key(|package| (package.size, &package.location)).cloned())
+        let smallest = async {
+            let listing = self.listing().await?;
+            Ok(listing.packages(self).await?.index.smallest().cloned())
+        };
+        let smallest = smallest.await.map_err(|cause| self.error(cause))?;
+        Ok(smallest.map(|listed| Package {
+            location: listed.location,
+            checksum: listed.checksum,
+            size: listed.size,
+        }))
     }
 
     /// The line for a failure while [`Content`] was read.
@@ -107,10 +149,15 @@ impl View {
 
     /// The manifest that the reference leads to.
     pub(crate) async fn snapshot(&self) -> Result<Arc<Snapshot>, Cause> {
+        self.snapshot_near(None).await
+    }
+
+    /// The same; if it has not been looked up yet, the one with this digest is preferred.
+    async fn snapshot_near(&self, preferred: Option<&str>) -> Result<Arc<Snapshot>, Cause> {
         let mut lookup = self.snapshot.lock().await;
         let current = match &mut *lookup {
             Some(current) => current,
-            none => none.insert(self.look_up().await?),
+            none => none.insert(self.look_up(preferred).await?),
         };
         let answer = match current {
             Lookup::Done(snapshot) => return Ok(Arc::clone(snapshot)),
@@ -120,9 +167,9 @@ impl View {
         answer
     }
 
-    async fn look_up(&self) -> Result<Lookup, Cause> {
+    async fn look_up(&self, preferred: Option<&str>) -> Result<Lookup, Cause> {
         let (engine, source) = (self.engine.clone(), self.source().await?.clone());
-        let preferred = self.preferred_digest.clone();
+        let preferred = preferred.map(str::to_owned);
         let task =
             tokio::spawn(async move { engine.look_up_at(&source, preferred.as_deref()).await });
         Ok(Lookup::Running(AbortOnDropHandle::new(task)))
@@ -134,94 +181,225 @@ impl View {
     }
 
     pub(super) async fn look_for(&self, path: &str) -> Result<Entry, Cause> {
-        let snapshot = self.snapshot().await?;
-        if path.starts_with(REPODATA) {
-            return self.metadata(&snapshot, path).await;
+        if !path.starts_with(REPODATA) {
+            return self.package(path, None).await;
         }
-        match self.titled_package(&snapshot, path).await? {
-            Some(entry) => Ok(entry),
-            None => by_digest(self.listed(path).await?),
+        let entry = self.metadata(path).await?;
+        if path == REPOMD {
+            let repomd = digest(&entry).await?;
+            self.listing.lock().await.take();
+            self.record_origin(&repomd).await;
+            *self.last_repomd() = Some(repomd);
         }
+        Ok(entry)
     }
 
     /// Finds a package whose checksum is known, so that no metadata need be read.
     pub(super) async fn look_for_package(&self, package: &Package) -> Result<Entry, Cause> {
-        let snapshot = self.snapshot().await?;
-        match self.titled_package(&snapshot, &package.location).await? {
-            Some(entry) => Ok(entry),
-            None => by_digest(package.clone()),
-        }
+        let Package { location, checksum, size } = package;
+        let algorithm = checksum.algorithm();
+        let sha256 = (algorithm == Algorithm::Sha256).then(|| checksum.clone());
+        self.package(location, Some(Known { size: *size, algorithm, sha256 })).await
     }
 
-    async fn metadata(&self, snapshot: &Snapshot, path: &str) -> Result<Entry, Cause> {
-        let missing = || Cause::NoSuchFile(path.to_owned());
+    pub(super) async fn metadata(&self, path: &str) -> Result<Entry, Cause> {
+        let snapshot = self.snapshot().await?;
+        let artifact = &snapshot.artifact;
         let name = path.strip_prefix(REPODATA).unwrap_or(path);
-        match snapshot.artifact.repodata() {
-            Repodata::Files(files) => files.get(name).map(Entry::layer).ok_or_else(missing),
+        let found = match artifact.repodata() {
+            Repodata::Files(_) => {
+                artifact.repodata().file(name)?.map(|layer| Entry::layer(layer, artifact))
+            }
             Repodata::Archive(layer) => {
-                let limits = &self.engine.settings.repodata_limits;
-                self.in_layer(layer, limits, path).await?.ok_or_else(missing)
+                metadata_file(self.unpack(layer, Part::Repodata).await?, name)
+            }
+            Repodata::Inside(candidates) => {
+                let Inside { titled, .. } = self.inside(artifact, candidates).await?;
+                metadata_file(self.unpack(&titled.layer, Part::Metadata).await?, name)
+            }
+        };
+        found.ok_or_else(|| Cause::NoSuchFile(path.to_owned()))
+    }
+
+    /// The layer that has the metadata in it.
+    async fn inside(&self, artifact: &Artifact, candidates: &[Titled]) -> Result<&Inside, Cause> {
+        let find = async || {
+            for titled in candidates {
+                let unpacked = match self.unpack(&titled.layer, Part::Metadata).await {
+                    Err(cause) if cause.is_no_archive() => continue,
+                    unpacked => unpacked?,
+                };
+                if let Some(directory) = unpacked.directory_of(REPOMD_NAME) {
+                    let root = directory.strip_suffix(REPODATA).unwrap_or(&directory).to_owned();
+                    return Ok(Inside { titled: titled.clone(), root });
+                }
+            }
+            Err(artifact.no_repodata().into())
+        };
+        self.inside.get_or_try_init(find).await
+    }
+
+    /// Finds a package. `announced` is what its caller knows of it.
+    async fn package(&self, location: &str, announced: Option<Known>) -> Result<Entry, Cause> {
+        let listing = self.listing().await?;
+        let snapshot = self.snapshot_near(listing.manifest_digest.as_deref()).await?;
+        let artifact = &snapshot.artifact;
+        let known = async || match &announced {
+            Some(known) => Ok(known.clone()),
+            None => {
+                let known = listing.get(self, location).await?;
+                known.ok_or_else(|| Cause::PackageNotInRepository(location.to_owned()))
+            }
+        };
+        match artifact.package(location) {
+            PackageLocation::Layer(layer)
+                if announced.is_none() && listing.is_of(&snapshot.manifest_digest) =>
+            {
+                return Ok(Entry::layer(layer, artifact));
+            }
+            PackageLocation::Layer(layer) => {
+                return select(artifact, location, &[layer], &known().await?);
+            }
+            PackageLocation::OneOf(layers) => {
+                return select(artifact, location, &layers, &known().await?);
+            }
+            PackageLocation::InDirectory(directories) => {
+                for titled in directories {
+                    let found = self.in_directory(titled, artifact.root(), &listing, location);
+                    if let Some(entry) = found.await? {
+                        return Ok(entry);
+                    }
+                }
+            }
+            PackageLocation::ByDigest => {}
+        }
+        let known = known().await?;
+        if let Some(entry) = with_digest(artifact, &known) {
+            return Ok(entry);
+        }
+        if let Repodata::Inside(candidates) = artifact.repodata() {
+            let Inside { titled, root } = self.inside(artifact, candidates).await?;
+            if let Some(entry) = self.in_directory(titled, root, &listing, location).await? {
+                return Ok(entry);
             }
         }
+        unlisted(location, &known, None)
     }
 
-    /// The package that the titles of the layers lead to.
-    async fn titled_package(
+    /// What a tar layer has at a package's location.
+    async fn in_directory(
         &self,
-        snapshot: &Snapshot,
+        titled: &Titled,
+        root: &str,
+        listing: &Listing,
         location: &str,
     ) -> Result<Option<Entry>, Cause> {
-        let layers = match snapshot.artifact.package(location) {
-            PackageLocation::Layer(layer) => return Ok(Some(Entry::layer(layer))),
-            PackageLocation::InDirectory(layers) => layers,
-            PackageLocation::ByDigest => return Ok(None),
+        let location = location.trim_start_matches("./");
+        let listed = listing.packages(self).await?;
+        let packages = Packages {
+            index: Arc::clone(&listed.index),
+            listing: listed.id.clone(),
+            root: root.to_owned(),
+            title: titled.title.clone(),
+            only: None,
         };
-        let limits = &self.engine.settings.directory_limits;
-        let path = location.trim_start_matches("./");
-        for layer in layers {
-            if let Some(entry) = self.in_layer(layer, limits, path).await? {
-                return Ok(Some(entry));
+        if !self.is_oversize(titled).await? {
+            self.record_stored(&packages).await?;
+            match self.unpack(&titled.layer, Part::Packages(packages.clone())).await {
+                Ok(unpacked) => {
+                    let file = unpacked.file(location);
+                    return Ok(file.map(|file| Entry::file(file, Some(unpacked))));
+                }
+                Err(cause) if cause.is_over_limit() => self.record_oversize(titled),
+                Err(cause) => return Err(cause),
             }
         }
-        Ok(None)
-    }
-
-    /// What the layer has at `path`; it is unpacked if it has not been yet.
-    async fn in_layer(
-        &self,
-        layer: &Descriptor,
-        limits: &Limits,
-        path: &str,
-    ) -> Result<Option<Entry>, Cause> {
+        let part = Part::Packages(Packages { only: Some(location.to_owned()), ..packages });
         let source = self.source().await?;
-        let unpacked = self.layers.get(&self.engine, source, layer, limits).await?;
-        Ok(unpacked
-            .file(path)
-            .map(|(file, size)| Entry { size, origin: Origin::File(file, unpacked) }))
+        let file = self.layers.get_file(&self.engine, source, &titled.layer, part, location.into());
+        Ok(file.await?.map(|file| Entry::file(file, None)))
     }
 
-    /// The package at this location as the metadata list it.
-    async fn listed(&self, location: &str) -> Result<Package, Cause> {
-        let package = self.all_listed().await?.get(location).cloned();
-        package.ok_or_else(|| Cause::PackageNotInRepository(location.to_owned()))
+    /// A part of a layer; it is unpacked if it has not been yet.
+    async fn unpack(&self, layer: &Descriptor, part: Part) -> Result<Layer, Cause> {
+        let key = part.key(layer.digest().as_ref());
+        let unpacked = self.layers.get(&self.engine, self.source().await?, layer, part).await?;
+        self.record_use(key).await?;
+        Ok(unpacked)
     }
 
-    async fn all_listed(&self) -> Result<&HashMap<String, Package>, Cause> {
-        self.listed.get_or_try_init(|| retry_next_mirror(|| self.read_primary())).await
+    fn last_repomd(&self) -> MutexGuard<'_, Option<String>> {
+        self.repomd.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn read_primary(&self) -> Result<HashMap<String, Package>, Cause> {
-        let records = Repomd::parse(&self.repomd().await?)?.records;
-        let primary = records.into_iter().find(|record| record.kind == "primary");
-        let name = primary.ok_or_else(|| Cause::NoSuchFile("primary.xml".to_owned()))?.name;
-        let snapshot = self.snapshot().await?;
-        let entry = self.metadata(&snapshot, &format!("{REPODATA}{name}")).await?;
-        read_blocking(self.open(entry, 0).await?, |reader| packages_of(reader)).await
+    /// What packages are requested by.
+    async fn listing(&self) -> Result<Arc<Listing>, Cause> {
+        let mut listing = self.listing.lock().await;
+        if let Some(listing) = &*listing {
+            return Ok(Arc::clone(listing));
+        }
+        let read = self.read_listing().await?;
+        Ok(Arc::clone(listing.insert(Arc::new(read))))
+    }
+
+    async fn read_listing(&self) -> Result<Listing, Cause> {
+        let Some(cache_dir) = self.cache_dir.clone() else {
+            return Ok(Listing::default());
+        };
+        let current = run(move || Ok(CachedMetadata::open(&cache_dir).map(Arc::new))).await?;
+        let requested = self.last_repomd().clone();
+        if let Some(repomd) = requested {
+            let fetched = current.filter(|cached| cached.repomd.to_string() == repomd);
+            let manifest_digest = self.snapshot().await?.manifest_digest.clone();
+            return Ok(fetched.map_or_else(Listing::default, |cached| {
+                Listing::new(cached, Some(manifest_digest))
+            }));
+        }
+        // What has a marker was fetched ahead of dnf5, which loads it. Anything else that was put there
+        // later is another dnf5's.
+        let is_ours =
+            |cached: &Arc<CachedMetadata>| cached.marker.is_some() || self.cached.is_none();
+        let Some(cached) = current.filter(is_ours).or_else(|| self.cached.clone()) else {
+            return Ok(Listing::default());
+        };
+        let manifest_digest = match &cached.marker {
+            Some(marker) => Some(marker.manifest_digest.clone()),
+            None => self.origin(&cached.repomd.to_string()).await?,
+        };
+        Ok(Listing::new(cached, manifest_digest))
+    }
+
+    /// The digest of the manifest that a repomd.xml with this digest came from, if that is recorded.
+    pub(super) async fn origin(&self, repomd: &str) -> Result<Option<String>, Cause> {
+        let (store, key) = (self.engine.store().await?, self.origin_key(repomd).await?);
+        run(move || Ok(store.origin(&key))).await
+    }
+
+    /// Records that the repomd.xml that dnf5 is about to fetch comes from this manifest.
+    async fn record_origin(&self, repomd: &str) {
+        let recorded = async {
+            let (store, snapshot) = (self.engine.store().await?, self.snapshot().await?);
+            let key = self.origin_key(repomd).await?;
+            run(move || {
+                let recorded = store.record_origin(&key, &snapshot.manifest_digest);
+                recorded.map_err(Cause::UnpackedLayer)
+            })
+            .await
+        };
+        if let Err(error) = recorded.await {
+            tracing::debug!(%error, "the manifest of the metadata is not recorded");
+        }
+    }
+
+    async fn origin_key(&self, repomd: &str) -> Result<String, Cause> {
+        let mut hasher = Hasher::new(Algorithm::Sha256);
+        hasher.update(format!("{}\n{repomd}", identity(self.source().await?)).as_bytes());
+        Ok(hasher.finish().hex().to_owned())
     }
 
     /// repomd.xml, as it is.
     pub(super) async fn repomd(&self) -> Result<Vec<u8>, Cause> {
-        let entry = self.metadata(&*self.snapshot().await?, REPOMD).await?;
+        let entry = self.metadata(REPOMD).await?;
         let mut xml = Vec::new();
         // One byte more than is accepted tells that there is too much.
         let content = self.open(entry, 0).await?.take(MAX_REPOMD + 1);
@@ -237,9 +415,10 @@ impl View {
                 Ok(Content::File(file, layer))
             }
             Origin::Blob(descriptor) => self.blob(&descriptor, offset).await,
-            Origin::Unlisted(descriptor, location) => {
+            Origin::Unlisted(descriptor, absent) => {
                 let content = self.blob(&descriptor, offset).await;
-                content.map_err(|cause| cause.of_unlisted(location))
+                content
+                    .map_err(|cause| if cause.kind() == Kind::NotFound { *absent } else { cause })
             }
         }
     }
@@ -254,48 +433,71 @@ impl View {
     }
 }
 
-/// The blob that a package would be if no title leads to it.
-fn by_digest(package: Package) -> Result<Entry, Cause> {
-    let blob = packages::blob_of(&package)?;
-    let origin = Origin::Unlisted(Box::new(blob), package.location);
-    Ok(Entry { size: package.size, origin })
+/// A file of metadata that was unpacked.
+fn metadata_file(unpacked: Layer, name: &str) -> Option<Entry> {
+    let directory = unpacked.directory_of(REPOMD_NAME)?;
+    let file = unpacked.file(&format!("{directory}{name}"))?;
+    Some(Entry::file(file, Some(unpacked)))
 }
 
-/// All packages that primary.xml, compressed or not, lists.
-fn packages_of(stream: &mut dyn Read) -> Result<HashMap<String, Package>, Cause> {
-    let mut packages = HashMap::new();
-    read_primary(stream, |Listed { location, checksum, size }| {
-        packages.insert(as_asked_for(&location), Package { location, checksum, size });
-    })?;
-    Ok(packages)
-}
-
-/// A location as clients request it: without the steps that lead nowhere (RFC 3986, 5.2.4).
-fn as_asked_for(location: &str) -> String {
-    let mut parts = Vec::new();
-    for part in location.split('/') {
-        match part {
-            "." => {}
-            ".." => drop(parts.pop()),
-            part => parts.push(part),
+/// The one of the layers with a package's title that is the package by its checksum.
+fn select(
+    artifact: &Artifact,
+    location: &str,
+    layers: &[&Descriptor],
+    known: &Known,
+) -> Result<Entry, Cause> {
+    if let Some(entry) = with_digest(artifact, known) {
+        return Ok(entry);
+    }
+    match (&known.sha256, layers) {
+        // The tag has moved to another package: the registry may still have this one.
+        (Some(expected), [layer, ..]) => {
+            let (expected, found) = (expected.to_string(), layer.digest().to_string());
+            let changed = Cause::PackageChanged { location: location.into(), expected, found };
+            unlisted(location, known, Some(changed))
+        }
+        (None, [layer]) => Ok(Entry::layer(layer, artifact)),
+        _ => {
+            let mut fitting = layers.iter().filter(|layer| layer.size() == known.size);
+            match (fitting.next(), fitting.next()) {
+                (Some(layer), None) => Ok(Entry::layer(layer, artifact)),
+                _ => Err(artifact::Error::Ambiguous(location.to_owned()).into()),
+            }
         }
     }
-    parts.join("/")
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// The layer that is a package by its checksum.
+fn with_digest(artifact: &Artifact, known: &Known) -> Option<Entry> {
+    let layer = artifact.with_digest(&known.sha256.as_ref()?.to_string())?;
+    Some(Entry::layer(layer, artifact))
+}
 
-    #[test]
-    fn locations_are_known_as_they_are_asked_for() {
-        for (location, expected) in [
-            ("a.rpm", "a.rpm"),
-            ("././p/a.rpm", "p/a.rpm"),
-            ("x/../p/./a.rpm", "p/a.rpm"),
-            ("p//a..rpm", "p//a..rpm"),
-        ] {
-            assert_eq!(as_asked_for(location), expected);
-        }
-    }
+/// The blob that a package would be if no layer leads to it; and what it means that the registry does not
+/// have it.
+fn unlisted(location: &str, known: &Known, absent: Option<Cause>) -> Result<Entry, Cause> {
+    let (location, algorithm) = (location.to_owned(), known.algorithm);
+    let digest = known.sha256.as_ref().and_then(|sha256| sha256.to_string().parse::<Digest>().ok());
+    let Some(digest) = digest else {
+        return Err(Cause::NotSha256 { location, algorithm });
+    };
+    let blob = Box::new(Descriptor::new(MediaType::ImageLayer, known.size, digest));
+    let absent = absent.unwrap_or(Cause::PackageNotInRepository(location));
+    Ok(Entry { size: known.size, modified: None, origin: Origin::Unlisted(blob, Box::new(absent)) })
+}
+
+/// The SHA-256 of an entry.
+async fn digest(entry: &Entry) -> Result<String, Cause> {
+    let mut file = match &entry.origin {
+        Origin::File(file, _) => file.try_clone().map_err(Cause::UnpackedLayer)?,
+        Origin::Blob(layer) | Origin::Unlisted(layer, _) => return Ok(layer.digest().to_string()),
+    };
+    run(move || {
+        let mut hasher = Hasher::new(Algorithm::Sha256);
+        io::copy(&mut file, &mut hasher).map_err(Cause::UnpackedLayer)?;
+        file.rewind().map_err(Cause::UnpackedLayer)?;
+        Ok(hasher.finish().to_string())
+    })
+    .await
 }

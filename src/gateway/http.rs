@@ -64,8 +64,8 @@ pub(super) async fn respond(
     Ok(failure(&route.record(&location, status(kind), line)))
 }
 
-/// Serves the file at `location`. There are no validators (RFC 9110, 8.8): librepo identifies files by their
-/// checksums, and requests none.
+/// Serves the file at `location`. There are no entity tags (RFC 9110, 8.8.3): librepo identifies files by
+/// their checksums, and makes no conditional requests.
 async fn serve(
     route: &Arc<Route>,
     view: &Arc<View>,
@@ -73,7 +73,7 @@ async fn serve(
     request: &Request<Incoming>,
 ) -> Result<Response, Error> {
     let entry = view.find(location).await?;
-    let size = entry.size;
+    let (size, modified) = (entry.size, entry.modified);
     let range = request.headers().get(RANGE).and_then(|range| range.to_str().ok());
     let Ok(mut range) = byte_range(range.unwrap_or_default(), size) else {
         let mut response = response(StatusCode::RANGE_NOT_SATISFIABLE, "");
@@ -87,6 +87,10 @@ async fn serve(
         let content = content.take(length(range.as_ref(), size));
         *response.body_mut() =
             body(Arc::clone(route), Arc::clone(view), location.to_owned(), content);
+    }
+    if let Some(modified) = modified {
+        // dnf5 gives the file that time, if told so.
+        set(&mut response, header::LAST_MODIFIED, &httpdate::fmt_http_date(modified));
     }
     set(&mut response, header::ACCEPT_RANGES, "bytes");
     set(&mut response, header::CONTENT_LENGTH, &length(range.as_ref(), size).to_string());

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use super::failures::Failures;
 use super::route::{Route, RouteTable};
 use super::{lock, url};
+use crate::dnf_cache;
 use crate::engine::Engine;
 use crate::error_kind::one_line;
 use crate::reference::{FileReference, InvalidReference, Reference};
@@ -40,8 +41,16 @@ impl Session {
     ///
     /// A repository with several references is opened once for each of them; all share a user name, because
     /// dnf5 has one proxy for each repository. Opening a reference again resolves it again. `ignored` are
-    /// options in its configuration without effect; the first request reports them as a failure.
-    pub fn open(&self, id: &str, reference: &str, access: Access, ignored: &[String]) -> Address {
+    /// options in its configuration without effect; the first request reports them as a failure. In
+    /// `cachedir` dnf5 has the metadata of a repository whose first baseurl this is.
+    pub fn open(
+        &self,
+        id: &str,
+        reference: &str,
+        access: Access,
+        ignored: &[String],
+        cachedir: Option<PathBuf>,
+    ) -> Address {
         let parsed = reference.parse::<Reference>();
         let reference = match &parsed {
             Ok(reference) => reference.to_string(),
@@ -54,6 +63,7 @@ impl Session {
             proxy: url::proxy(&self.socket),
             proxy_username: self.username(id),
         };
+        let directory = dnf_cache::directory_name(id, &address.baseurl);
         let route = Route {
             // Every request for the repository fails with what is wrong with the reference.
             prefix: if parsed.is_ok() { path } else { "/".to_owned() },
@@ -61,7 +71,11 @@ impl Session {
             view: match parsed {
                 Ok(reference) => {
                     let source = Source { reference, access };
-                    Ok(Arc::new(self.engine.view(id, &source)))
+                    let view = self.engine.view(id, &source);
+                    Ok(Arc::new(match cachedir {
+                        Some(cachedir) => view.with_cache_dir(cachedir.join(directory)),
+                        None => view,
+                    }))
                 }
                 Err(error) => Err(format!("repository {id}: {}", one_line(&error))),
             },
@@ -94,7 +108,7 @@ impl Session {
         let proxy_username = self.username(id);
         // Opening it again would resolve it again.
         if !self.table.has(&proxy_username, &prefix) {
-            self.open(id, &reference, access, &[]);
+            self.open(id, &reference, access, &[], None);
         }
         let baseurl = url::of_file(&url::of_path(&prefix), &path);
         Ok(Address { baseurl, proxy: url::proxy(&self.socket), proxy_username })

@@ -1,8 +1,9 @@
 //! Tar layers, unpacked once.
 //!
 //! ```text
+//! DIRECTORY/manifests/   which manifest a repomd.xml came from: one small file each
 //! DIRECTORY/BOOT/        the layers of this boot of the machine; locked (shared) by each process
-//!   sha256-1f2e…/        one layer, by its digest; locked (shared) while it is read
+//!   sha256-1f2e…/        one layer, by its key; locked (shared) while it is read
 //!     size               its size in bytes; its mtime is the time of its last use
 //!     files/repodata/repomd.xml …
 //!   .staged-<random>/    a layer that is being unpacked or removed; locked
@@ -12,16 +13,19 @@
 //! layer or none. Nothing waits for the disk: data that did not reach it before a power failure belongs
 //! to an earlier boot, whose layers are not used any more.
 //!
-//! When the layers take more than the limit, the least recently used ones are removed, but none that is
-//! locked. [`Store::sweep`] removes the rest: layers of earlier boots and what killed processes have left.
+//! Before the layers take more than the limit, the least recently used ones are removed, but none that is
+//! locked. What does not fit then is not written, nor what the file system has no room for. [`Store::sweep`] removes the rest: layers of earlier boots and what killed processes have left.
 
 mod error;
+mod origins;
+mod room;
 mod staged;
 
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::time::SystemTime;
 
 use cap_std::ambient_authority;
@@ -31,6 +35,7 @@ use crate::staging;
 pub use error::Error;
 pub use staged::{StagedFile, StagedLayer};
 
+const MANIFESTS: &str = "manifests";
 const FILES: &str = "files";
 const SIZE: &str = "size";
 const STAGED: &str = ".staged-";
@@ -47,6 +52,8 @@ pub struct Store {
     dir: Dir,
     _in_use: File,
     limit: u64,
+    /// How many bytes the layers that are being unpacked may take.
+    granted: Mutex<u64>,
 }
 
 /// An unpacked layer, which is not removed while this exists.
@@ -59,7 +66,7 @@ pub struct Layer {
 impl Store {
     /// Opens the directory, and creates it if needed. Nothing is removed: see [`Store::sweep`].
     ///
-    /// `limit` is in bytes. A single layer that is larger is kept until the next one is unpacked.
+    /// `limit` is in bytes.
     ///
     /// # Errors
     /// If the directory cannot be used.
@@ -70,7 +77,8 @@ impl Store {
             let boots = Dir::open_ambient_dir(path, ambient_authority())?;
             let in_use = staging::open_in_use(&boots, &boot)?.ok_or(io::ErrorKind::ResourceBusy)?;
             let dir = boots.open_dir(&boot)?;
-            Ok(Self { path: path.join(&boot), boots, dir, _in_use: in_use, limit })
+            let granted = Mutex::default();
+            Ok(Self { path: path.join(&boot), boots, dir, _in_use: in_use, limit, granted })
         };
         open().map_err(|error| Error::at(path, error))
     }
@@ -86,41 +94,41 @@ impl Store {
     /// that may block, beside the work that needs the store.
     pub fn sweep(&self) {
         let boot = self.path.file_name();
-        let swept = staging::sweep(&self.dir, |name| name.starts_with(STAGED))
-            .and_then(|()| staging::sweep(&self.boots, |name| Some(name.as_ref()) != boot));
+        let swept = staging::sweep(&self.dir, |name| name.starts_with(STAGED)).and_then(|()| {
+            staging::sweep(&self.boots, |name| Some(name.as_ref()) != boot && name != MANIFESTS)
+        });
         if let Err(error) = swept {
             tracing::warn!(path = %self.path.display(), %error, "old layers cannot be removed");
         }
     }
 
-    /// The layer with this digest, if it has been unpacked.
-    pub fn layer(&self, digest: &str) -> Option<Layer> {
-        let in_use = staging::open_in_use(&self.dir, &name(digest)).ok()??;
+    /// How many bytes the layers may take.
+    pub fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    /// A file without a name, for as long as it is open.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub fn scratch_file(&self) -> io::Result<fs::File> {
+        tempfile::tempfile_in(&self.path)
+    }
+
+    /// The layer with this key, if it has been unpacked.
+    pub fn layer(&self, key: &str) -> Option<Layer> {
+        let in_use = staging::open_in_use(&self.dir, &name(key)).ok()??;
         let layer = Dir::from_std_file(in_use.try_clone().ok()?.into_std());
         let used = layer.open(SIZE).ok()?.into_std();
         if let Err(error) = used.set_modified(SystemTime::now()) {
-            tracing::debug!(digest, %error, "the use of a layer cannot be recorded");
+            tracing::debug!(key, %error, "the use of a layer cannot be recorded");
         }
         Some(Layer { files: layer.open_dir(FILES).ok()?, _in_use: in_use })
     }
 
-    /// Removes layers until the rest is within the limit.
-    fn reclaim(&self) {
-        let names = staging::names(&self.dir).unwrap_or_default();
-        let mut layers: Vec<_> =
-            names.iter().filter_map(|name| Some((self.usage(name)?, name))).collect();
-        layers.sort();
-        let mut total: u64 = layers.iter().map(|((_, size), _)| size).sum();
-        for ((_, size), name) in layers {
-            if total <= self.limit {
-                return;
-            }
-            match staging::remove_aside(&self.dir, name, STAGED) {
-                Ok(true) => total -= size,
-                Ok(false) => {}
-                Err(error) => tracing::warn!(name, %error, "a layer cannot be removed"),
-            }
-        }
+    /// Whether the layer with this key is there.
+    pub fn has(&self, key: &str) -> bool {
+        self.dir.exists(name(key))
     }
 
     /// The time of the last use of a layer and its size in bytes; `None` if it is not complete.
@@ -135,12 +143,41 @@ impl Store {
 }
 
 impl Layer {
-    /// A file of the layer and its size in bytes, if the layer has one at that path.
-    pub fn file(&self, path: &str) -> Option<(std::fs::File, u64)> {
-        let file = self.files.open(path).ok()?.into_std();
-        let metadata = file.metadata().ok()?;
-        metadata.is_file().then_some((file, metadata.len()))
+    /// A file of the layer and what is known of it, if the layer has one at that path.
+    pub fn file(&self, path: &str) -> Option<(fs::File, fs::Metadata)> {
+        open(&self.files, path)
     }
+
+    /// The directory with a file of this name, with a slash at its end or empty; of several the one that is
+    /// least deep.
+    pub fn directory_of(&self, file: &str) -> Option<String> {
+        let mut level = vec![String::new()];
+        while !level.is_empty() {
+            let path = |directory: &String| format!("{directory}{file}");
+            if let Some(found) = level.iter().find(|directory| self.files.is_file(path(directory)))
+            {
+                return Some(found.clone());
+            }
+            level = level.iter().flat_map(|directory| self.subdirectories(directory)).collect();
+        }
+        None
+    }
+
+    fn subdirectories(&self, directory: &str) -> Vec<String> {
+        let names =
+            self.files.open_dir(format!("./{directory}")).and_then(|dir| staging::names(&dir));
+        let paths = names.unwrap_or_default().into_iter().map(|name| format!("{directory}{name}"));
+        let mut found: Vec<_> =
+            paths.filter(|path| self.files.is_dir(path)).map(|path| path + "/").collect();
+        found.sort();
+        found
+    }
+}
+
+fn open(files: &Dir, path: &str) -> Option<(fs::File, fs::Metadata)> {
+    let file = files.open(path).ok()?.into_std();
+    let metadata = file.metadata().ok()?;
+    metadata.is_file().then_some((file, metadata))
 }
 
 /// An id of this boot of the machine. Without a /proc it is one of this process, which then shares no
@@ -152,9 +189,9 @@ fn boot() -> String {
     }
 }
 
-/// Digests have a colon, which some tools take for a separator of paths.
-fn name(digest: &str) -> String {
-    digest.replace(':', "-")
+/// Keys begin with digests, which have a colon. Some tools take that for a separator of paths.
+fn name(key: &str) -> String {
+    key.replace(':', "-")
 }
 
 #[cfg(test)]
@@ -173,7 +210,7 @@ mod tests {
         let staged = store.stage().expect("staged");
         let mut file = staged.file("repodata/repomd.xml").expect("made");
         file.write_all(bytes).expect("written");
-        drop(file);
+        file.finish(SystemTime::UNIX_EPOCH).expect("finished");
         staged.commit(digest).expect("committed")
     }
 
@@ -199,10 +236,11 @@ mod tests {
         assert!(store.layer("sha256:a").is_none());
         drop(unpack(&store, "sha256:a", b"content"));
         let layer = store.layer("sha256:a").expect("there");
-        let (mut file, size) = layer.file("repodata/repomd.xml").expect("there");
+        let (mut file, metadata) = layer.file("repodata/repomd.xml").expect("there");
         let mut text = String::new();
         file.read_to_string(&mut text).expect("readable");
-        assert_eq!((text.as_str(), size), ("content", 7));
+        assert_eq!((text.as_str(), metadata.len()), ("content", 7));
+        assert_eq!(metadata.modified().expect("known"), SystemTime::UNIX_EPOCH);
         assert!(layer.file("repodata").is_none());
         assert!(layer.file("../size").is_none());
     }
@@ -217,6 +255,53 @@ mod tests {
         drop(used);
         drop(unpack(&store, "sha256:d", &[0; 10]));
         assert_eq!(names(&store), ["sha256-c", "sha256-d"]);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_not_written() {
+        let (_directory, store) = store(25);
+        let used = unpack(&store, "sha256:a", &[0; 10]);
+        drop(unpack(&store, "sha256:b", &[0; 10]));
+        let staged = store.stage().expect("staged");
+        let mut file = staged.file("large").expect("made");
+        // The other layer makes room for the first bytes; nothing can for more.
+        file.write_all(&[0; 15]).expect("written");
+        assert!(store.layer("sha256:b").is_none());
+        let error = file.write_all(&[0; 1]).expect_err("refused").downcast::<Error>();
+        let error = error.expect("the store's");
+        assert!(error.is_over_limit() && error.kind() == Kind::NoSpace, "{error}");
+        assert!(error.to_string().contains("/large: unpacked layers would take more than 0 MiB"));
+        drop((used, file));
+        drop(staged);
+        drop(unpack(&store, "sha256:c", &[0; 15]));
+        assert_eq!(names(&store), ["sha256-a", "sha256-c"], "nothing else counts any more");
+    }
+
+    #[test]
+    fn a_second_name_takes_no_room() {
+        let (_directory, store) = store(10);
+        let staged = store.stage().expect("staged");
+        let mut file = staged.file("p/a.rpm").expect("made");
+        file.write_all(&[0; 10]).expect("written");
+        assert!(staged.has("p/a.rpm") && !staged.has("q/b.rpm"));
+        staged.link("p/a.rpm", "q/b.rpm").expect("linked");
+        let layer = staged.commit("sha256:a").expect("committed");
+        assert_eq!(layer.file("q/b.rpm").expect("there").1.len(), 10);
+    }
+
+    #[test]
+    fn the_directory_of_a_file_is_the_least_deep_one() {
+        let (_directory, store) = store(1000);
+        let staged = store.stage().expect("staged");
+        for path in ["a/b/x", "c/x", "y", "a/b/c/z"] {
+            staged.file(path).map(drop).expect("made");
+        }
+        let layer = staged.commit("sha256:a").expect("committed");
+        let found = |name| layer.directory_of(name);
+        assert_eq!(found("x").as_deref(), Some("c/"));
+        assert_eq!(found("y").as_deref(), Some(""));
+        assert_eq!(found("z").as_deref(), Some("a/b/c/"));
+        assert_eq!(found("b"), None, "a directory");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! createrepo_c defines the formats; there is no other specification.
 
 mod error;
+mod index;
 mod primary;
 mod xml;
 
@@ -11,6 +12,7 @@ use std::collections::HashMap;
 use crate::checksum::Checksum;
 pub use error::Error;
 use error::Reason;
+pub use index::{Builder, Known, PackageIndex};
 pub use primary::{Listed, read_primary};
 use xml::{Item, read_items};
 
@@ -18,7 +20,7 @@ use xml::{Item, read_items};
 const DIRECTORY: &str = "repodata/";
 
 /// The largest repomd.xml that is read, in bytes; real ones have a few kilobytes.
-pub const MAX_REPOMD: u64 = 16 << 20;
+pub const MAX_REPOMD: u64 = 1 << 20;
 
 /// The content of repomd.xml.
 #[derive(Debug)]

@@ -6,11 +6,14 @@ use super::Error;
 use super::error::Reason;
 use super::xml::{Item, read_items};
 use crate::checksum::Checksum;
-use crate::decompress::{ErrorTap, decompress};
+use crate::decompress::{ErrorTap, decompress, expansion_limit};
 
 /// The largest primary.xml that is read, in bytes after decompression. Those of the largest
 /// distributions have some hundred megabytes.
 const MAX_PRIMARY: u64 = 2 << 30;
+
+/// The most packages that are read. An index of them takes 100 MB on disk.
+const MAX_PACKAGES: u64 = 2_000_000;
 
 /// One package.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +26,7 @@ pub struct Listed {
     pub size: u64,
 }
 
-/// Reads primary.xml, which may be compressed with gzip or zstd, and hands every package to `visit`.
+/// Reads primary.xml of this size, which may be compressed, and hands every package to `visit`.
 ///
 /// The stream is read to its end, also if the document is malformed, so that a checksum over it has been
 /// checked when this returns.
@@ -31,9 +34,9 @@ pub struct Listed {
 /// # Errors
 /// [`Error::Read`] if the stream fails; otherwise if the document is malformed or too large, or a package
 /// lacks its location, checksum or size.
-pub fn read_primary(stream: impl Read, visit: impl FnMut(Listed)) -> Result<(), Error> {
+pub fn read_primary(stream: impl Read, size: u64, visit: impl FnMut(Listed)) -> Result<(), Error> {
     let mut stream = ErrorTap::new(stream);
-    let result = parse(&mut stream, visit);
+    let result = parse(&mut stream, expansion_limit(size, MAX_PRIMARY), visit);
     stream.drain();
     match stream.into_failure() {
         Some(error) => Err(Error::Read(error)),
@@ -41,8 +44,13 @@ pub fn read_primary(stream: impl Read, visit: impl FnMut(Listed)) -> Result<(), 
     }
 }
 
-fn parse(stream: impl Read, mut visit: impl FnMut(Listed)) -> Result<(), Reason> {
-    read_items(decompress(stream)?, MAX_PRIMARY, ["metadata", "package"], |item| {
+fn parse(stream: impl Read, limit: u64, mut visit: impl FnMut(Listed)) -> Result<(), Reason> {
+    let mut count = 0;
+    read_items(decompress(stream)?, limit, ["metadata", "package"], |item| {
+        count += 1;
+        if count > MAX_PACKAGES {
+            return Err(format!("it lists more than {MAX_PACKAGES} packages").into());
+        }
         visit(Listed::new(&item)?);
         Ok(())
     })
@@ -79,7 +87,7 @@ mod tests {
 
     fn read(stream: impl Read) -> Result<Vec<Listed>, Error> {
         let mut listed = Vec::new();
-        read_primary(stream, |package| listed.push(package))?;
+        read_primary(stream, 1 << 20, |package| listed.push(package))?;
         Ok(listed)
     }
 
@@ -168,12 +176,27 @@ mod tests {
     }
 
     #[test]
+    fn it_expands_within_its_limit() {
+        let comment = format!("<!--{}-->", " ".repeat(1 << 16));
+        let whole = format!("<metadata>{}</metadata>", comment.repeat(1100));
+        let packed = zstd::encode_all(whole.as_bytes(), 3).expect("compressed");
+        let read = |size| read_primary(&packed[..], size, |_| {});
+        read(whole.len() as u64).expect("it is as large as it says");
+        let error = read(packed.len() as u64).expect_err("refused").to_string();
+        assert!(error.contains("more than"), "{error}");
+    }
+
+    #[test]
     fn an_element_does_not_fill_the_memory() {
         for start in ["<metadata><package><checksum>", "<metadata x=\"", "<!--"] {
             let long = start.as_bytes().chain(io::repeat(b'x')).take(1 << 24);
             let error = read(long).expect_err("refused").to_string();
             assert!(error.contains("a header or element larger than 1048576 bytes"), "{error}");
         }
+        let deep = "<metadata>".to_owned() + &"<package>".repeat(40);
+        assert!(refused(&deep).contains("nested more than 32 levels deep"));
+        let many = format!("<metadata><package{}>", " a=''".repeat(5000));
+        assert!(refused(&many).contains("a tag in it is longer than 16384 bytes"));
         let long = PRIMARY.replace("p/a", &"x".repeat(2000));
         assert!(refused(&long).contains("longer than 1024 bytes"));
     }

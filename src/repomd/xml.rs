@@ -14,6 +14,15 @@ use crate::decompress::{Bounded, HeaderBudget};
 /// locations.
 const MAX_VALUE: usize = 1024;
 
+/// The longest tag, in bytes. The reader keeps the names of all that are open.
+const MAX_TAG: usize = 16 * 1024;
+
+/// How deep elements may be nested; real ones are five levels deep.
+const MAX_DEPTH: usize = 32;
+
+/// Size of the buffer before the reader, in bytes.
+const BUFFER: usize = 64 * 1024;
+
 /// The fields of an item.
 #[derive(Default)]
 pub(super) struct Item {
@@ -43,7 +52,8 @@ pub(super) fn read_items(
     mut visit: impl FnMut(Item) -> Result<(), Reason>,
 ) -> Result<(), Reason> {
     let budget = HeaderBudget::default();
-    let mut reader = Reader::from_reader(BufReader::new(Bounded::new(xml, limit, budget.clone())));
+    let xml = BufReader::with_capacity(BUFFER, Bounded::new(xml, limit, budget.clone()));
+    let mut reader = Reader::from_reader(xml);
     reader.config_mut().expand_empty_elements = true;
     let mut document = Document { root, item, ..Document::default() };
     let mut buffer = Vec::new();
@@ -80,6 +90,12 @@ struct Document {
 impl Document {
     fn start(&mut self, tag: &BytesStart<'_>) -> Result<(), Reason> {
         self.field = Field::Other;
+        if tag.len() > MAX_TAG {
+            return Err(format!("a tag in it is longer than {MAX_TAG} bytes").into());
+        }
+        if self.depth == MAX_DEPTH {
+            return Err(format!("its elements are nested more than {MAX_DEPTH} levels deep").into());
+        }
         let name = tag.local_name();
         match (self.depth, &mut self.current) {
             (0, _) if self.is_whole || name.as_ref() != self.root => {

@@ -83,7 +83,7 @@ pub struct Limits {
     pub directory_file_size: u64,
     /// The size of all of these files.
     pub directory_size: u64,
-    /// The size of all layers that are kept unpacked. At least one is always kept.
+    /// The size of all layers that are kept unpacked.
     pub store_size: u64,
 }
 

@@ -10,8 +10,23 @@ import tarfile
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 
 
+def tar(files):
+    """A tar of files, and of symbolic links, which are given by their targets as text."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            if isinstance(content, str):
+                member.type, member.linkname = tarfile.SYMTYPE, content
+                archive.addfile(member)
+            else:
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+    return packed.getvalue()
+
+
 class Artifact:
-    """An artifact that is being pushed to REGISTRY/NAME."""
+    """An artifact that is being pushed to REGISTRY/NAME. A layer may have no title."""
 
     def __init__(self, registry, name):
         self.connection = http.client.HTTPConnection("localhost", registry.port)
@@ -36,18 +51,17 @@ class Artifact:
 
     def directory(self, title, files):
         """Adds a layer with the files of a directory, given by their names in it."""
-        packed = io.BytesIO()
-        with tarfile.open(fileobj=packed, mode="w") as tar:
-            for name, content in files.items():
-                member = tarfile.TarInfo(f"{title}/{name}")
-                member.size = len(content)
-                tar.addfile(member, io.BytesIO(content))
-        self.add(title, gzip.compress(packed.getvalue(), 1), {"io.deis.oras.content.unpack": "true"})
+        packed = tar({f"{title}/{name}": content for name, content in files.items()})
+        return self.packed(title, gzip.compress(packed, 1))
+
+    def packed(self, title, content):
+        """Adds a layer that is marked as a directory."""
+        self.add(title, content, {"io.deis.oras.content.unpack": "true"})
         return self
 
     def add(self, title, content, annotations=()):
-        annotations = {"org.opencontainers.image.title": title, **dict(annotations)}
-        self.layers.append(self.blob(content) | {"annotations": annotations})
+        titled = {"org.opencontainers.image.title": title} if title else {}
+        self.layers.append(self.blob(content) | {"annotations": titled | dict(annotations)})
 
     def push(self, tag):
         config = self.blob(b"{}") | {"mediaType": "application/vnd.oci.empty.v1+json"}

@@ -32,6 +32,12 @@ def call(method, signature, *arguments, **how):
                method, signature, *arguments, **how)
 
 
+def peak(process):
+    """The most memory that a process has taken so far, in kB."""
+    status = Path(f"/proc/{process}/status").read_text()
+    return int(next(line for line in status.splitlines() if "VmHWM" in line).split()[1])
+
+
 def stop_services():
     """Stops all instances that the bus has started."""
     for process in processes(*SERVE):
@@ -80,6 +86,10 @@ class Service(Daemon):
             )
         wait_until(self.answers, "the service is on the bus")
         return self
+
+    def peak(self):
+        """The most memory that it has taken so far, in kB."""
+        return peak(self.process.pid)
 
     def answers(self):
         return run("busctl", "status", NAME, code=None).code == 0

@@ -36,7 +36,8 @@ fn files(members: &[(&str, &[u8])]) -> Vec<u8> {
 
 fn read_with(archive: &[u8], limits: &Limits) -> Result<Vec<(String, Vec<u8>)>, Error> {
     let mut found = Vec::new();
-    read_archive(archive, limits, |name, size, content| {
+    read_archive(archive, limits, Rules::Strict, |member| {
+        let Member::File { name, size, content, .. } = member else { unreachable!("a link") };
         let mut bytes = Vec::new();
         content.read_to_end(&mut bytes).map_err(|error| Error::Damaged(error.to_string()))?;
         assert_eq!(bytes.len() as u64, size);
@@ -44,6 +45,12 @@ fn read_with(archive: &[u8], limits: &Limits) -> Result<Vec<(String, Vec<u8>)>, 
         Ok::<_, Error>(())
     })?;
     Ok(found)
+}
+
+fn name_of<'a>(member: &'a Member<'_>) -> &'a str {
+    match member {
+        Member::File { name, .. } | Member::Link { name, .. } => name,
+    }
 }
 
 fn read(archive: &[u8]) -> Result<Vec<(String, Vec<u8>)>, Error> {
@@ -74,7 +81,7 @@ fn files_come_out_whatever_the_compression() {
         (EntryType::Regular, b"repodata/b", b""),
     ]);
     let expected = [("repodata/a".to_owned(), b"one".to_vec()), ("repodata/b".to_owned(), vec![])];
-    for archive in [plain.clone(), gzip(&plain), zstd(&plain)] {
+    for archive in [plain.clone(), gzip(&plain), zstd(&plain), xz(6, &plain), bzip2(&plain)] {
         assert_eq!(read(&archive).expect("read"), expected);
     }
     let (first, second) = plain.split_at(700);
@@ -82,6 +89,8 @@ fn files_come_out_whatever_the_compression() {
     for parts in [
         [vec![], gzip(first), gzip(second)],
         [vec![], zstd(first), zstd(second)],
+        [vec![], xz(6, first), xz(6, second)],
+        [vec![], bzip2(first), bzip2(second)],
         [skippable, zstd(first), zstd(second)],
     ] {
         assert_eq!(read(&parts.concat()).expect("read"), expected);
@@ -92,8 +101,8 @@ fn files_come_out_whatever_the_compression() {
 fn a_visitor_may_leave_content_unread() {
     let archive = files(&[("a", &[b'x'; 900]), ("b", b"y")]);
     let mut names = Vec::new();
-    let result = read_archive(&archive[..], &LIMITS, |name, _, _| {
-        names.push(name.to_owned());
+    let result = read_archive(&archive[..], &LIMITS, Rules::Strict, |member| {
+        names.push(name_of(&member).to_owned());
         Ok::<_, Error>(())
     });
     result.expect("read");
@@ -191,19 +200,74 @@ fn limits_hold_within_a_member() {
     let archive = files(&[("a", &[0; 900]), ("b", &[0; 900])]);
     let tight = Limits { total_size: 1200, ..LIMITS };
     assert!(matches!(read_with(&archive, &tight), Err(Error::TooLarge(1200))), "read");
-    let unread = read_archive(&archive[..], &tight, |_, _, _| Ok::<_, Error>(()));
+    let unread = read_archive(&archive[..], &tight, Rules::Strict, |_| Ok::<_, Error>(()));
     assert!(matches!(unread, Err(Error::TooLarge(1200))), "passed over: {unread:?}");
     let exact = Limits { total_size: archive.len() as u64, ..LIMITS };
     assert_eq!(read_with(&archive, &exact).expect("read").len(), 2);
 }
 
-#[test]
-fn a_window_larger_than_allowed_is_refused() {
+fn zstd_with_window(log: u32, bytes: &[u8]) -> Vec<u8> {
     let mut encoder = zstd::Encoder::new(Vec::new(), 1).expect("an encoder");
-    encoder.window_log(28).expect("set");
-    encoder.write_all(&files(&[("a", b"1")])).expect("compressed");
-    let error = refused(&encoder.finish().expect("compressed"));
-    assert!(error.contains("too much memory"), "{error}");
+    encoder.window_log(log).expect("set");
+    encoder.write_all(bytes).expect("compressed");
+    encoder.finish().expect("compressed")
+}
+
+fn xz(preset: u32, bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = liblzma::write::XzEncoder::new(Vec::new(), preset);
+    encoder.write_all(bytes).expect("compressed");
+    encoder.finish().expect("compressed")
+}
+
+fn bzip2(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::best());
+    encoder.write_all(bytes).expect("compressed");
+    encoder.finish().expect("compressed")
+}
+
+#[test]
+fn a_window_or_dictionary_larger_than_allowed_is_refused() {
+    let plain = files(&[("a", b"1")]);
+    for modest in [zstd_with_window(23, &plain), xz(6, &plain)] {
+        assert_eq!(read(&modest).expect("read").len(), 1);
+    }
+    for greedy in [zstd_with_window(24, &plain), zstd_with_window(27, &plain), xz(9, &plain)] {
+        let error = refused(&greedy);
+        assert!(error.contains("larger than 8 MiB; have its owner compress it with"), "{error}");
+    }
+}
+
+#[test]
+fn a_directory_may_have_more_than_packages() {
+    let mut symlink = header(EntryType::Symlink, b"Packages/latest.rpm", 0);
+    let mut outside = header(EntryType::Symlink, b"Packages/outside.rpm", 0);
+    let mut hard = header(EntryType::Link, b"Packages/hard.rpm", 0);
+    for (link, target) in
+        [(&mut symlink, "./a.rpm"), (&mut outside, "../../a.rpm"), (&mut hard, "Packages/a.rpm")]
+    {
+        link.set_link_name(target).expect("set");
+        link.set_cksum();
+    }
+    let rest = tar(&[
+        (EntryType::Fifo, b"Packages/fifo", b""),
+        (EntryType::Char, b"Packages/device", b""),
+        (EntryType::Regular, b"../escaped.rpm", b"x"),
+        (EntryType::Regular, b"Packages/large.rpm", &[0; 1001]),
+        (EntryType::Regular, b"./Packages/a.rpm", b"one"),
+    ]);
+    let links: Vec<u8> =
+        [symlink, outside, hard].iter().flat_map(|header| header.as_bytes().to_vec()).collect();
+    let mut found = Vec::new();
+    let read = read_archive(&[links, rest].concat()[..], &LIMITS, Rules::Lenient, |member| {
+        found.push(match member {
+            Member::File { name, size, .. } => format!("{name} {size}"),
+            Member::Link { name, target } => format!("{name} -> {target}"),
+        });
+        Ok::<_, Error>(())
+    });
+    read.expect("read");
+    let links = ["Packages/latest.rpm -> Packages/a.rpm", "Packages/hard.rpm -> Packages/a.rpm"];
+    assert_eq!(found, [links[0], links[1], "Packages/a.rpm 3"]);
 }
 
 #[test]
@@ -213,7 +277,7 @@ fn extensions_do_not_fill_the_memory() {
         let head = header(kind, b"././@LongLink", 1 << 30);
         // A blob ends by its size in the manifest.
         let long = head.as_bytes().chain(io::repeat(b'x')).take(1 << 26);
-        let result = read_archive(long, &huge, |_, _, _| Ok::<_, Error>(()));
+        let result = read_archive(long, &huge, Rules::Strict, |_| Ok::<_, Error>(()));
         let error = result.expect_err("refused").to_string();
         assert!(error.contains("a header or element larger than 1048576 bytes"), "{error}");
     }
@@ -231,7 +295,7 @@ fn damage_is_not_confused_with_a_broken_stream() {
         }
     }
     let stream = whole[..20].chain(Broken);
-    let result = read_archive(stream, &LIMITS, |_, _, _| Ok::<_, Error>(()));
+    let result = read_archive(stream, &LIMITS, Rules::Strict, |_| Ok::<_, Error>(()));
     match result {
         Err(Error::Read(error)) => assert_eq!(error.to_string(), "the registry's own words"),
         other => unreachable!("{other:?}"),
@@ -259,7 +323,7 @@ impl Read for Trickle<'_> {
 
 fn count(stream: impl Read) -> Result<u32, Error> {
     let mut count = 0;
-    read_archive(stream, &LIMITS, |_, _, _| {
+    read_archive(stream, &LIMITS, Rules::Strict, |_| {
         count += 1;
         Ok::<_, Error>(())
     })?;
@@ -309,8 +373,8 @@ fn wrong_bytes_that_look_like_damage_are_the_stream_s() {
 fn a_visitor_s_error_comes_out() {
     let archive = files(&[("a", b"1"), ("b", b"2")]);
     let mut seen = Vec::new();
-    let result = read_archive(&archive[..], &LIMITS, |name, _, _| {
-        seen.push(name.to_owned());
+    let result = read_archive(&archive[..], &LIMITS, Rules::Strict, |member| {
+        seen.push(name_of(&member).to_owned());
         Err(Error::TooMany(7))
     });
     assert!(matches!(result, Err(Error::TooMany(7))));
