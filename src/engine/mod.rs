@@ -13,12 +13,14 @@
 //! | `packages` | packages into DNF's cache |
 //! | `inspect` | what a reference leads to, for people |
 //! | `reading`, `meter` | content for synchronous readers, and its progress |
+//! | `failures` | what has failed a moment ago |
 //! | `error`, `advice` | the one line for a failure, and what to do about it |
 
 mod advice;
 
 mod content;
 pub(crate) mod error;
+mod failures;
 mod inspect;
 mod layers;
 mod manifests;
@@ -39,6 +41,7 @@ use tempfile::TempDir;
 
 pub use content::{Content, Entry};
 pub use error::Error;
+pub(crate) use failures::REFUSALS;
 pub use inspect::Inspection;
 use layers::UnpackLocks;
 pub use packages::Package;

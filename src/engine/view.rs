@@ -11,6 +11,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::content::{Content, Entry, Origin};
 use super::error::{Cause, Error};
+use super::failures::Failures;
 use super::layers::Layers;
 use super::manifests::Snapshot;
 use super::packages::Package;
@@ -28,6 +29,9 @@ pub(super) const REPODATA: &str = "repodata/";
 /// The index of the metadata.
 pub(super) const REPOMD: &str = "repodata/repomd.xml";
 
+/// What has failed if the manifest cannot be had.
+const MANIFEST: &str = "manifest";
+
 /// One repository as one session sees it. The manifest that the reference leads to when it is first
 /// needed stays the same for as long as this lives.
 pub struct View {
@@ -41,6 +45,7 @@ pub struct View {
     /// to now.
     pub(super) preferred_digest: Option<String>,
     snapshot: Mutex<Option<Lookup>>,
+    failures: Failures,
     /// What the metadata list, by location; read when the first package has no layer.
     listed: OnceCell<HashMap<String, Package>>,
 }
@@ -63,6 +68,7 @@ impl Engine {
             credentialed: OnceCell::new(),
             preferred_digest: None,
             snapshot: Mutex::default(),
+            failures: Failures::default(),
             listed: OnceCell::new(),
         }
     }
@@ -108,6 +114,9 @@ impl View {
     /// The manifest that the reference leads to.
     pub(crate) async fn snapshot(&self) -> Result<Arc<Snapshot>, Cause> {
         let mut lookup = self.snapshot.lock().await;
+        if let Some(cause) = self.failures.recent(MANIFEST) {
+            return Err(cause);
+        }
         let current = match &mut *lookup {
             Some(current) => current,
             none => none.insert(self.look_up().await?),
@@ -117,7 +126,7 @@ impl View {
             Lookup::Running(task) => join(task).await,
         };
         *lookup = answer.as_ref().ok().map(|snapshot| Lookup::Done(Arc::clone(snapshot)));
-        answer
+        answer.map_err(|cause| self.failures.record(MANIFEST, cause))
     }
 
     async fn look_up(&self) -> Result<Lookup, Cause> {

@@ -92,6 +92,22 @@ const BLOCKED: &str = " is blocked in ";
 /// Words in messages about certificates, the registry's and the client's, in lower case.
 const CERTIFICATES: &[&str] = &["x509: ", "tls: ", "client certificate"];
 
+/// Words in messages about a limit on requests, in lower case.
+const LIMITED: &[&str] =
+    &["toomanyrequests", "too many requests", "statuscode: 429", "status: 429"];
+
+/// Words in messages about podman's configuration, in lower case: another attempt fails alike.
+const CONFIGURED: &[&str] = &[
+    "server gave http response to https client",
+    "certs.d",
+    "registries.conf",
+    "toml: ",
+    "uri schemes are not supported",
+];
+
+/// Words in messages about a manifest with wrong bytes, in lower case.
+const CORRUPT: &[&str] = &["does not match provided manifest digest"];
+
 /// Words in messages about malformed files of the signature policy, in lower case.
 const DAMAGED: &[&str] = &[
     "no policy.json file",
@@ -145,10 +161,19 @@ pub(super) fn refused(message: &str, retryable: bool) -> Error {
     if kind == Kind::Unreachable && !retryable && contains_any(&own, CERTIFICATES) {
         return Error::Certificate(message);
     }
-    // skopeo calls a missing blob retryable. Of the failures of the policy, it calls only an unreachable
-    // lookaside retryable.
-    let can_pass = matches!(kind, Kind::Unreachable | Kind::PolicyRejected);
-    Error::Refused { kind, retryable: retryable && can_pass, message }
+    if kind == Kind::Unreachable && contains_any(&own, LIMITED) {
+        return Error::Limited { message, waited: false };
+    }
+    let retryable = match kind {
+        // skopeo calls few of these retryable. dnf5 repeats a request whatever the failure is.
+        Kind::Unreachable => !contains_any(&own, CONFIGURED),
+        // Of these, it calls only an unreachable lookaside retryable.
+        Kind::PolicyRejected => retryable,
+        Kind::BadRepository => contains_any(&own, CORRUPT),
+        // It calls a missing blob retryable.
+        _ => false,
+    };
+    Error::Refused { kind, retryable, message }
 }
 
 /// The remedy for such a message, where there is a better one than that of its kind.
