@@ -131,7 +131,8 @@ def test_many_repositories_at_once(dnf, registry):
             most = max(most, len(processes(*SKOPEO)))
             time.sleep(0.02)
     assert running.result().code == 0, running.result()
-    assert 1 < most <= TOTAL, most
+    # One that was killed for another may not have ended yet.
+    assert 1 < most <= TOTAL + 2, most
     wait_until(lambda: len(processes(*SKOPEO)) <= TOTAL, "none is left over")
     dnf("repoquery").has("many-29-0:1-1.noarch")
     names = [f"many-{number}" for number in range(many)]
