@@ -21,6 +21,7 @@ help:
 	@echo 'make soak      kill dnf5, the service and skopeo at random instants; KILLS=1000 SEED=N'
 	@echo 'make audit     licences and advisories of the crates, and a build with the oldest Rust'
 	@echo 'make bench     how fast it is, beside a plain web server; BASE=REV: and beside another revision'
+	@echo 'make reliability   write docs/reliability.md: what dnf5 does when a registry fails'
 	@echo 'make shell     a shell in the disposable root, with everything installed'
 	@echo 'make build     the service and the plugin, on this machine'
 	@echo 'make install   install what was built; PREFIX=$(PREFIX) DESTDIR='
@@ -62,7 +63,7 @@ install-plugin:
 STAGE = $(TARGET)/stage
 ENTER = integration/root/enter
 
-.PHONY: prepare stage demo bench shell
+.PHONY: prepare stage demo bench reliability shell
 prepare:
 	@integration/prepare $(CARGO) gcc git python3 unshare flock
 	@integration/root/build >/dev/null
@@ -90,6 +91,11 @@ bench: stage
 	    --bind $(abspath $(STAGE)):/stages/new:ro $(if $(BASE),--bind "$$base":/stages/base:ro) \
 	    env PYTHONPATH=/src/integration/e2e python3 -B /src/integration/bench/bench \
 	    $(if $(BASE),--base $$(git rev-parse --short '$(BASE)')) $(BENCH)
+
+reliability: stage
+	@$(ENTER) --lower $(abspath $(STAGE)) --bind $(CURDIR):/src:ro \
+	    python3 -B /src/integration/reliability > docs/reliability.md.new
+	@mv docs/reliability.md.new docs/reliability.md
 
 shell: stage
 	@$(ENTER) --lower $(abspath $(STAGE)) --bind $(CURDIR):/src:ro bash

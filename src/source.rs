@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::redact::{Secret, Secrets};
 use crate::reference::Reference;
@@ -34,6 +35,11 @@ pub struct Access {
     pub environment: Environment,
     /// The architecture to select from an image index, as Go names it; `None` is the machine's.
     pub arch: Option<String>,
+    /// The lowest speed of a transfer that is accepted, in bytes per second; `None` is the default, and 0
+    /// accepts any.
+    pub min_rate: Option<u64>,
+    /// For how long a transfer may be slower; `None` and 0 are the service's default.
+    pub timeout: Option<Duration>,
 }
 
 /// Where the proxies of the environment come from.

@@ -50,9 +50,10 @@ constexpr const char * IGNORED[]{
 // dnf5's default of three spares public mirrors. Here most of the time is spent waiting.
 constexpr std::uint32_t PARALLEL_DOWNLOADS{10};
 
-// In seconds. A package inside a large layer arrives after the whole layer has been read, with silence
-// before it. The service notices much earlier if a registry sends nothing.
+// For dnf5's connection to the service, in seconds. A package inside a large layer arrives after the whole layer
+// has been read, with silence before it. The service applies the user's values to the registry.
 constexpr std::int32_t TIMEOUT{3600};
+constexpr std::uint32_t MINRATE{1};
 
 // The service ignores the password, but libcurl sends no user name without one.
 constexpr const char * NO_PASSWORD{"-"};
@@ -124,6 +125,15 @@ Options access_options(repo::Repo & repo, std::string & refusal) {
     }
     if (refusal.empty() && !variables.empty()) {
         options["environment"] = sdbus::Variant{variables};
+    }
+    // How slow the registry may be. dnf5's defaults are the service's.
+    const auto & minrate = repo.get_config().get_minrate_option();
+    if (minrate.get_priority() > Option::Priority::DEFAULT) {
+        options["minrate"] = sdbus::Variant{static_cast<std::uint64_t>(minrate.get_value())};
+    }
+    const auto & timeout = repo.get_config().get_timeout_option();
+    if (timeout.get_priority() > Option::Priority::DEFAULT) {
+        options["timeout"] = sdbus::Variant{static_cast<std::uint32_t>(timeout.get_value())};
     }
     // The target's architecture, which may differ from the machine's.
     const auto vars = repo.get_base()->get_vars();
@@ -256,7 +266,8 @@ void open(Service & service, const Repository & repository) {
     // Without a list of mirrors all downloads count as one mirror's, and the lower of these is the limit.
     set_default(config.get_max_parallel_downloads_option(), PARALLEL_DOWNLOADS);
     set_default(config.get_max_downloads_per_mirror_option(), PARALLEL_DOWNLOADS);
-    set_default(config.get_timeout_option(), TIMEOUT);
+    config.get_timeout_option().set(priority, TIMEOUT);
+    config.get_minrate_option().set(priority, MINRATE);
 }
 
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use zbus::OwnedVariant;
@@ -80,6 +81,10 @@ impl Options {
             proxy,
             environment,
             arch: self.text("arch")?.and_then(|arch| foreign(&arch)),
+            min_rate: self.take("minrate", "an unsigned 64-bit number")?,
+            timeout: self
+                .take("timeout", "an unsigned 32-bit number")?
+                .map(|seconds: u32| Duration::from_secs(seconds.into())),
             ..Access::default()
         })
     }
@@ -256,6 +261,17 @@ mod tests {
         }
         let error = environment(&[("LD_PRELOAD", "/x.so")]).expect_err("not a proxy");
         assert!(format!("{error:?}").contains("LD_PRELOAD"));
+    }
+
+    #[test]
+    fn how_slow_a_registry_may_be_is_a_number() {
+        let owned = |value: Variant<'_>| value.try_into().expect("owned");
+        let given = [("minrate", owned(5_u64.into())), ("timeout", owned(7_u32.into()))];
+        let given = given.map(|(name, value)| (name.to_owned(), value));
+        let access = Options::new(given.into()).access().expect("understood");
+        assert_eq!((access.min_rate, access.timeout), (Some(5), Some(Duration::from_secs(7))));
+        assert_eq!(self::access(&[]).expect("understood").timeout, None);
+        assert!(self::access(&[("timeout", "7")]).is_err());
     }
 
     #[test]

@@ -137,7 +137,17 @@ impl Cause {
         }
     }
 
-    /// Whether a mirror was to blame: asking again will ask another place.
+    /// Whether the registry has refused it, which it may do once and not again.
+    pub(crate) fn is_refusal(&self) -> bool {
+        match self {
+            Self::Registry(error) => error.is_refusal(),
+            Self::PackageNotInRepository(_) => true,
+            Self::Again(cause) => cause.is_refusal(),
+            _ => false,
+        }
+    }
+
+    /// Whether wrong bytes came: asking again asks another mirror, or the registry once more.
     pub(crate) fn is_mirror_fault(&self) -> bool {
         matches!(self, Self::Registry(registry::Error::MirrorCorrupt(_)))
     }
@@ -180,7 +190,12 @@ impl Error {
         error
     }
 
-    /// Whether a mirror was to blame: asking again will ask another place.
+    /// Whether the registry has refused it, which it may do once and not again.
+    pub fn is_refusal(&self) -> bool {
+        self.cause.is_refusal()
+    }
+
+    /// Whether wrong bytes came: asking again asks another mirror, or the registry once more.
     pub fn is_mirror_fault(&self) -> bool {
         self.cause.is_mirror_fault()
     }

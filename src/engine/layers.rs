@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::fs::{File, Metadata};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, Instant};
 
 use containers_image_proxy::oci_spec::image::Descriptor;
 use tokio::sync::OwnedMutexGuard;
@@ -12,15 +11,12 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::Engine;
 use super::content::Content;
 use super::error::Cause;
+use super::failures::Failures;
 use super::reading::{read_blocking, retry_next_mirror};
 use super::unpack::{Links, Part, Unpacked};
 use crate::blocking::{Cancelled, join};
 use crate::layer_store::{Layer, StagedLayer, Store};
 use crate::source::Source;
-
-/// How long a failure holds for all files of a layer: dnf5 wants many of them, and requests each several
-/// times.
-const FAILURE_HOLDS: Duration = Duration::from_secs(10);
 
 /// One lock for each layer that is being unpacked, by its key.
 #[derive(Clone, Default)]
@@ -46,10 +42,6 @@ pub(super) struct Layers {
     cancelled: CancellationToken,
     _cancel_when_dropped: DropGuard,
 }
-
-/// What failed a moment ago, by key.
-#[derive(Default)]
-struct Failures(Mutex<HashMap<String, (Instant, Arc<Cause>)>>);
 
 /// A layer to be unpacked, and all that it takes.
 struct Unpacking {
@@ -114,20 +106,6 @@ impl Layers {
             cancelled.run_until_cancelled(work).await.unwrap_or(Err(Cancelled.into()))
         }))
         .await
-    }
-}
-
-impl Failures {
-    fn recent(&self, key: &str) -> Option<Cause> {
-        let mut all = lock(&self.0);
-        all.retain(|_, (when, _)| when.elapsed() < FAILURE_HOLDS);
-        all.get(key).map(|(_, cause)| Cause::Again(Arc::clone(cause)))
-    }
-
-    fn record(&self, key: &str, cause: Cause) -> Cause {
-        let cause = Arc::new(cause);
-        lock(&self.0).insert(key.to_owned(), (Instant::now(), Arc::clone(&cause)));
-        Cause::Again(cause)
     }
 }
 

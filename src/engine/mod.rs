@@ -17,12 +17,14 @@
 //! | `files` | other files into DNF's cache, such as keys |
 //! | `inspect` | what a reference leads to, for people |
 //! | `reading`, `meter` | content for synchronous readers, and its progress |
+//! | `failures` | what has failed a moment ago |
 //! | `error`, `line`, `advice` | the one line for a failure, and what to do about it |
 
 mod advice;
 
 mod content;
 pub(crate) mod error;
+mod failures;
 mod files;
 mod inspect;
 mod layers;
@@ -44,6 +46,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 pub use content::{Content, Entry};
 pub use error::Error;
+pub(crate) use failures::REFUSALS;
 pub use inspect::Inspection;
 use layers::UnpackLocks;
 pub use packages::Package;

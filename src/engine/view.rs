@@ -12,6 +12,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::Engine;
 use super::content::{Content, Entry, Origin};
 use super::error::{Cause, Error};
+use super::failures::Failures;
 use super::layers::Layers;
 use super::listing::Listing;
 use super::manifests::Snapshot;
@@ -37,6 +38,8 @@ pub(super) const REPOMD: &str = "repodata/repomd.xml";
 
 /// Its name in the directory of the metadata.
 const REPOMD_NAME: &str = "repomd.xml";
+/// What has failed if the manifest cannot be had.
+const MANIFEST: &str = "manifest";
 
 /// One repository as one session sees it. The manifest that the reference leads to when it is first
 /// needed stays the same for as long as this lives.
@@ -52,6 +55,7 @@ pub struct View {
     /// The metadata that dnf5 found there, if it was there when this was made.
     cached: Option<Arc<CachedMetadata>>,
     snapshot: Mutex<Option<Lookup>>,
+    failures: Failures,
     /// What packages are requested by; read when the first one is, and again after new metadata.
     listing: Mutex<Option<Arc<Listing>>>,
     /// Where the metadata is if it is inside another layer.
@@ -87,6 +91,7 @@ impl Engine {
             cache_dir: None,
             cached: None,
             snapshot: Mutex::default(),
+            failures: Failures::default(),
             listing: Mutex::default(),
             inside: OnceCell::new(),
             store_use: StdMutex::default(),
@@ -155,6 +160,9 @@ impl View {
     /// The same; if it has not been looked up yet, the one with this digest is preferred.
     async fn snapshot_near(&self, preferred: Option<&str>) -> Result<Arc<Snapshot>, Cause> {
         let mut lookup = self.snapshot.lock().await;
+        if let Some(cause) = self.failures.recent(MANIFEST) {
+            return Err(cause);
+        }
         let current = match &mut *lookup {
             Some(current) => current,
             none => none.insert(self.look_up(preferred).await?),
@@ -164,7 +172,7 @@ impl View {
             Lookup::Running(task) => join(task).await,
         };
         *lookup = answer.as_ref().ok().map(|snapshot| Lookup::Done(Arc::clone(snapshot)));
-        answer
+        answer.map_err(|cause| self.failures.record(MANIFEST, cause))
     }
 
     async fn look_up(&self, preferred: Option<&str>) -> Result<Lookup, Cause> {

@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::timeout;
 use tokio_util::io::ReaderStream;
 
-use super::route::{Failed, Route, Routes};
+use super::route::{Failed, Next, Route, Routes};
 use crate::engine::{Content, Entry, Error, View};
 use crate::error_kind::{Failure, Kind};
 
@@ -54,14 +54,14 @@ pub(super) async fn respond(
     if let Some(failed) = route.recent_failure(&location) {
         return Ok(failure(&failed));
     }
-    let (kind, line) = match &route.view {
+    let (kind, line, next) = match &route.view {
         Ok(view) => match serve(route, view, &location, &request).await {
             Ok(response) => return Ok(response),
-            Err(error) => (error.kind(), error.to_string()),
+            Err(error) => (error.kind(), error.to_string(), Next::after(&error)),
         },
-        Err(line) => (Kind::InvalidReference, line.clone()),
+        Err(line) => (Kind::InvalidReference, line.clone(), Next::Fails),
     };
-    Ok(failure(&route.record(&location, status(kind), line)))
+    Ok(failure(&route.record(&location, status(kind), line, next)))
 }
 
 /// Serves the file at `location`. There are no entity tags (RFC 9110, 8.8.3): librepo identifies files by
@@ -84,9 +84,10 @@ async fn serve(
     if request.method() == Method::GET {
         let content;
         (content, range) = open(view, location, entry, range).await?;
-        let content = content.take(length(range.as_ref(), size));
+        let length = length(range.as_ref(), size);
+        let content = content.take(length);
         *response.body_mut() =
-            body(Arc::clone(route), Arc::clone(view), location.to_owned(), content);
+            body(Arc::clone(route), Arc::clone(view), location.to_owned(), content, length);
     }
     if let Some(modified) = modified {
         // dnf5 gives the file that time, if told so.
@@ -144,14 +145,20 @@ fn body(
     view: Arc<View>,
     location: String,
     content: impl AsyncRead + Send + 'static,
+    mut left: u64,
 ) -> Body {
-    let frames = ReaderStream::with_capacity(content, BUFFER).map_ok(Frame::data);
+    let (served, requested) = (Arc::clone(&route), location.clone());
+    let frames = ReaderStream::with_capacity(content, BUFFER).map_ok(move |bytes| {
+        left = left.saturating_sub(bytes.len() as u64);
+        if left == 0 {
+            served.recovered(&requested);
+        }
+        Frame::data(bytes)
+    });
     let frames = frames.map_err(move |error| {
         let error = view.read_error(error);
-        // If a mirror is at fault, the next request is served from another one.
-        if !error.is_mirror_fault() {
-            route.record(&location, status(error.kind()), error.to_string());
-        }
+        let next = Next::after(&error);
+        route.record(&location, status(error.kind()), error.to_string(), next);
         io::Error::other(error)
     });
     StreamBody::new(frames).boxed_unsync()
@@ -223,8 +230,9 @@ mod tests {
         }
     }
 
-    /// What the client receives of content that fails in the middle, and what is reported to the user.
-    async fn broken(error: registry::Error) -> (Vec<u8>, Vec<String>) {
+    /// What the client receives of content that fails in the middle, what is reported to the user, and how
+    /// the next request fails without being made.
+    async fn broken(error: registry::Error) -> (Vec<u8>, Vec<String>, Option<String>) {
         let engine = Engine::new(Registry::new(Default::default()), Default::default());
         let reference = "oci://quay.io/acme/rpms".parse().expect("a reference");
         let source = Source { reference, access: Default::default() };
@@ -232,7 +240,7 @@ mod tests {
         let route = Arc::new(Route::for_all(Ok(Arc::clone(&view))));
         let content = [Ok(&b"first "[..]), Ok(b"second"), Err(io::Error::from(error))];
         let content = StreamReader::new(stream::iter(content));
-        let mut body = body(Arc::clone(&route), view, "a.rpm".to_owned(), content);
+        let mut body = body(Arc::clone(&route), view, "a.rpm".to_owned(), content, 13);
         let mut received = Vec::new();
         let error = loop {
             match body.frame().await.expect("an error before the end") {
@@ -241,26 +249,62 @@ mod tests {
             }
         };
         let reported = route.failures.take();
-        assert!(reported.iter().all(|line| *line == error), "{error}: {reported:?}");
-        let recent = route.recent_failure("a.rpm").map(|failed| failed.line);
-        assert_eq!(recent.as_ref(), reported.first());
-        (received, reported)
+        assert_eq!(reported, [error]);
+        (received, reported, route.recent_failure("a.rpm").map(|failed| failed.line))
+    }
+
+    fn short() -> registry::Error {
+        registry::Error::Short { digest: "sha256:1".to_owned(), received: 12, size: 13 }
     }
 
     #[tokio::test]
-    async fn content_that_fails_in_the_middle_is_reported_unless_a_mirror_is_at_fault() {
-        let digest = "sha256:1".to_owned();
-        let short = registry::Error::Short { digest, received: 12, size: 13 };
-        let (received, reported) = broken(short.clone()).await;
+    async fn content_that_fails_in_the_middle_is_reported() {
+        let (received, reported, next) = broken(short()).await;
         assert_eq!(received, b"first second");
-        assert_eq!(reported.len(), 1);
         assert!(
             reported[0].starts_with("repository tools oci://quay.io/acme/rpms:latest: "),
             "{reported:?}"
         );
-        let corrupt = registry::Error::MirrorCorrupt(Box::new(short));
-        let (received, reported) = broken(corrupt).await;
+        assert_eq!(next.as_deref(), Some(reported[0].as_str()));
+    }
+
+    #[tokio::test]
+    async fn only_what_was_served_to_its_end_has_recovered() {
+        for (length, expected) in [(11, &[][..]), (12, &["gone"])] {
+            let route = Arc::new(Route::for_all(Err("invalid".to_owned())));
+            let engine = Engine::new(Registry::new(Default::default()), Default::default());
+            let reference = "oci://quay.io/acme/rpms".parse().expect("a reference");
+            let view = engine.view("tools", &Source { reference, access: Default::default() });
+            route.record("a.rpm", StatusCode::NOT_FOUND, "gone".to_owned(), Next::MayFail);
+            let content = &b"first second"[..11];
+            let body =
+                body(Arc::clone(&route), Arc::new(view), "a.rpm".to_owned(), content, length);
+            assert_eq!(body.collect().await.expect("served").to_bytes().len(), 11);
+            assert_eq!(route.failures.take(), expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn after_wrong_bytes_the_next_request_is_made() {
+        let (received, _, next) = broken(registry::Error::MirrorCorrupt(Box::new(short()))).await;
         assert_eq!(received, b"first second");
-        assert!(reported.is_empty(), "{reported:?}");
+        assert_eq!(next, None);
+    }
+
+    #[test]
+    fn a_refusal_is_repeated_as_often_as_a_web_servers() {
+        let route = Route::for_all(Err("invalid".to_owned()));
+        let record = |line: &str, next| {
+            let failed = route.record("a.rpm", StatusCode::NOT_FOUND, line.to_owned(), next);
+            assert_eq!(failed.line, line);
+            route.recent_failure("a.rpm").is_some()
+        };
+        let held = [(); 4].map(|()| record("unknown", Next::MayFail));
+        assert_eq!(held, [false, false, false, true]);
+        assert!(!record("wrong", Next::IsServed));
+        assert!(record("unreachable", Next::Fails));
+        assert!(route.recent_failure("b.rpm").is_none());
+        route.recovered("a.rpm");
+        assert_eq!(route.failures.take(), [""; 0]);
     }
 }

@@ -9,10 +9,10 @@ use percent_encoding::percent_decode_str;
 
 use super::failures::Failures;
 use super::lock;
-use crate::engine::View;
+use crate::engine::{Error, REFUSALS, View};
 
-/// How long a failed request is answered without asking the registry again: librepo repeats it four times
-/// in a row, and the registry has been asked several times already.
+/// How long a failed request is answered without asking the registry again: librepo makes it four times in
+/// a row.
 const FAILURE_LASTS: Duration = Duration::from_secs(10);
 
 /// All repositories that are served, by the user name for the proxy.
@@ -44,8 +44,30 @@ pub(super) struct Route {
 #[derive(Clone)]
 pub(super) struct Failed {
     at: Instant,
+    /// How often the registry was asked; [`REFUSALS`] if that was often enough.
+    times: u32,
     pub(super) status: StatusCode,
     pub(super) line: String,
+}
+
+/// What becomes of the same request if it is made again at once.
+pub(super) enum Next {
+    /// It fails as well: the registry has been asked several times, or was not to blame.
+    Fails,
+    /// The registry has refused it, which it may do once and not again.
+    MayFail,
+    /// It gets other bytes than the wrong ones that came.
+    IsServed,
+}
+
+impl Next {
+    pub(super) fn after(error: &Error) -> Self {
+        match error {
+            error if error.is_mirror_fault() => Self::IsServed,
+            error if error.is_refusal() => Self::MayFail,
+            _ => Self::Fails,
+        }
+    }
 }
 
 impl RouteTable {
@@ -87,7 +109,7 @@ impl Routes {
     /// Reports a failure that concerns no single reference.
     pub(super) fn report(&self, failure: &str) {
         if let Some(Route { name, failures, .. }) = self.0.first().map(Arc::as_ref) {
-            failures.report(format!("{name}: {failure}"));
+            failures.report(format!("{name}: {failure}"), None);
         }
     }
 }
@@ -96,24 +118,47 @@ impl Route {
     fn location(&self, path: &str) -> Option<String> {
         let encoded = path.strip_prefix(&self.prefix)?;
         if let Some(warning) = lock(&self.warning).take() {
-            self.failures.report(warning);
+            self.failures.report(warning, None);
         }
         percent_decode_str(encoded).decode_utf8().ok().map(|location| location.into_owned())
     }
 
-    /// How the last request for this location failed, if that was just now.
+    /// How requests for this location fail, if that is known from just now.
     pub(super) fn recent_failure(&self, location: &str) -> Option<Failed> {
         let mut recent = lock(&self.recent);
         recent.retain(|_, failed| failed.at.elapsed() < FAILURE_LASTS);
-        recent.get(location).cloned()
+        recent.get(location).filter(|failed| failed.times >= REFUSALS).cloned()
     }
 
-    /// Records a failed request, and reports it to the user.
-    pub(super) fn record(&self, location: &str, status: StatusCode, line: String) -> Failed {
-        self.failures.report(line.clone());
-        let failed = Failed { at: Instant::now(), status, line };
-        lock(&self.recent).insert(location.to_owned(), failed.clone());
+    /// Records a failed request, and reports it to the user unless a later one succeeds.
+    pub(super) fn record(
+        &self,
+        location: &str,
+        status: StatusCode,
+        line: String,
+        next: Next,
+    ) -> Failed {
+        self.failures.report(line.clone(), Some(&self.request(location)));
+        let mut recent = lock(&self.recent);
+        let before = recent.get(location).map_or(0, |failed| failed.times);
+        let times = match next {
+            Next::Fails => REFUSALS,
+            Next::MayFail => before + 1,
+            Next::IsServed => 0,
+        };
+        let failed = Failed { at: Instant::now(), times, status, line };
+        recent.insert(location.to_owned(), failed.clone());
         failed
+    }
+
+    /// Records that a request has been served.
+    pub(super) fn recovered(&self, location: &str) {
+        self.failures.recovered(&self.request(location));
+    }
+
+    /// What is requested. Two repositories may have the same reference.
+    fn request(&self, location: &str) -> String {
+        format!("{} {location}", self.name)
     }
 }
 

@@ -21,8 +21,6 @@ pub(super) struct Attempts {
     pool: Arc<Pool>,
     digest: Digest,
     source: PullSource,
-    /// The number of pull sources that the first attempt skips.
-    first_skip: usize,
     fallback: Option<Fallback>,
     backoff: ExponentialBackoff,
 }
@@ -43,8 +41,8 @@ impl Attempts {
         digest: &Digest,
     ) -> Result<Self, Error> {
         let source = pool.preferred(source).await?;
-        let (backoff, first_skip) = (pool.backoff().build(), source.skip);
-        Ok(Self { pool, digest: digest.clone(), source, first_skip, fallback: None, backoff })
+        let backoff = pool.backoff().build();
+        Ok(Self { pool, digest: digest.clone(), source, fallback: None, backoff })
     }
 
     /// Requests the blob until an attempt succeeds. The body starts after the bytes that were `received`
@@ -119,18 +117,16 @@ impl Attempts {
     }
 
     /// The error for wrong bytes, some of which may have been delivered. The next reader of the blob
-    /// starts with the next pull source, if there is one.
+    /// starts with the next pull source, if there is one. `MirrorCorrupt` if there may be a next reader.
     async fn reject(&self, error: Error) -> Result<Error, Error> {
-        let next = self.source.skipping(self.source.skip + 1);
-        // Never backwards, or readers that try again would never stop.
-        if self.source.skip < self.first_skip || next.skip >= next.names().await?.len() {
+        if !self.pool.may_repeat(&self.digest) {
             return Ok(error);
         }
-        tracing::warn!(
-            digest = %self.digest, %error,
-            "wrong bytes; the next reader asks the next pull source"
-        );
-        self.pool.prefer(&next);
+        tracing::warn!(digest = %self.digest, %error, "wrong bytes; the next reader gets others");
+        let next = self.source.skipping(self.source.skip + 1);
+        if next.skip < next.names().await?.len() {
+            self.pool.prefer(&next);
+        }
         Ok(Error::MirrorCorrupt(Box::new(error)))
     }
 }

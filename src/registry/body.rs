@@ -1,10 +1,9 @@
 //! The bytes of a blob that skopeo sends.
 
 use std::io;
-use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use containers_image_proxy::OpenedImage;
 use containers_image_proxy::oci_spec::image::Digest;
@@ -15,22 +14,24 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep};
 
 use super::Error;
+use super::speed::Speedometer;
 use super::worker::Worker;
 
 /// The size of a body's pipe, in bytes: the most that an ordinary user may have (pipe(7),
 /// pipe-max-size). A larger pipe saves wake-ups.
 const PIPE_SIZE: usize = 1 << 20;
 
-/// The body of a blob, unchecked. Reading fails when no byte comes for too long. Dropping it cancels
+/// The body of a blob, unchecked. Reading fails when too little comes for too long. Dropping it cancels
 /// the transfer.
 pub(super) struct Body {
     worker: Arc<Worker>,
     data: pipe::Receiver,
     /// Reports why the body ended.
     outcome: BoxFuture<'static, Result<(), Error>>,
+    speed: Speedometer,
     timer: Pin<Box<Sleep>>,
-    /// Whether the timer runs.
-    waiting: bool,
+    /// Since when a reader has been waiting for bytes: the time between two reads is the reader's.
+    waiting: Option<Instant>,
 }
 
 impl Body {
@@ -64,13 +65,26 @@ impl Body {
             tracing::debug!(%error, "the pipe keeps its size");
         }
         let data = pipe::Receiver::from_file(data)?;
-        let timer = Box::pin(tokio::time::sleep(worker.settings.stall));
-        Ok(Self { worker, data, outcome, timer, waiting: false })
+        let speed = Speedometer::new(worker.min_speed);
+        let timer = Box::pin(tokio::time::sleep(speed.slice()));
+        Ok(Self { worker, data, outcome, speed, timer, waiting: None })
     }
 
     /// Whether more bytes are there already.
     pub(super) fn has_more(&self) -> bool {
         matches!(self.data.try_read(&mut [0]), Ok(1))
+    }
+
+    /// Returns the time from which it runs.
+    fn restart_timer(&mut self) -> Instant {
+        let now = Instant::now();
+        self.timer.as_mut().reset(now + self.speed.slice());
+        now
+    }
+
+    fn give_up(&self) -> Error {
+        self.worker.kill("a body was too slow");
+        self.worker.too_slow()
     }
 
     /// Asks skopeo why the body has ended; to be called once.
@@ -90,17 +104,28 @@ impl AsyncRead for Body {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let body = self.get_mut();
-        if let Poll::Ready(read) = Pin::new(&mut body.data).poll_read(cx, buf) {
-            body.waiting = false;
+        let before = buf.filled().len();
+        let read = Pin::new(&mut body.data).poll_read(cx, buf);
+        let received = buf.filled().len() - before;
+        let since = body.waiting.take();
+        if let Poll::Ready(read) = read {
+            let waited = since.map(|since| since.elapsed()).unwrap_or_default();
+            // The end is never too slow.
+            if received > 0 && body.speed.is_too_slow(waited, received as u64) {
+                buf.set_filled(before);
+                return Poll::Ready(Err(body.give_up().into()));
+            }
             return Poll::Ready(read);
         }
-        let limit = body.worker.settings.stall;
-        // Not earlier: the time between two reads is the reader's.
-        if !mem::replace(&mut body.waiting, true) {
-            body.timer.as_mut().reset(Instant::now() + limit);
+        let mut since = since.unwrap_or_else(|| body.restart_timer());
+        while body.timer.as_mut().poll(cx).is_ready() {
+            // skopeo itself asks for the rest of a body that breaks off, and may have to wait for that.
+            if !body.worker.is_paused() && body.speed.is_too_slow(since.elapsed(), 0) {
+                return Poll::Ready(Err(body.give_up().into()));
+            }
+            since = body.restart_timer();
         }
-        ready!(body.timer.as_mut().poll(cx));
-        body.worker.kill("a body stalled");
-        Poll::Ready(Err(Error::Stalled(limit).into()))
+        body.waiting = Some(since);
+        Poll::Pending
     }
 }

@@ -45,9 +45,25 @@ pub enum Error {
         /// skopeo's message.
         message: String,
     },
-    /// No data came for that long.
+    /// No answer came for that long.
     #[error("request to the registry timed out after {} s", .0.as_secs_f32())]
     Stalled(Duration),
+    /// Less came than the source's configuration accepts.
+    #[error("transfer from the registry timed out: less than {rate} bytes/s for {} s", .time.as_secs_f32())]
+    Slow {
+        /// Bytes per second.
+        rate: u64,
+        /// For how long it was slower.
+        time: Duration,
+    },
+    /// The registry limits the number of requests, and waiting did not help.
+    #[error("the registry limits requests: {message}")]
+    Limited {
+        /// What it said.
+        message: String,
+        /// Whether skopeo has waited as long as the registry asked, in vain.
+        waited: bool,
+    },
     /// The process ended or broke its protocol.
     #[error("skopeo failed: {0}")]
     Process(String),
@@ -80,8 +96,9 @@ pub enum Error {
         /// The digest of the bytes that came.
         found: String,
     },
-    /// A pull source has sent wrong bytes. Whoever reads the blob again gets it from the next one.
-    #[error("{0}; the next attempt uses another mirror")]
+    /// A pull source has sent wrong bytes. Whoever reads the blob again gets it anew, from the next pull
+    /// source if there is one.
+    #[error("{0}")]
     MirrorCorrupt(Box<Self>),
     /// There is no further pull source, or registries.conf does not allow to skip those before it.
     #[error("no other pull source")]
@@ -127,6 +144,9 @@ impl Error {
             Self::Crashed(_) => {
                 Some("update skopeo; if that does not help, report it with the service's log")
             }
+            Self::Limited { .. } => {
+                Some("log in with \"podman login\", which raises the limit, or try again later")
+            }
             _ => None,
         }
     }
@@ -145,13 +165,28 @@ impl Error {
     pub(super) fn is_worth_a_retry(&self) -> bool {
         match self {
             Self::Refused { retryable, .. } => *retryable,
+            Self::Limited { waited, .. } => !waited,
             Self::Stalled(_)
+            | Self::Slow { .. }
             | Self::Process(_)
             | Self::Crashed(_)
             | Self::Short { .. }
             | Self::Pipe(_) => true,
             _ => false,
         }
+    }
+
+    /// Whether the registry has refused what was requested, which it may do once and not again.
+    pub fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            Self::Refused { kind: Kind::NotFound | Kind::Unauthorized, .. } | Self::Missing { .. }
+        )
+    }
+
+    /// Whether no, or too little, data has come.
+    pub(super) fn is_silence(&self) -> bool {
+        matches!(self, Self::Stalled(_) | Self::Slow { .. })
     }
 
     /// Whether the bytes that were read are wrong, so that another attempt at the rest is useless.
@@ -166,8 +201,9 @@ impl Failure for Error {
             Self::Refused { kind, .. } => *kind,
             Self::Blocked(_) | Self::Damaged(_) => Kind::PolicyRejected,
             Self::Missing { .. } => Kind::NotFound,
-            Self::Stalled(_) => Kind::Stalled,
+            Self::Stalled(_) | Self::Slow { .. } => Kind::Stalled,
             Self::Certificate(_)
+            | Self::Limited { .. }
             | Self::Process(_)
             | Self::Crashed(_)
             | Self::Pipe(_)

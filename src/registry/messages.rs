@@ -94,6 +94,22 @@ const BLOCKED: &str = " is blocked in ";
 /// Words in messages about certificates, the registry's and the client's, in lower case.
 const CERTIFICATES: &[&str] = &["x509: ", "tls: ", "client certificate"];
 
+/// Words in messages about a limit on requests, in lower case.
+const LIMITED: &[&str] =
+    &["toomanyrequests", "too many requests", "statuscode: 429", "status: 429"];
+
+/// Words in messages about podman's configuration, in lower case: another attempt fails alike.
+const CONFIGURED: &[&str] = &[
+    "server gave http response to https client",
+    "certs.d",
+    "registries.conf",
+    "toml: ",
+    "uri schemes are not supported",
+];
+
+/// Words in messages about a manifest with wrong bytes, in lower case.
+const CORRUPT: &[&str] = &["does not match provided manifest digest"];
+
 /// Words in messages about malformed files of the signature policy, in lower case.
 const DAMAGED: &[&str] = &[
     "no policy.json file",
@@ -126,7 +142,7 @@ const REMEDIES: &[(Kind, &str, &str)] = &[
 const NO_JSON: &str = "invalid character '<' looking for beginning of value";
 const WEB_PAGE: &str = "answered with a web page instead of the registry's protocol";
 
-/// Start of a message of containers-image-proxy. The request, the process's status and its last words follow.
+/// Start of a message of containers-image-proxy. The request and the process's status follow.
 const EXITED: &str = "skopeo proxy unexpectedly exited during request method ";
 
 /// What Go's runtime prints when a program crashes.
@@ -167,10 +183,19 @@ fn refused(message: &str, retryable: bool, secrets: &Secrets) -> Error {
     if kind == Kind::Unreachable && !retryable && contains_any(&own, CERTIFICATES) {
         return Error::Certificate(shown);
     }
-    // skopeo calls a missing blob retryable. Of the failures of the policy, it calls only an unreachable
-    // lookaside retryable.
-    let can_pass = matches!(kind, Kind::Unreachable | Kind::PolicyRejected);
-    Error::Refused { kind, retryable: retryable && can_pass, message: shown }
+    if kind == Kind::Unreachable && contains_any(&own, LIMITED) {
+        return Error::Limited { message: shown, waited: false };
+    }
+    let retryable = match kind {
+        // skopeo calls few of these retryable. dnf5 repeats a request whatever the failure is.
+        Kind::Unreachable => !contains_any(&own, CONFIGURED),
+        // Of these, it calls only an unreachable lookaside retryable.
+        Kind::PolicyRejected => retryable,
+        Kind::BadRepository => contains_any(&own, CORRUPT),
+        // It calls a missing blob retryable.
+        _ => false,
+    };
+    Error::Refused { kind, retryable, message: shown }
 }
 
 /// What is kept of a text from skopeo or a registry.
@@ -205,7 +230,11 @@ pub(super) fn failed(error: proxy::Error, secrets: &Secrets) -> Error {
             Error::SkopeoTooOld { found: found_version.into(), wanted: WANTED_PROTOCOL }
         }
         proxy::Error::Other(message) => match message.strip_prefix(EXITED) {
-            Some(exit) => exited(exit, secrets),
+            // The request comes first.
+            Some(exit) => {
+                let (_, status) = exit.split_once(": ").unwrap_or(("", exit));
+                Error::Process(shown(status, secrets))
+            }
             None => Error::Process(shown(&message, secrets)),
         },
         other => Error::Process(shown(&other.to_string(), secrets)),
@@ -224,15 +253,15 @@ pub(super) fn has_ended(error: &proxy::Error) -> bool {
     }
 }
 
-/// The error for a process that has ended: the request, its status, and on further lines what it printed.
-fn exited(exit: &str, secrets: &Secrets) -> Error {
-    let (_, exit) = exit.split_once(": ").unwrap_or(("", exit));
-    let (status, last_words) = exit.split_once('\n').unwrap_or((exit, ""));
-    if !contains_any(&last_words.to_lowercase(), CRASH) {
-        return Error::Process(shown(exit, secrets));
+/// The error for a process that has ended with this status, and these words on its standard error.
+pub(super) fn ended(status: &str, words: &str, secrets: &Secrets) -> Error {
+    let status = shown(status, secrets);
+    if contains_any(&words.to_lowercase(), CRASH) {
+        tracing::warn!(status, "skopeo crashed: {}", shown(words, secrets));
+        return Error::Crashed(status);
     }
-    tracing::warn!(status, "skopeo crashed: {}", shown(last_words, secrets));
-    Error::Crashed(status.to_owned())
+    let first = words.lines().next().unwrap_or_default();
+    Error::Process(format!("{}: {}", status.trim_end(), shown(first, secrets)))
 }
 
 /// The error of a body. The registry had begun to send, so every failure is temporary, though skopeo calls

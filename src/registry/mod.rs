@@ -6,9 +6,12 @@
 //! | `attempts` | how often a blob is requested, and from which pull source |
 //! | `pool` | which worker gets a request, and when workers end |
 //! | `source_pool` | the workers of one pull source |
+//! | `places` | how many workers there may be |
 //! | `pull_source` | the mirrors of a repository and the registry itself |
 //! | `body` | the bytes of a blob that a worker sends |
+//! | `speed` | how slow a transfer may be |
 //! | `worker` | a skopeo process and its requests |
+//! | `log` | what skopeo logs while it works on a request |
 //! | `command` | the command that starts it |
 //! | `child` | a process that can be killed at any time |
 //! | `messages` | what skopeo's messages mean |
@@ -19,11 +22,14 @@ mod body;
 mod child;
 mod command;
 mod error;
+mod log;
 mod messages;
+mod places;
 mod pool;
 mod pull_source;
 mod settings;
 mod source_pool;
+mod speed;
 mod worker;
 
 use std::sync::Arc;

@@ -1,17 +1,21 @@
 //! All workers: which one gets a request, and when they end.
 //!
 //! Each pull source has a pool of workers with its image open. A request takes an idle one, or starts one
-//! if the pool is not full, or waits. A blob needs its worker only until the registry has begun to answer:
+//! if there may be another one, or waits. A blob needs its worker only until the registry has begun to answer:
 //! bodies are transferred in parallel.
 
 use std::collections::HashMap;
+use std::pin::pin;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use backon::{ExponentialBuilder, Retryable};
 use containers_image_proxy::oci_spec::image::Digest;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::body::Body;
+use super::places::Place;
 use super::pull_source::PullSource;
 use super::source_pool::{Connection, SourcePool};
 use super::{Error, Manifest, Settings};
@@ -20,9 +24,26 @@ use crate::source::Source;
 
 pub(super) struct Pool {
     pub(super) settings: Settings,
+    /// One for each worker.
+    total: Arc<Semaphore>,
     sources: Mutex<HashMap<PullSource, Arc<SourcePool>>>,
     /// How many pull sources to skip at first, by the first one: those before did not have a blob.
     preferred: Mutex<HashMap<PullSource, usize>>,
+    /// How often a blob has come with wrong bytes, and when it did last.
+    wrong: Mutex<HashMap<Digest, (usize, Instant)>>,
+}
+
+/// How long a worker must have been idle before another pull source may have its place: dnf5 asks for the next
+/// file when it has read the one before.
+const MIN_IDLE: Duration = Duration::from_millis(250);
+
+/// How long transfers with wrong bytes count.
+const WRONG_HOLDS: Duration = Duration::from_secs(60);
+
+/// A worker for a request.
+enum Obtained {
+    Idle(Connection),
+    Fresh(Connection),
 }
 
 /// Why a blob request failed.
@@ -43,7 +64,9 @@ impl Failed {
 
 impl Pool {
     pub(super) fn new(settings: Settings) -> Arc<Self> {
-        Arc::new(Self { settings, sources: Mutex::default(), preferred: Mutex::default() })
+        let total = Arc::new(Semaphore::new(settings.max_total_processes.max(1)));
+        let (sources, preferred, wrong) = Default::default();
+        Arc::new(Self { settings, total, sources, preferred, wrong })
     }
 
     /// The pauses between attempts.
@@ -65,21 +88,20 @@ impl Pool {
 
     async fn try_manifest(self: &Arc<Self>, source: &PullSource) -> Result<Manifest, Error> {
         let pool = self.source_pool(source);
-        // The semaphore is never closed.
-        let _permit = pool.permits.acquire().await;
-        let (connection, manifest) = match pool.take() {
+        let manifest = match self.worker(&pool, source).await? {
             // Opening the image again is the request.
-            Some(mut used) => {
+            Obtained::Idle(mut used) => {
                 let manifest = used.reopen(&source.source).await;
-                (used, manifest)
+                pool.put(used);
+                manifest
             }
-            None => {
-                let fresh = self.connect(&pool, source).await?;
+            Obtained::Fresh(fresh) => {
                 let manifest = fresh.manifest().await;
-                (fresh, manifest)
+                pool.put(fresh);
+                manifest
             }
         };
-        pool.put(connection);
+        pool.record(&manifest);
         manifest
     }
 
@@ -90,34 +112,106 @@ impl Pool {
         digest: &Digest,
     ) -> Result<Body, Failed> {
         let pool = self.source_pool(source);
-        let _permit = pool.permits.acquire().await;
-        if let Some(used) = pool.take() {
-            match used.body(digest).await {
-                // The token that came with the image has expired. skopeo requests another one only when it
-                // believes the token to be older than a minute.
-                Err(error) if error.kind() == Kind::Unauthorized => {
-                    tracing::info!(%digest, %error, "opening the image again");
-                }
-                body => {
-                    pool.put(used);
-                    return body.map_err(Failed::Blob);
-                }
-            }
+        let obtained = self.worker(&pool, source).await.map_err(Failed::Image)?;
+        let (mut connection, is_fresh) = match obtained {
+            Obtained::Idle(used) => (used, false),
+            Obtained::Fresh(fresh) => (fresh, true),
+        };
+        let begin = Instant::now();
+        let mut body = connection.body(digest).await;
+        pool.places.answered(begin.elapsed());
+        if let Err(error) = &body
+            && error.kind() == Kind::Unauthorized
+            && !is_fresh
+        {
+            // The token that came with the image has expired. skopeo requests another one only when it
+            // believes the token to be older than a minute.
+            tracing::info!(%digest, %error, "opening the image again");
+            let reopened = connection.reopen(&source.source).await;
+            pool.record(&reopened);
+            reopened.map_err(Failed::Image)?;
+            body = connection.body(digest).await;
         }
-        let fresh = self.connect(&pool, source).await.map_err(Failed::Image)?;
-        let body = fresh.body(digest).await;
-        pool.put(fresh);
+        pool.record(&body);
+        pool.put(connection);
         body.map_err(Failed::Blob)
     }
 
-    async fn connect(&self, pool: &SourcePool, source: &PullSource) -> Result<Connection, Error> {
-        let begin = Instant::now();
-        let connection = Connection::start(&self.settings, source).await?;
-        if begin.elapsed() > self.settings.slow_open {
-            // All permits but that of this request.
-            pool.permits.forget_permits(self.settings.max_processes);
+    /// A worker with the image open: an idle one, or another one if there may be one.
+    async fn worker(&self, pool: &Arc<SourcePool>, source: &PullSource) -> Result<Obtained, Error> {
+        let mut waiting = None;
+        loop {
+            pool.check()?;
+            let mut changed = pin!(pool.places.changed.notified());
+            changed.as_mut().enable();
+            if let Some(idle) = pool.take() {
+                return Ok(Obtained::Idle(idle));
+            }
+            let pause = match self.share(pool.places.are_free()) {
+                None => MIN_IDLE,
+                Some(share) => match pool.places.take(share) {
+                    Err(pause) => pause,
+                    Ok(place) => {
+                        waiting = None;
+                        match self.connect(pool, source, place).await? {
+                            Some(fresh) => return Ok(Obtained::Fresh(fresh)),
+                            None => continue,
+                        }
+                    }
+                },
+            };
+            waiting.get_or_insert_with(|| pool.places.wait());
+            tokio::select! {
+                () = changed => {}
+                () = tokio::time::sleep(pause) => {}
+            }
         }
-        Ok(connection)
+    }
+
+    /// A share of the total number of workers. The first worker of a pull source may have that of one that
+    /// is idle elsewhere.
+    fn share(&self, is_first: bool) -> Option<OwnedSemaphorePermit> {
+        let try_acquire = || Arc::clone(&self.total).try_acquire_owned().ok();
+        try_acquire().or_else(|| {
+            if is_first {
+                self.end_one_idle();
+            }
+            try_acquire()
+        })
+    }
+
+    /// Ends the worker that has been idle for longest.
+    fn end_one_idle(&self) {
+        let sources = self.sources();
+        let idle = sources.values().filter_map(|pool| Some((pool.idle_since()?, pool)));
+        let longest = idle.min_by_key(|(since, _)| *since);
+        if let Some((since, pool)) = longest.filter(|(since, _)| since.elapsed() >= MIN_IDLE) {
+            pool.end(since);
+        }
+    }
+
+    /// Starts a worker. `None` if a pull source did not answer in time, which is skipped from now on.
+    async fn connect(
+        &self,
+        pool: &SourcePool,
+        source: &PullSource,
+        place: Place,
+    ) -> Result<Option<Connection>, Error> {
+        let begin = Instant::now();
+        let skipped = pool.silent.load(Ordering::Relaxed);
+        let asked = source.skipping(source.skip + skipped);
+        let connection = Connection::start(&self.settings, &asked, place).await;
+        pool.places.opened(begin.elapsed());
+        pool.record(&connection);
+        if let Err(error) = &connection
+            && error.is_silence()
+            && asked.skip + 1 < asked.names().await?.len()
+        {
+            tracing::warn!(%error, "skipping the first pull source");
+            pool.silent.fetch_max(skipped + 1, Ordering::Relaxed);
+            return Ok(None);
+        }
+        connection.map(Some)
     }
 
     /// The pull source that gets the first request for a blob.
@@ -133,6 +227,19 @@ impl Pool {
         let mut preferred = self.preferences();
         let skip = preferred.entry(source.skipping(0)).or_default();
         *skip = source.skip.max(*skip);
+    }
+
+    /// Counts a transfer with wrong bytes. Whether the blob may be requested once more.
+    pub(super) fn may_repeat(&self, digest: &Digest) -> bool {
+        let mut wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
+        wrong.retain(|_, (_, last)| last.elapsed() < WRONG_HOLDS);
+        let (times, last) = wrong.entry(digest.clone()).or_insert((0, Instant::now()));
+        (*times, *last) = (*times + 1, Instant::now());
+        let may = *times < self.settings.attempts;
+        if !may {
+            wrong.remove(digest);
+        }
+        may
     }
 
     fn source_pool(self: &Arc<Self>, source: &PullSource) -> Arc<SourcePool> {

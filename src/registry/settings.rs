@@ -13,15 +13,15 @@ pub struct Settings {
     pub environment: BTreeMap<String, String>,
     /// The maximum number of workers for one pull source.
     pub max_processes: usize,
-    /// Timeout for the next bytes of a blob.
+    /// The maximum number of workers for all pull sources.
+    pub max_total_processes: usize,
+    /// How long the registry may send nothing, or too little, unless the source says otherwise.
     pub stall: Duration,
-    /// Timeout for opening an image. skopeo tries the mirrors one after the other and gives each 30 s to
-    /// answer.
+    /// Timeout for opening an image, over all mirrors.
     pub open: Duration,
-    /// If opening an image takes longer, a mirror is dead. The pool then gets no second worker, which would
-    /// take as long to start.
-    pub slow_open: Duration,
-    /// The maximum number of attempts at a request.
+    /// How long a request may wait in total because the registry limits requests.
+    pub limited: Duration,
+    /// The maximum number of attempts at a request; dnf5 makes four at a web server.
     pub attempts: usize,
     /// The pause before the second attempt; it doubles for each further one.
     pub backoff: Duration,
@@ -35,10 +35,11 @@ impl Default for Settings {
             skopeo: PathBuf::from("skopeo"),
             environment: BTreeMap::new(),
             max_processes: 8,
+            max_total_processes: 16,
             stall: Duration::from_secs(30),
             open: Duration::from_secs(120),
-            slow_open: Duration::from_secs(10),
-            attempts: 3,
+            limited: Duration::from_secs(100),
+            attempts: 4,
             backoff: Duration::from_millis(250),
             idle: Duration::from_secs(30),
         }

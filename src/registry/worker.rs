@@ -1,18 +1,24 @@
 //! A skopeo process and its requests.
 
+use std::fs;
 use std::io;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use containers_image_proxy as proxy;
 use proxy::oci_spec::image::Digest;
 use proxy::{ImageProxy, OpenedImage};
 use tokio::fs::File;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::child::Child;
 use super::command::{self, Invocation};
+use super::log::Log;
 use super::messages::{self, WANTED_PROTOCOL};
+use super::places::Place;
+use super::speed::{MinSpeed, Speedometer};
 use super::{Error, Manifest, Settings};
 use crate::blocking;
 use crate::redact::Secrets;
@@ -22,20 +28,23 @@ use crate::temporary::TemporaryDir;
 /// Size limit of manifests, in bytes; skopeo has the same.
 const MAX_MANIFEST: usize = 4 << 20;
 
+/// How often a running request is looked at.
+const TICK: Duration = Duration::from_millis(250);
+
 /// Timeout for closing an image, which sends no request to the registry.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How often, and after which time, a process that has ended is asked for the reason.
-const LAST_WORDS: usize = 20;
-const LAST_WORDS_PAUSE: Duration = Duration::from_millis(10);
 
 /// A running skopeo. It answers one request at a time, and sends the bodies of blobs in parallel.
 pub(super) struct Worker {
     proxy: ImageProxy,
     child: Child,
+    log: Arc<Log>,
+    _reading_the_log: AbortOnDropHandle<()>,
     pub(super) settings: Settings,
+    pub(super) min_speed: MinSpeed,
     access: Access,
     _certificates: Option<TemporaryDir>,
+    _place: Place,
 }
 
 impl Worker {
@@ -45,11 +54,17 @@ impl Worker {
         settings: Settings,
         source: &Source,
         registries_conf: Option<&Path>,
+        place: Place,
     ) -> Result<Self, Error> {
         let Invocation { mut command, mut config, certificates, auth_file, rules } =
             Invocation::new(&settings, source, registries_conf)?;
         // Kills the process when it is dropped because something here fails or is cancelled.
         let child = Child::of(&mut command, auth_file, rules)?;
+        let (log, stderr) = io::pipe()?;
+        command.stderr(stderr);
+        let (log, _reading_the_log) = Log::read(log)?;
+        // The log goes to the pipe: without this, containers-image-proxy collects it in memory.
+        config.debug = true;
         config.skopeo_cmd = Some(command);
         let proxy = tokio::time::timeout(settings.stall, ImageProxy::new_with_config(config))
             .await
@@ -61,7 +76,7 @@ impl Worker {
             }
             Err(error) => {
                 let secrets = secrets(&settings, &source.access).await?;
-                return Err(messages::failed(error, &secrets));
+                return Err(explained(error, &log, &secrets).await);
             }
         };
         if !proxy.supports_get_raw_blob() {
@@ -69,25 +84,37 @@ impl Worker {
             return Err(Error::SkopeoTooOld { found, wanted: WANTED_PROTOCOL });
         }
         tracing::debug!(pid = child.pid()?, protocol = %proxy.protocol_version(), "skopeo started");
-        let access = source.access.clone();
-        Ok(Self { proxy, child, settings, access, _certificates: certificates })
+        let (min_speed, access) = (MinSpeed::of(&source.access, &settings), source.access.clone());
+        Ok(Self {
+            proxy,
+            child,
+            log,
+            _reading_the_log,
+            settings,
+            min_speed,
+            access,
+            _certificates: certificates,
+            _place: place,
+        })
     }
 
     /// Opens an image: skopeo asks the registry for its manifest and checks the signature policy.
     pub(super) async fn open(&self, source: &Source) -> Result<OpenedImage, Error> {
         let reference = source.reference.to_skopeo();
-        self.request(self.settings.open, self.proxy.open_image(&reference)).await
+        let speed = Some(Speedometer::new(self.min_speed));
+        self.request(self.settings.open, speed, self.proxy.open_image(&reference)).await
     }
 
     /// Closes an image.
     pub(super) async fn close(&self, image: &OpenedImage) -> Result<(), Error> {
-        self.request(CLOSE_TIMEOUT, self.proxy.close_image(image)).await
+        self.request(CLOSE_TIMEOUT, None, self.proxy.close_image(image)).await
     }
 
-    /// Reads the manifest of an open image.
+    /// Reads the manifest of an open image. Behind an index, skopeo asks the registry for it now.
     pub(super) async fn manifest(&self, image: &OpenedImage) -> Result<Manifest, Error> {
         let manifest = self.proxy.fetch_manifest_raw_oci(image);
-        let (digest, raw) = self.request(self.settings.open, manifest).await?;
+        let speed = Some(Speedometer::new(self.min_speed));
+        let (digest, raw) = self.request(self.settings.open, speed, manifest).await?;
         if raw.len() > MAX_MANIFEST {
             return Err(Error::BadManifest(format!("larger than {MAX_MANIFEST} bytes")));
         }
@@ -104,47 +131,38 @@ impl Worker {
         digest: &Digest,
     ) -> Result<(File, impl Future<Output = Result<(), proxy::GetBlobError>>), Error> {
         let blob = self.proxy.get_raw_blob(image, digest);
-        let (_, data, outcome) = self.request(self.settings.stall, blob).await?;
+        let (_, data, outcome) = self.request(self.min_speed.time, None, blob).await?;
         Ok((data, outcome))
     }
 
-    /// Awaits a request. If that takes longer than `limit`, or is cancelled, skopeo is killed, since it is
-    /// still busy with this request.
+    /// Awaits a request. If that takes longer than `limit`, is too slow or is cancelled, skopeo is killed,
+    /// since it is still busy with this request.
     async fn request<T>(
         &self,
         limit: Duration,
+        speed: Option<Speedometer>,
         request: impl Future<Output = Result<T, proxy::Error>>,
     ) -> Result<T, Error> {
         let mut guard = KillOnDrop(Some(self));
-        let answer = tokio::time::timeout(limit, request).await;
-        guard.0 = answer.is_err().then_some(self);
-        match answer.map_err(|_| Error::Stalled(limit))? {
-            Ok(answer) => Ok(answer),
-            Err(error) => {
-                let error = match messages::has_ended(&error) {
-                    true => self.last_words().await.unwrap_or(error),
-                    false => error,
-                };
-                let error = messages::failed(error, &self.secrets().await?);
-                if matches!(error, Error::Process(_) | Error::Crashed(_)) {
-                    self.kill("it failed");
-                }
-                Err(error)
-            }
+        self.log.begin();
+        let answer = tokio::select! {
+            biased;
+            answer = request => answer,
+            error = self.give_up(limit, speed) => return Err(error),
+        };
+        guard.0 = None;
+        let error = match answer {
+            Ok(answer) => return Ok(answer),
+            Err(error) => explained(error, &self.log, &self.secrets().await?).await,
+        };
+        if matches!(error, Error::Process(_) | Error::Crashed(_)) {
+            self.kill("it failed");
         }
-    }
-
-    /// What skopeo printed before it ended. The crate reports that as the error of a request, but not of the
-    /// first one, if the end of the connection comes first.
-    async fn last_words(&self) -> Option<proxy::Error> {
-        for _ in 0..LAST_WORDS {
-            tokio::time::sleep(LAST_WORDS_PAUSE).await;
-            match self.proxy.open_image("").await {
-                Err(error) if messages::has_ended(&error) => {}
-                outcome => return outcome.err(),
-            }
-        }
-        None
+        let has_waited = !self.log.paused().0.is_zero();
+        Err(match error {
+            Error::Limited { message, .. } => Error::Limited { message, waited: has_waited },
+            error => error,
+        })
     }
 
     /// Why a body ended, as skopeo reports it.
@@ -157,6 +175,64 @@ impl Worker {
 
     async fn secrets(&self) -> Result<Secrets, Error> {
         secrets(&self.settings, &self.access).await
+    }
+
+    /// Returns when a request has taken too long, without the time that skopeo waits because the registry
+    /// limits requests.
+    async fn give_up(&self, limit: Duration, mut speed: Option<Speedometer>) -> Error {
+        let mut left = limit;
+        let (mut received, mut lines) = (self.received(), self.log.lines());
+        loop {
+            let begin = Instant::now();
+            tokio::time::sleep(left.min(TICK)).await;
+            let (paused, is_paused) = self.log.paused();
+            if paused > self.settings.limited {
+                let seconds = self.settings.limited.as_secs();
+                let message = format!("it asks to wait for more than {seconds} s");
+                return Error::Limited { message, waited: true };
+            }
+            if is_paused {
+                continue;
+            }
+            let waited = begin.elapsed();
+            left = left.saturating_sub(waited);
+            if left.is_zero() {
+                return Error::Stalled(limit);
+            }
+            let (received_before, lines_before) = (received, lines);
+            (received, lines) = (self.received(), self.log.lines());
+            if lines != lines_before {
+                // Another request, perhaps to another mirror.
+                speed = speed.map(|_| Speedometer::new(self.min_speed));
+            } else if let Some(speed) = &mut speed
+                && speed.is_too_slow(waited, received.saturating_sub(received_before))
+            {
+                return self.too_slow();
+            }
+        }
+    }
+
+    /// Whether skopeo waits because the registry limits requests, and not for too long.
+    pub(super) fn is_paused(&self) -> bool {
+        let (paused, is_paused) = self.log.paused();
+        is_paused && paused <= self.settings.limited
+    }
+
+    /// The error for a transfer that is too slow.
+    pub(super) fn too_slow(&self) -> Error {
+        match self.min_speed {
+            MinSpeed { rate: 0, time } => Error::Stalled(time),
+            MinSpeed { rate, time } => Error::Slow { rate, time },
+        }
+    }
+
+    /// How many bytes the process has read since its start: the registry's, and some of its files. 0 if the
+    /// kernel does not count them: proc_pid_io(5).
+    fn received(&self) -> u64 {
+        let io = self.child.pid().map(|pid| fs::read_to_string(format!("/proc/{pid}/io")));
+        let io = io.ok().and_then(Result::ok).unwrap_or_default();
+        let count = io.lines().find_map(|line| line.strip_prefix("rchar: ")?.parse().ok());
+        count.unwrap_or_default()
     }
 
     /// Whether it can serve another request.
@@ -177,6 +253,17 @@ impl Drop for KillOnDrop<'_> {
         if let Some(worker) = self.0 {
             worker.kill("a request timed out or was cancelled");
         }
+    }
+}
+
+/// What an error means. If it is that the process has ended, the reason is in its log.
+async fn explained(error: proxy::Error, log: &Log, secrets: &Secrets) -> Error {
+    match messages::failed(error, secrets) {
+        Error::Process(status) => match log.last_words().await {
+            Some(words) => messages::ended(&status, &words, secrets),
+            None => Error::Process(status),
+        },
+        error => error,
     }
 }
 

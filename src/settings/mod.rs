@@ -38,6 +38,8 @@ pub struct Settings {
     pub environment: Environment,
     /// The maximum number of skopeo processes for one repository.
     pub processes: NonZeroUsize,
+    /// The maximum number of skopeo processes for all repositories.
+    pub total_processes: NonZeroUsize,
     /// How many packages FetchPackages downloads in parallel.
     pub parallel_packages: NonZeroUsize,
     /// How often a request is tried, including the first attempt.
@@ -59,7 +61,7 @@ pub struct Environment(BTreeMap<String, String>);
 pub struct Seconds {
     /// For fetching the manifest, over all mirrors.
     pub open: NonZeroU64,
-    /// For the next byte of a blob.
+    /// For which a registry may send nothing, or too little.
     pub stall: NonZeroU64,
     /// Until an idle skopeo process is ended.
     pub process_idle: NonZeroU64,
@@ -95,6 +97,7 @@ impl Settings {
             skopeo: self.skopeo.clone(),
             environment: self.environment.0.clone(),
             max_processes: self.processes.get(),
+            max_total_processes: self.total_processes.get(),
             stall: seconds(self.seconds.stall),
             open: seconds(self.seconds.open),
             attempts: self.attempts.get(),
@@ -139,6 +142,7 @@ impl Default for Settings {
             skopeo: registry.skopeo,
             environment: Environment::default(),
             processes: number(registry.max_processes),
+            total_processes: number(registry.max_total_processes),
             parallel_packages: number(engine.parallel_packages),
             attempts: number(registry.attempts),
             seconds: Seconds::default(),

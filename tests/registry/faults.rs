@@ -133,10 +133,40 @@ async fn wrong_bytes_never_look_complete() {
     let stand_in = StandIn::sending(json!([[["send", wrong]]]));
     let mut blob = open(&stand_in.registry()).await.expect("begun");
     let error = read_all(&mut blob).await.expect_err("wrong");
-    assert!(matches!(error, Error::DigestMismatch { .. }), "{error}");
+    assert!(is_mismatch(&error), "{error}");
     let again = blob.read(&mut [0; 8]).await.expect_err("must not look complete").into();
-    assert!(matches!(again, Error::DigestMismatch { .. }), "{again}");
+    assert!(is_mismatch(&again), "{again}");
     assert_eq!(stand_in.count("GetRawBlob"), 1);
+}
+
+/// Whether these bytes were wrong, and others may be right.
+fn is_mismatch(error: &Error) -> bool {
+    matches!(error, Error::MirrorCorrupt(inner) if matches!(**inner, Error::DigestMismatch { .. }))
+}
+
+#[tokio::test]
+async fn wrong_bytes_are_final_when_they_come_again_and_again() {
+    let wrong = CONTENT.replace('0', "X");
+    let stand_in = StandIn::sending(json!([[["send", wrong]]]));
+    let registry = stand_in.registry();
+    let mut errors = Vec::new();
+    for _ in 0..Settings::default().attempts {
+        errors.push(fetch(&registry).await.expect_err("wrong"));
+    }
+    let last = errors.pop().expect("several");
+    assert!(errors.iter().all(is_mismatch), "{errors:?}");
+    assert!(matches!(last, Error::DigestMismatch { .. }), "{last}");
+    // It begins anew then.
+    assert!(is_mismatch(&fetch(&registry).await.expect_err("wrong")));
+}
+
+#[tokio::test]
+async fn wrong_bytes_once() {
+    let wrong = CONTENT.replace('0', "X");
+    let stand_in = StandIn::sending(json!([[["send", wrong]], [["send", CONTENT]]]));
+    let registry = stand_in.registry();
+    assert!(is_mismatch(&fetch(&registry).await.expect_err("wrong")));
+    assert_eq!(fetch(&registry).await.expect("right"), CONTENT.as_bytes());
 }
 
 #[tokio::test]
@@ -146,7 +176,7 @@ async fn the_last_bytes_are_delivered_only_if_all_are_right() {
     let mut blob = open(&stand_in.registry()).await.expect("begun");
     let mut all = [0; CONTENT.len()];
     let error = blob.read_exact(&mut all).await.expect_err("the last byte is not delivered");
-    assert!(matches!(error.into(), Error::DigestMismatch { .. }));
+    assert!(is_mismatch(&error.into()));
 }
 
 #[tokio::test]
@@ -196,7 +226,8 @@ async fn a_long_stream_ends_at_once() {
     let stand_in = StandIn::sending(json!([[["send", long], ["stall"]]]));
     let mut blob = open(&stand_in.registry()).await.expect("begun");
     let error = read_all(&mut blob).await.expect_err("long");
-    assert!(matches!(error, Error::Long { size: 16, .. }), "{error}");
+    let is_long = |error: &Error| matches!(error, Error::Long { size: 16, .. });
+    assert!(matches!(&error, Error::MirrorCorrupt(inner) if is_long(inner)), "{error}");
     assert_eq!(error.kind(), Kind::DigestMismatch);
     blob.read(&mut [0; 8]).await.expect_err("must not look complete");
     assert_eq!(stand_in.count("GetRawBlob"), 1);
@@ -231,13 +262,59 @@ async fn one_worker_sends_many_bodies() {
 
 #[tokio::test]
 async fn workers_are_limited() {
-    let stand_in = StandIn::sending(json!([[["send", CONTENT]]]));
+    let stand_in = StandIn::sending(json!([[["slow"], ["send", CONTENT]]]));
     let registry = Registry::new(Settings { max_processes: 2, ..stand_in.settings() });
     let fetched = futures_util::future::join_all((0..20).map(|_| fetch(&registry))).await;
     for content in fetched {
         assert_eq!(content.expect("fetched"), CONTENT.as_bytes());
     }
     assert_eq!(stand_in.count("start"), 2);
+}
+
+#[tokio::test]
+async fn few_requests_need_one_worker() {
+    let stand_in = StandIn::sending(json!([[["send", CONTENT]]]));
+    let registry = stand_in.registry();
+    for content in futures_util::future::join_all((0..10).map(|_| fetch(&registry))).await {
+        assert_eq!(content.expect("fetched"), CONTENT.as_bytes());
+    }
+    assert_eq!(stand_in.count("start"), 1);
+}
+
+#[tokio::test]
+async fn the_workers_of_all_sources_are_limited() {
+    let stand_in = StandIn::sending(json!([[["send", CONTENT]]]));
+    let registry = Registry::new(Settings { max_total_processes: 2, ..stand_in.settings() });
+    let fetch = async |tag: usize| {
+        let reference = format!("oci://registry.invalid/acme/rpms:{tag}").parse().expect("valid");
+        let source = Source { reference, access: Access::default() };
+        let (registry, mut content) = (registry.clone(), Vec::new());
+        for _ in 0..2 {
+            let mut blob = registry.blob(&source, &descriptor(CONTENT.as_bytes())).await?;
+            content = read_all(&mut blob).await?;
+        }
+        Ok::<_, Error>(content)
+    };
+    let all = futures_util::future::join_all((0..6).map(fetch));
+    let mut most = 0;
+    let watch = async {
+        loop {
+            // One that was killed has not quite ended when another one starts.
+            most = most.max(stand_in.alive().len());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::select! {
+        fetched = all => {
+            for content in fetched {
+                assert_eq!(content.expect("fetched"), CONTENT.as_bytes());
+            }
+        }
+        () = watch => {}
+    }
+    assert!((1..=3).contains(&most), "{most}");
+    assert_eq!(stand_in.count("start"), 6, "none is ended between two requests");
+    assert_eq!(stand_in.alive().len(), 2);
 }
 
 #[tokio::test]
@@ -378,11 +455,113 @@ async fn an_image_that_opens_in_the_second_attempt() {
     assert_eq!(stand_in.count("OpenImage"), 2);
 }
 
+/// A source with limits that suit a test.
+fn impatient_source(min_rate: Option<u64>) -> Source {
+    let timeout = Some(Duration::from_secs(1));
+    Source { access: Access { min_rate, timeout, ..Access::default() }, ..source() }
+}
+
+async fn fetch_from(registry: &Registry, source: &Source) -> Result<Vec<u8>, Error> {
+    read_all(&mut registry.blob(source, &content()).await?).await
+}
+
+#[tokio::test]
+async fn a_body_that_drips_is_too_slow() {
+    let stand_in = StandIn::sending(json!([[["drip", CONTENT.repeat(10)]]]));
+    let registry = Registry::new(Settings { attempts: 2, ..stand_in.settings() });
+    let drip = descriptor(CONTENT.repeat(10).as_bytes());
+    let mut blob = registry.blob(&impatient_source(Some(1000)), &drip).await.expect("begun");
+    let error = read_all(&mut blob).await.expect_err("too slow");
+    assert!(matches!(error, Error::Slow { rate: 1000, .. }), "{error}");
+    assert_eq!(
+        error.to_string(),
+        "transfer from the registry timed out: less than 1000 bytes/s for 1 s"
+    );
+    assert_eq!(stand_in.count("GetRawBlob"), 2);
+}
+
+#[tokio::test]
+async fn a_body_may_drip_if_the_source_allows_it() {
+    for min_rate in [0, 2] {
+        let stand_in = StandIn::sending(json!([[["drip", CONTENT]]]));
+        let registry =
+            Registry::new(Settings { stall: Duration::from_secs(1), ..stand_in.settings() });
+        let source = impatient_source(Some(min_rate));
+        assert_eq!(fetch_from(&registry, &source).await.expect("fetched"), CONTENT.as_bytes());
+        assert_eq!(stand_in.count("GetRawBlob"), 1);
+    }
+}
+
+#[tokio::test]
+async fn an_image_that_does_not_open_in_time() {
+    let stand_in = StandIn::new(json!({"open": ["never"], "bodies": [[["send", CONTENT]]]}));
+    let registry = Registry::new(Settings { attempts: 2, ..stand_in.settings() });
+    let error = fetch_from(&registry, &impatient_source(None)).await.expect_err("silent");
+    assert_eq!(error.kind(), Kind::Stalled, "{error}");
+    assert_eq!(stand_in.count("OpenImage"), 2);
+    stand_in.wait_until_alive(0).await;
+}
+
+/// What skopeo logs before it waits for a registry that limits requests.
+fn pause(seconds: u32) -> String {
+    format!(
+        "time=\"2026-11-27T21:02:38Z\" level=debug msg=\"Too many requests to \
+         https://registry.invalid/v2/acme/rpms/manifests/stable: sleeping for {seconds}.000000 \
+         seconds before next attempt\""
+    )
+}
+
+#[tokio::test]
+async fn a_registry_that_limits_requests_is_waited_for() {
+    // It is silent for twice as long as it may be otherwise.
+    let mut lines = vec![pause(3)];
+    lines.resize(5, String::new());
+    let stand_in = StandIn::new(json!({"open": [lines], "bodies": [[["send", CONTENT]]]}));
+    let source = impatient_source(None);
+    let fetched = fetch_from(&stand_in.registry(), &source).await.expect("fetched");
+    assert_eq!(fetched, CONTENT.as_bytes());
+    assert_eq!(stand_in.count("OpenImage"), 1);
+}
+
+#[tokio::test]
+async fn a_limit_without_end_is_reported_before_it_has_passed() {
+    let lines = vec![[pause(60), pause(60), String::new()]; 10].concat();
+    let stand_in = StandIn::new(json!({"open": [lines], "bodies": [[["send", CONTENT]]]}));
+    let registry = stand_in.registry();
+    for _ in 0..3 {
+        let error = fetch(&registry).await.expect_err("limited");
+        assert!(matches!(error, Error::Limited { waited: true, .. }), "{error}");
+        assert_eq!(error.kind(), Kind::Unreachable);
+        assert!(error.remedy().is_some_and(|remedy| remedy.contains("podman login")));
+    }
+    assert_eq!(stand_in.count("OpenImage"), 1, "the registry is left alone");
+}
+
+#[tokio::test]
+async fn the_reason_why_skopeo_ends_is_shown() {
+    let stand_in = StandIn::new(json!({"open": [["panic: out of memory", 3, 4]], "bodies": []}));
+    let registry = Registry::new(Settings { attempts: 1, ..stand_in.settings() });
+    let request = fetch(&registry);
+    let kill = async {
+        stand_in.wait_until_logged("OpenImage", 1).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let [pid] = stand_in.alive()[..] else { panic!("one process") };
+        let pid = rustix::process::Pid::from_raw(pid.try_into().expect("in range"));
+        rustix::process::kill_process(pid.expect("a process"), rustix::process::Signal::KILL)
+            .expect("killed");
+    };
+    let (outcome, ()) = futures_util::future::join(request, kill).await;
+    let error = outcome.expect_err("it has ended").to_string();
+    assert!(
+        error.starts_with("skopeo failed: ") && error.ends_with("panic: out of memory"),
+        "{error}"
+    );
+}
+
 #[tokio::test]
 async fn a_pull_source_that_opens_slowly_gets_one_worker() {
     let stand_in = StandIn::new(json!({"open": ["go"], "bodies": [[["send", CONTENT]]]}));
-    let settings = Settings { slow_open: Duration::from_millis(100), ..stand_in.settings() };
-    let registry = Registry::new(settings);
+    let registry = stand_in.registry();
     let first = fetch(&registry);
     let go = async {
         tokio::time::sleep(Duration::from_millis(200)).await;
@@ -443,7 +622,7 @@ async fn a_failure_to_unpack_is_remembered_although_the_request_has_left() {
         let error = view.find("repodata/repomd.xml").await.map(drop).expect_err("refused");
         assert_eq!(error.kind(), Kind::DigestMismatch, "{error}");
     }
-    assert_eq!(stand_in.count("GetRawBlob"), 1);
+    assert_eq!(stand_in.count("GetRawBlob"), Settings::default().attempts);
 }
 
 #[test]

@@ -3,8 +3,9 @@
 
 The script is script.json in the directory of this file. "bodies" has one entry for each GetRawBlob request
 of all processes, in order; the last one is for all further requests. An entry is a list of steps (see
-body). "open" does the same for OpenImage: null, an error, or the name of a file to wait for. "initialize"
-is what happens to Initialize. log gets one line for each start and request.
+body). "open" does the same for OpenImage: null, an error, the name of a file to wait for, or a list of log
+lines, one every half a second. "initialize" is what happens to Initialize. log gets one line for each start
+and request.
 """
 
 import array
@@ -62,11 +63,16 @@ def wait_for(name):
 
 
 def body(steps, data, errors):
-    """Steps: ["send", text], ["wait", file beside this one], ["stall"], ["die"], ["error", code, message]."""
+    """Steps: ["send", text], ["wait", file beside this one], ["stall"], ["die"], ["error", code, message],
+    ["drip", text] for a byte every tenth of a second."""
     try:
         for step, *arguments in steps:
             if step == "send":
                 os.write(data, arguments[0].encode())
+            elif step == "drip":
+                for letter in arguments[0]:
+                    os.write(data, letter.encode())
+                    time.sleep(0.1)
             elif step == "wait":
                 wait_for(arguments[0])
             elif step == "stall":
@@ -87,6 +93,8 @@ def raw_blob(sock):
         return reply(sock, error=steps[0][2], code=steps[0][1])
     if steps and steps[0][0] == "silence":
         sleep_for_ever()
+    if steps and steps[0][0] == "slow":
+        time.sleep(0.2)
     data, data_in = os.pipe()
     errors, errors_in = os.pipe()
     reply(sock, value=-1, fds=[data, errors])
@@ -120,6 +128,11 @@ def main():
             error = entry("open") if "open" in SCRIPT else None
             if isinstance(error, str):
                 wait_for(error)
+                error = None
+            elif error and len(error) != 2:
+                for line in error:
+                    print(line, file=sys.stderr, flush=True)
+                    time.sleep(0.5)
                 error = None
             if error:
                 reply(sock, error=error[1], code=error[0])
