@@ -73,7 +73,8 @@ impl Invocation {
         if let Some(file) = registries_conf {
             command.arg("--registries-conf").arg(file);
         }
-        let writable = containers_config::writable(access);
+        let mut writable = containers_config::writable(access);
+        writable.extend_from_slice(&settings.writable);
         let rules = Confinement::reader(&writable).map_err(not_prepared)?;
         Ok(Self { command, config, certificates, auth_file, rules })
     }

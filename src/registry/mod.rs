@@ -70,7 +70,8 @@ impl Registry {
     /// # Errors
     /// If there is no manifest, or all attempts fail.
     pub async fn manifest(&self, source: &Source) -> Result<Manifest, Error> {
-        self.pool.manifest(source).await
+        // Boxed here, for the compiler's sake: the futures around it are deep enough.
+        Box::pin(self.pool.manifest(source)).await
     }
 
     /// Streams a blob of the repository, whose size and digest are those of `descriptor`.
@@ -78,7 +79,7 @@ impl Registry {
     /// # Errors
     /// If all attempts fail.
     pub async fn blob(&self, source: &Source, descriptor: &Descriptor) -> Result<Blob, Error> {
-        Blob::open(Arc::clone(&self.pool), source, descriptor)
+        Box::pin(Blob::open(Arc::clone(&self.pool), source, descriptor))
             .await
             .map_err(|error| error.of_blob(descriptor.digest()))
     }

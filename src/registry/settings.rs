@@ -11,6 +11,8 @@ pub struct Settings {
     pub skopeo: PathBuf,
     /// Variables to add to skopeo's environment, which is otherwise that of this process.
     pub environment: BTreeMap<String, String>,
+    /// Directories that it may write to, besides those that podman's configuration makes it write to.
+    pub writable: Vec<PathBuf>,
     /// The maximum number of workers for one pull source.
     pub max_processes: usize,
     /// The maximum number of workers for all pull sources.
@@ -34,6 +36,7 @@ impl Default for Settings {
         Self {
             skopeo: PathBuf::from("skopeo"),
             environment: BTreeMap::new(),
+            writable: Vec::new(),
             max_processes: 8,
             max_total_processes: 16,
             stall: Duration::from_secs(30),

@@ -38,6 +38,7 @@ impl StandIn {
     pub fn settings(&self) -> Settings {
         Settings {
             skopeo: self.program(),
+            writable: vec![self.directory.path().to_owned()],
             stall: Duration::from_secs(3600),
             backoff: Duration::from_millis(1),
             ..Settings::default()

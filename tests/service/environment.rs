@@ -41,9 +41,26 @@ impl Environment {
 
     /// The directory in /proc of the skopeo that a call waits for.
     pub async fn skopeo(&self) -> PathBuf {
-        let note = self.path().join("pid");
-        wait_until("skopeo is started", async || note.exists()).await;
-        Path::new("/proc").join(fs::read_to_string(note).expect("a number").trim())
+        let mut found = None;
+        wait_until("skopeo is started", async || {
+            found = self.find_skopeo();
+            found.is_some()
+        })
+        .await;
+        found.expect("it is started")
+    }
+
+    /// Its last program is a sleep, with a PATH that no other has.
+    fn find_skopeo(&self) -> Option<PathBuf> {
+        let processes = fs::read_dir("/proc").expect("read").flatten().map(|entry| entry.path());
+        let is_ours = |process: &PathBuf| {
+            let has = |name: &str, text: &str| {
+                let content = fs::read(process.join(name)).unwrap_or_default();
+                String::from_utf8_lossy(&content).contains(text)
+            };
+            has("cmdline", "sleep\x00600") && has("environ", &self.path().display().to_string())
+        };
+        { processes }.find(is_ours)
     }
 }
 
