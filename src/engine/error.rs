@@ -61,6 +61,8 @@ pub(crate) enum Cause {
         .algorithm.name()
     )]
     NotSha256 { location: String, algorithm: Algorithm },
+    #[error("confining a thread failed: {0}")]
+    Confinement(io::Error),
     #[error("the index of packages cannot be used: {0}")]
     Index(io::Error),
     #[error("checksum mismatch for {location:?}: expected {expected}, got {found}")]
@@ -169,7 +171,7 @@ impl Failure for Cause {
             Self::PackageNotInRepository(_) | Self::NotSha256 { .. } => {
                 Kind::PackageNotInRepository
             }
-            Self::Index(error) => staging::kind(error),
+            Self::Index(error) | Self::Confinement(error) => staging::kind(error),
             Self::PackageChanged { .. } => Kind::DigestMismatch,
             Self::Cancelled(_) => Kind::Cancelled,
         }

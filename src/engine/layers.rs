@@ -9,10 +9,9 @@ use tokio::sync::OwnedMutexGuard;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::Engine;
-use super::content::Content;
 use super::error::Cause;
 use super::failures::Failures;
-use super::reading::{read_blocking, retry_next_mirror};
+use super::reading::{read_confined, retry_next_mirror};
 use super::unpack::{Links, Part, Unpacked};
 use crate::blocking::{Cancelled, join};
 use crate::layer_store::{Layer, StagedLayer, Store};
@@ -163,7 +162,8 @@ impl Unpacking {
         let blob = self.engine.registry.blob(&self.source, &self.layer).await?;
         let limits = self.part.limits(&self.engine.settings, self.layer.size());
         let (part, store) = (self.part.clone(), Arc::clone(&self.store));
-        read_blocking(Content::Blob(Box::new(blob)), move |reader| {
+        let rules = store.confinement()?;
+        read_confined(blob, rules, move |reader| {
             match part.unpack(reader, &limits, &store, links.as_ref())? {
                 Unpacked::Complete(staged) => Ok(Ok(finish(staged, name)?)),
                 Unpacked::Again(links) => Ok(Err(links)),

@@ -9,11 +9,13 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio_util::io::SyncIoBridge;
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOwned};
 
 use super::content::Content;
 use super::error::Cause;
 use crate::blocking::{self, Cancelled};
+use crate::confinement::Confinement;
+use crate::registry::Blob;
 
 /// The one buffer that a stream's bytes pass through.
 const BUFFER: usize = 128 * 1024;
@@ -35,11 +37,28 @@ where
             .await;
         }
     };
+    let (mut reader, _cancel_when_dropped) = synchronous(blob);
+    run(move || work(&mut reader)).await
+}
+
+/// The same for a blob, on a thread that can open nothing but what is in one directory.
+pub(super) async fn read_confined<T, W>(blob: Blob, rules: Confinement, work: W) -> Result<T, Cause>
+where
+    T: Send + 'static,
+    W: FnOnce(&mut dyn Read) -> Result<T, Cause> + Send + 'static,
+{
+    let (mut reader, _cancel_when_dropped) = synchronous(Box::new(blob));
+    blocking::run_on_own_thread(move || {
+        rules.impose().map_err(Cause::Confinement)?;
+        work(&mut reader)
+    })
+    .await
+}
+
+fn synchronous(blob: Box<Blob>) -> (SyncIoBridge<Cancellable<Box<Blob>>>, DropGuard) {
     let token = CancellationToken::new();
     let cancelled = Box::pin(token.clone().cancelled_owned());
-    let mut reader = SyncIoBridge::new(Cancellable { inner: blob, cancelled });
-    let _cancel_when_dropped = token.drop_guard();
-    run(move || work(&mut reader)).await
+    (SyncIoBridge::new(Cancellable { inner: blob, cancelled }), token.drop_guard())
 }
 
 /// Runs `work`; once more from the beginning when a mirror had wrong bytes and another may have the right

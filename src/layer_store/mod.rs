@@ -31,6 +31,7 @@ use std::time::SystemTime;
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, File, MetadataExt as _};
 
+use crate::confinement::Confinement;
 use crate::staging;
 pub use error::Error;
 pub use staged::{StagedFile, StagedLayer};
@@ -88,6 +89,14 @@ impl Store {
         let own = self.dir.dir_metadata().map(|own| (own.dev(), own.ino()));
         let named = fs::metadata(&self.path).map(|named| (named.dev(), named.ino()));
         own.is_ok_and(|own| named.is_ok_and(|named| named == own))
+    }
+
+    /// Rules for a thread that unpacks a layer: it can open nothing outside of the store.
+    ///
+    /// # Errors
+    /// If the kernel refuses them.
+    pub fn confinement(&self) -> Result<Confinement, Error> {
+        Confinement::within(&self.boots).map_err(|error| Error::at(&self.path, error))
     }
 
     /// Removes what earlier boots and killed processes have left. This can take long: run it on a thread

@@ -9,11 +9,13 @@ use std::task::{Context, Poll, ready};
 use containers_image_proxy::oci_spec::image::Descriptor;
 use futures_util::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf, Take};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::Error;
 use super::attempts::Attempts;
 use super::body::Body;
 use super::pool::{Failed, Pool};
+use crate::blocking;
 use crate::checksum::{Checksum, Hasher};
 use crate::source::Source;
 
@@ -70,7 +72,9 @@ impl Blob {
     fn recover(&mut self, error: Error) {
         let failed = State::Ended(Err(error.clone()));
         if let State::Reading(transfer) = mem::replace(&mut self.state, failed) {
-            self.state = State::Recovering(Box::pin(transfer.recover(error)));
+            // A task, because the thread that reads may be confined.
+            let task = AbortOnDropHandle::new(tokio::spawn(transfer.recover(error)));
+            self.state = State::Recovering(Box::pin(blocking::join(task)));
         }
     }
 }
