@@ -27,8 +27,8 @@ def install_both(dnf, registry, installed):
         assert Path(f"/usr/share/{name}/file").read_text() == dnf.name
     blobs = registry.blobs()
     assert blobs and len(blobs) == len(set(blobs)), f"each blob once: {blobs}"
-    # Each skopeo process asks once, when it opens the image.
-    assert 1 <= len(registry.manifests()) <= len(blobs)
+    # Each skopeo process asks once, when it opens the image. One that has it open may be there.
+    assert len(registry.manifests()) <= len(blobs)
     return blobs
 
 
@@ -297,7 +297,7 @@ def test_packages_without_titles_and_sha256(dnf, registry, packages):
     pushed.push("stable")
     dnf.add("tools", f"oci://{dnf.reference(registry)}")
     result = dnf("-y", "install", "--downloadonly", "p-one", code=1)
-    result.has(f'package "{ONE}" has no layer with its name, and its sha512 checksum finds none')
+    result.has(f'package "{ONE}" has no layer with its name, and its sha512 finds none')
     result.has("have its owner push each package as a layer with its name as the title, or run createrepo_c")
 
 

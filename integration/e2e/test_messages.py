@@ -167,7 +167,7 @@ def test_a_full_layer_store(dnf, registry, small_store):
     dnf.repository().add(build("large", size=900_000), "Packages").createrepo().push(reference)
     dnf.add("tools", f"oci://{reference}")
     result = dnf("-y", "install", "--downloadonly", "large", code=1)
-    result.has(f"repository tools oci://{reference}: {small_store}/").has("No space left on device")
+    result.has(f"repository tools oci://{reference}: {small_store}/").has("would be left on its file system")
     result.has("; free space there, or set a lower limits.store-size\n").has_not(": : ")
 
 

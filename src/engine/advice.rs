@@ -21,8 +21,7 @@ const SANDBOX: &str = "the system's service writes below /var/cache: for more, s
 const ENLARGE: &str = "raise limits.store-size in /etc/dnf5-oci/config.toml";
 
 /// What to do about a package that nothing leads to.
-const TITLE: &str = "have its owner push each package as a layer with its name as the title, or run createrepo_c \
-                     --checksum sha256";
+const TITLE: &str = "have its owner push packages with titles, or run createrepo_c with its default checksum, sha256";
 
 /// What skopeo says of a credential helper that has failed. It does not pass on why.
 const HELPER_FAILED: &str = "error getting credentials";

@@ -56,8 +56,7 @@ pub(crate) enum Cause {
     #[error("package {0:?} is not in the repository")]
     PackageNotInRepository(String),
     #[error(
-        "package {location:?} has no layer with its name, and its {} checksum finds none: registries \
-         know sha256 alone",
+        "package {location:?} has no layer with its name, and its {} finds none",
         .algorithm.name()
     )]
     NotSha256 { location: String, algorithm: Algorithm },

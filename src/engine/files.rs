@@ -54,7 +54,7 @@ async fn fetch(
 }
 
 async fn read(view: &View, path: &str) -> Result<Vec<u8>, Cause> {
-    let entry = view.look_for(path).await?;
+    let entry = view.look_for_file(path, MAX_FILE).await?;
     if entry.size > MAX_FILE {
         return Err(Cause::LargeFile { path: path.to_owned(), limit: MAX_FILE });
     }

@@ -29,6 +29,19 @@ pub(super) enum Part {
     Metadata,
     /// The packages that the metadata lists.
     Packages(Packages),
+    /// One file, whether the metadata lists it or not.
+    File(OneFile),
+}
+
+/// One file of a directory layer.
+#[derive(Clone)]
+pub(super) struct OneFile {
+    pub(super) path: String,
+    /// As for [`Packages`].
+    pub(super) root: String,
+    pub(super) title: String,
+    /// The largest size that is written, in bytes.
+    pub(super) max_size: u64,
 }
 
 /// The packages of a directory layer, each written as the file with its location.
@@ -69,6 +82,7 @@ impl Part {
             Self::Repodata => digest.to_owned(),
             Self::Metadata => format!("{digest}-metadata"),
             Self::Packages(packages) => format!("{digest}-{}", packages.listing),
+            Self::File(file) => format!("{digest}-file-{}", file.path),
         }
     }
 
@@ -78,7 +92,7 @@ impl Part {
         let mut limits = match self {
             Self::Repodata => member.clone(),
             Self::Metadata => Limits { member_size: member.member_size, ..all.clone() },
-            Self::Packages(_) => all.clone(),
+            Self::Packages(_) | Self::File(_) => all.clone(),
         };
         limits.total_size = expansion_limit(size, limits.total_size);
         limits
@@ -112,11 +126,17 @@ impl Part {
                 let locations = packages.locations(name, size, links)?;
                 write_as(&staged, &locations, modified, content)
             }
+            (Self::File(file), Member::File { name, size, modified, content }) => {
+                if file.is(name) && size <= file.max_size && !staged.has(&file.path) {
+                    write(&staged, &file.path, modified, content)?;
+                }
+                Ok(())
+            }
             (Self::Packages(_), Member::Link { name, target }) => {
                 found.add(name, target);
                 Ok(())
             }
-            (Self::Repodata | Self::Metadata, Member::Link { .. }) => Ok(()),
+            (Self::Repodata | Self::Metadata | Self::File(_), Member::Link { .. }) => Ok(()),
         })?;
         match self {
             Self::Packages(packages) if links.is_none() && !packages.link(&staged, &found)? => {
@@ -124,6 +144,13 @@ impl Part {
             }
             _ => Ok(Unpacked::Complete(staged)),
         }
+    }
+}
+
+impl OneFile {
+    fn is(&self, name: &str) -> bool {
+        let inside = format!("{}/{name}", self.title);
+        [name, &inside].iter().any(|name| name.strip_prefix(&self.root) == Some(&self.path))
     }
 }
 

@@ -20,7 +20,7 @@ use super::packages::Package;
 use super::prefetch::identity;
 use super::reading::run;
 use super::store_use::StoreUse;
-use super::unpack::{Packages, Part};
+use super::unpack::{OneFile, Packages, Part};
 use crate::artifact::{self, Artifact, PackageLocation, Repodata, Titled};
 use crate::blocking::join;
 use crate::checksum::{Algorithm, Hasher};
@@ -208,6 +208,29 @@ impl View {
         let algorithm = checksum.algorithm();
         let sha256 = (algorithm == Algorithm::Sha256).then(|| checksum.clone());
         self.package(location, Some(Known { size: *size, algorithm, sha256 })).await
+    }
+
+    /// Finds a file that the metadata does not list, of at most that many bytes.
+    pub(super) async fn look_for_file(&self, path: &str, max_size: u64) -> Result<Entry, Cause> {
+        let snapshot = self.snapshot().await?;
+        let artifact = &snapshot.artifact;
+        match artifact.package(path) {
+            PackageLocation::Layer(layer) => return Ok(Entry::layer(layer, artifact)),
+            PackageLocation::InDirectory(directories) => {
+                for titled in directories {
+                    let (root, title) = (artifact.root().to_owned(), titled.title.clone());
+                    let part = Part::File(OneFile { path: path.to_owned(), root, title, max_size });
+                    let (source, layer) = (self.source().await?, &titled.layer);
+                    let found =
+                        self.layers.get_file(&self.engine, source, layer, part, path.into());
+                    if let Some(file) = found.await? {
+                        return Ok(Entry::file(file, None));
+                    }
+                }
+            }
+            PackageLocation::OneOf(_) | PackageLocation::ByDigest => {}
+        }
+        Err(Cause::NoSuchFile(path.to_owned()))
     }
 
     pub(super) async fn metadata(&self, path: &str) -> Result<Entry, Cause> {
