@@ -98,5 +98,5 @@ def test_a_package_that_is_really_gone(dnf, registry, layout, cached):
     digest = "sha256:" + run("sha256sum", package).output.split()[0]
     registry.unlink_blob(f"acme/{dnf.name}", digest)
     result = dnf("-y", "install", "--downloadonly", "one", code=1)
-    result.has(f'checksum mismatch for "one-1-1.noarch.rpm": expected {digest}, got sha256:')
+    result.tells(f'checksum mismatch for "one-1-1.noarch.rpm": expected {digest}, got sha256:')
     result.has("run dnf5 again with --refresh")
