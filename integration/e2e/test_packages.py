@@ -57,7 +57,7 @@ def test_a_blob_that_the_registry_has_lost_or_changed(dnf, registry, blob, chang
         blob.write_bytes(content)
     [line] = [line for line in result.output.splitlines() if "repository tools oci://" in line]
     if change == "lost" and listed:
-        assert f"the registry does not have sha256:{blob.parent.name}" in line, result
+        assert f"the registry does not have sha256:{blob.parent.name[:12]}" in line, result
     # The service cannot know whether a blob without a manifest was ever pushed.
     unlisted = change == "lost" and not listed
     assert ("have its owner push the package" if unlisted else "owner") in line, result
@@ -67,9 +67,8 @@ def test_a_blob_that_the_registry_has_lost_or_changed(dnf, registry, blob, chang
     ahead = 0 if fetch != "eager" else 1 if change == "lost" else 4
     assert len(asked) == ahead + 4
     assert len(dnf.failed_head_starts()) == (1 if fetch == "eager" else 0)
-    top = dnf.cache("tools")
-    half = [name for name in dnf.cached("tools")
-            if name == f"packages/{ONE}" and (top / name).stat().st_size]
-    assert half == []
+    # dnf5 keeps what it has of a transfer that was cut, and never all of it.
+    kept = dnf.cache("tools") / "packages" / ONE
+    assert not kept.exists() or kept.stat().st_size < build("one", content=dnf.name).stat().st_size
     # Nothing remembers the failure.
     dnf(*DOWNLOAD).has("Complete!")

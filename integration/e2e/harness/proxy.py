@@ -9,7 +9,7 @@ from .commands import run, wait_until
 PORT = 8888
 URL = f"http://localhost:{PORT}"
 USER = "proxy-user"
-PASSWORD = secrets.register("proxy-password", USER)
+PASSWORD = secrets.register("pr0xy-w0rd", USER)
 
 
 class Proxy:
