@@ -128,7 +128,8 @@ def test_environment_and_what_comes_before_it(dnf, private, tmp_path):
 
 
 def test_whoever_reads_the_properties_starts_at_most_one_process(tmp_path):
-    started = tmp_path / "started"
+    # Where the service may write.
+    started = Path("/var/cache/started")
     skopeo = tmp_path / "skopeo"
     skopeo.write_text(f'#!/bin/sh\necho >> {started}\nexec /usr/bin/skopeo "$@"\n')
     skopeo.chmod(0o755)
@@ -144,3 +145,4 @@ def test_whoever_reads_the_properties_starts_at_most_one_process(tmp_path):
         run(*read).has(f's "{version}"')
         run(*as_nobody, *read).has(f's "{version}"')
     assert started.read_text() == "\n"
+    started.unlink()

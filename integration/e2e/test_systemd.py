@@ -100,6 +100,11 @@ def test_it_writes_nowhere_else(pushed):
     prefetch(pushed, "/tmp/tools-0123456789abcdef", code=1).has("Read-only file system")
 
 
+def test_what_it_may_take():
+    limits = run("systemctl", "show", "--property=MemoryMax,TasksMax,LimitNOFILE", UNIT).output.split()
+    assert sorted(limits) == ["LimitNOFILE=4096", f"MemoryMax={1 << 30}", "TasksMax=1024"]
+
+
 def test_its_sandbox_does_not_grow_weaker():
     """In tenths, as `systemd-analyze security` counts. What is open has its reason in the unit."""
     run("systemd-analyze", "security", "--no-pager", "--threshold=17", UNIT)
