@@ -19,6 +19,7 @@ help:
 	@echo 'make test      the Rust tests; T=registry K=mirror: those in tests/registry.rs with this name'
 	@echo 'make e2e       the end-to-end tests; T=test_run.py K=tag: those of one module with this name'
 	@echo 'make soak      kill dnf5, the service and skopeo at random instants; KILLS=1000 SEED=N'
+	@echo 'make fuzz      random inputs for all that reads untrusted data; SECONDS=60 T=archive'
 	@echo 'make audit     licences and advisories of the crates, and a build with the oldest Rust'
 	@echo 'make bench     how fast it is, beside a plain web server; BASE=REV: and beside another revision'
 	@echo 'make reliability   write docs/reliability.md: what dnf5 does when a registry fails'
@@ -65,7 +66,7 @@ ENTER = integration/root/enter
 
 .PHONY: prepare stage demo bench reliability shell
 prepare:
-	@integration/prepare $(CARGO) gcc git python3 unshare flock
+	@integration/prepare $(CARGO) gcc g++ git python3 unshare flock
 	@integration/root/build >/dev/null
 
 stage: prepare
@@ -122,6 +123,15 @@ KILLS ?= 1000
 .PHONY: soak
 soak: stage
 	@KILLS=$(KILLS) $(if $(SEED),SEED=$(SEED)) integration/check --stage $(STAGE) e2e test_kills.py
+
+# How long each target runs, or the one that T names.
+SECONDS ?= 60
+.PHONY: fuzz
+fuzz:
+	@integration/prepare $(CARGO) g++
+	@integration/fuzz build
+	@set -e; for target in $(or $(T),$$(integration/fuzz list)); do \
+	    echo "fuzzing $$target"; integration/fuzz run $$target $(SECONDS); done
 
 # What `cargo deny` checks. Its database of advisories comes from the network; without one:
 # make audit DENY='bans licenses sources'

@@ -145,11 +145,18 @@ pub fn uses_helper(access: &Access) -> bool {
 pub fn secrets(access: &Access) -> Secrets {
     let mut secrets = access.secrets();
     for file in search_order(access) {
-        if let Ok(Ok(value)) = fs::read(file).map(|text| serde_json::from_slice::<Value>(&text)) {
-            add_secrets(&value, &mut secrets);
+        if let Ok(text) = fs::read(file) {
+            add_secrets_in(&text, &mut secrets);
         }
     }
     secrets
+}
+
+/// Adds the secrets in the text of an auth file; none if it is not JSON.
+pub fn add_secrets_in(text: &[u8], secrets: &mut Secrets) {
+    if let Ok(value) = serde_json::from_slice(text) {
+        add_secrets(&value, secrets);
+    }
 }
 
 /// Adds the secrets in the entries of an auth file: containers-auth.json(5), and those of docker's
@@ -197,7 +204,7 @@ impl AuthFile {
 
     /// Whether podman would find credentials for a repository. Helpers are filed under the host alone
     /// and come first. The closest entry counts, even if it is empty.
-    fn covers(&self, name: &str) -> bool {
+    pub fn covers(&self, name: &str) -> bool {
         let host = host(name);
         if self.cred_helpers.as_ref().is_some_and(|helpers| helpers.contains_key(host)) {
             return true;

@@ -54,8 +54,7 @@ pub fn rule(reference: &Reference) -> Result<Rule, Error> {
 fn rule_in(file: PathBuf, reference: &Reference) -> Result<Rule, Error> {
     let text = fs::read(&file).map_err(|error| Error::new(&file, error))?;
     let policy = Policy::parse(&text).map_err(|error| Error::new(&file, error))?;
-    let (scope, requirements) = policy.into_scope(reference);
-    Ok(Rule { file, scope, requirements, is_layout: matches!(reference, Reference::Layout(_)) })
+    Ok(policy.into_rule(file, reference))
 }
 
 /// Returns the files with keys and certificates that the policy names. skopeo reads them whenever it
@@ -87,6 +86,13 @@ impl Policy {
         serde_json::from_slice(text)
     }
 
+    /// Returns the rule for a reference, from the policy of this file.
+    pub fn into_rule(self, file: PathBuf, reference: &Reference) -> Rule {
+        let is_layout = matches!(reference, Reference::Layout(_));
+        let (scope, requirements) = self.into_scope(reference);
+        Rule { file, scope, requirements, is_layout }
+    }
+
     /// Returns the narrowest scope of a reference, `None` for the default, and its requirements.
     fn into_scope(mut self, reference: &Reference) -> (Option<String>, Vec<Requirement>) {
         let transport = match reference {
@@ -100,7 +106,8 @@ impl Policy {
             .unwrap_or((None, self.default))
     }
 
-    fn key_files(&self) -> Vec<PathBuf> {
+    /// Returns the files with keys and certificates that it names.
+    pub fn key_files(&self) -> Vec<PathBuf> {
         self.requirements().flat_map(|one| key_files_in(&one.members)).collect()
     }
 

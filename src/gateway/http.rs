@@ -106,7 +106,7 @@ async fn serve(
 
 /// The range that a Range header requests, if it can be satisfied. `None` stands for the whole file, also
 /// where the header is invalid or has several ranges: a server may ignore it (RFC 9110, 14.2).
-fn byte_range(
+pub(super) fn byte_range(
     header: &str,
     size: u64,
 ) -> Result<Option<RangeInclusive<u64>>, RangeUnsatisfiableError> {

@@ -153,6 +153,15 @@ async fn shake_hands(
     Ok(timeout(CLIENT_TIMEOUT, handshake).await??)
 }
 
+/// Serves the only connection.
+#[cfg(fuzzing)]
+pub(super) async fn serve_one(stream: UnixStream, table: &RouteTable) -> Result<(), Failed> {
+    if let Some(target) = shake_hands(stream, table).await? {
+        serve(target, Arc::new(Semaphore::new(1))).await;
+    }
+    Ok(())
+}
+
 /// Serves a connection unless there are too many.
 async fn serve(target: Target<UnixStream>, connections: Arc<Semaphore>) {
     let Ok(_permit) = connections.try_acquire() else {

@@ -14,8 +14,12 @@
 //! | `http` | requests and responses |
 //! | `tunnel` | connections to other hosts |
 //! | `url` | the URLs that dnf5 gets in place of a reference |
+//! | `fuzzing` | what the fuzz targets need, for them alone |
 
 mod failures;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod http;
 mod listener;
 mod route;

@@ -162,7 +162,7 @@ impl Route {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 impl Route {
     /// A route that takes every request.
     pub(super) fn for_all(view: Result<Arc<View>, String>) -> Self {

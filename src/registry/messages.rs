@@ -164,7 +164,7 @@ const AFTER_MIRRORS: &str = "]): ";
 pub(super) const WANTED_PROTOCOL: &str = "0.2.8";
 
 /// The error for a message of skopeo, without the secrets that it repeats.
-fn refused(message: &str, retryable: bool, secrets: &Secrets) -> Error {
+pub fn refused(message: &str, retryable: bool, secrets: &Secrets) -> Error {
     let message = with_web_page(&without_internals(&without_secrets(message)));
     // The meaning is in the words that skopeo wrote, even if one of them is somebody's password.
     let mut shown = shown(&message, secrets);

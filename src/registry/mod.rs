@@ -38,6 +38,9 @@ use containers_image_proxy::oci_spec::image::{Descriptor, Digest, ImageManifest}
 
 pub use blob::Blob;
 pub use error::{Error, INCOMPLETE};
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub use messages::refused;
 pub use settings::Settings;
 
 use crate::source::Source;

@@ -60,6 +60,17 @@ impl Registries {
         Self::of(Files::effective()?)
     }
 
+    /// Parses a main file that has no drop-ins.
+    ///
+    /// # Errors
+    /// If skopeo rejects it.
+    #[cfg(fuzzing)]
+    #[doc(hidden)]
+    pub fn parse(main: String) -> Result<Self, Error> {
+        let nowhere = Path::new("/proc/none/registries.conf");
+        Self::with_main(Files::of(nowhere, nowhere)?, main)
+    }
+
     fn of(files: Files) -> Result<Self, Error> {
         let main = config_file::read(files.main())?;
         Self::with_main(files, main)

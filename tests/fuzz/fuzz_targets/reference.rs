@@ -1,0 +1,29 @@
+//! References to repositories and to files.
+
+#![no_main]
+
+use std::fmt::Display;
+use std::str::FromStr;
+
+use dnf5_oci::reference::{FileReference, Reference};
+use dnf5_oci_fuzz::within;
+use libfuzzer_sys::fuzz_target;
+
+const MEMORY: u64 = 1 << 20;
+
+fuzz_target!(|text: &str| {
+    within(MEMORY, || {
+        if let Some(reference) = parse::<Reference>(text) {
+            assert_eq!(reference.to_string().parse().as_ref(), Ok(&reference));
+            let skopeo = reference.to_skopeo();
+            assert!(skopeo.split(['/', ':', '@']).all(|part| part != ".."), "{skopeo}");
+        }
+        if let Some(file) = parse::<FileReference>(text) {
+            assert!(!file.path.is_empty());
+        }
+    });
+});
+
+fn parse<T: FromStr<Err: Display>>(text: &str) -> Option<T> {
+    text.parse().map_err(|error: T::Err| error.to_string()).ok()
+}
