@@ -287,8 +287,7 @@ void Oci::goal_resolved(const base::Transaction & transaction) {
         }
     }
     // dnf5 looks for packages in `destdir` instead of its cache.
-    if (!eager || !config.get_destdir_option().empty() ||
-        config.get_cacheonly_option().get_value() == "all") {
+    if (!eager || !config.get_destdir_option().empty() || config.get_cacheonly_option().get_value() == "all") {
         return;
     }
     if (!dnf5_oci::prefetch_packages(get_base(), *service, repositories, transaction)) {

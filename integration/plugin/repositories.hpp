@@ -52,10 +52,7 @@ bool is_served(const std::string & url);
 /// @return dnf5's own proxy
 /// @throws sdbus::Error if the service refuses
 Proxy open_files(
-    libdnf5::Base & base,
-    Service & service,
-    const Repositories & repositories,
-    const std::vector<std::string> & urls);
+    libdnf5::Base & base, Service & service, const Repositories & repositories, const std::vector<std::string> & urls);
 
 /// Gives dnf5 its own proxy back.
 void restore(libdnf5::Base & base, const Proxy & proxy);

@@ -157,8 +157,7 @@ void Service::fetch_packages(
 }
 
 
-Address Service::open(
-    const char * method, const std::string & id, const std::string & url, const Options & options) {
+Address Service::open(const char * method, const std::string & id, const std::string & url, const Options & options) {
     Address address;
     proxy->callMethod(method)
         .onInterface(INTERFACE)
