@@ -192,6 +192,8 @@ def test_a_blob_that_the_registry_has_changed(dnf, registry):
     dnf.add("tools", f"oci://{dnf.reference(registry)}")
     result = dnf("-y", "install", "--downloadonly", "one", code=1)
     assert result.output.count(f"mismatch: expected sha256:{digest[:12]}") == 1, result
-    assert packages(dnf) == []
+    # dnf5 keeps what it has of a transfer that was cut, and never all of it.
+    kept = dnf.cache("tools") / "packages" / package.name
+    assert not kept.exists() or kept.stat().st_size < len(content)
     dnf.is_whole("tools")
     subprocess.run(["rm", blob], check=True)
