@@ -8,9 +8,8 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd,
-    Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError, Scope,
-    path_beneath_rules,
+    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, PathBeneath, Ruleset, RulesetAttr,
+    RulesetCreated, RulesetCreatedAttr, Scope, path_beneath_rules,
 };
 
 /// The version whose rules are used: Linux 6.15.
@@ -32,9 +31,15 @@ impl Confinement {
             .and_then(|rules| rules.handle_access(AccessNet::BindTcp))
             .and_then(|rules| rules.scope(Scope::Signal))
             .and_then(Ruleset::create)
-            .and_then(|rules| rules.add_rules(below(&["/"], AccessFs::from_read(VERSION))))
-            .and_then(|rules| rules.add_rules(below(&["/dev/null"], AccessFs::WriteFile)))
-            .and_then(|rules| rules.add_rules(below(writable, AccessFs::from_all(VERSION))));
+            .and_then(|rules| {
+                rules.add_rules(path_beneath_rules(["/"], AccessFs::from_read(VERSION)))
+            })
+            .and_then(|rules| {
+                rules.add_rules(path_beneath_rules(["/dev/null"], AccessFs::WriteFile))
+            })
+            .and_then(|rules| {
+                rules.add_rules(path_beneath_rules(writable, AccessFs::from_all(VERSION)))
+            });
         rules.map(Self).map_err(io::Error::other)
     }
 
@@ -72,13 +77,6 @@ pub fn is_available() -> bool {
         .handle_access(AccessFs::WriteFile)
         .and_then(Ruleset::create)
         .is_ok()
-}
-
-fn below<P: AsRef<Path>>(
-    paths: &[P],
-    access: impl Into<BitFlags<AccessFs>>,
-) -> impl Iterator<Item = Result<PathBeneath<PathFd>, RulesetError>> {
-    path_beneath_rules(paths, access)
 }
 
 #[cfg(test)]

@@ -80,6 +80,7 @@ std::string not_text(const std::string & what) {
 }
 
 
+/// Whether dnf5 fetches a list of addresses and ignores baseurl.
 bool has_list(const repo::ConfigRepo & config) {
     const auto is_set = [](const OptionString & option) { return !option.empty() && !option.get_value().empty(); };
     return is_set(config.get_metalink_option()) || is_set(config.get_mirrorlist_option());
@@ -202,9 +203,6 @@ Options access_options(const Repositories & repositories, const std::string & ur
 bool is_reference(const std::string & url) {
     return strncasecmp(url.c_str(), SCHEME.data(), SCHEME.size()) == 0;
 }
-
-
-/// Whether dnf5 fetches a list of addresses and ignores baseurl.
 
 
 Repositories oci_repositories(Base & base) {

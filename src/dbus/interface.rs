@@ -244,9 +244,7 @@ impl Backend1 {
         let cachedir = options.path("cachedir")?;
         options.finish()?;
         let session = self.session(&repo_id, Caller::new(connection, &header)).await?;
-        let Address { baseurl, proxy, proxy_username } =
-            session.open(&repo_id, &reference, access, &ignored, cachedir);
-        Ok((baseurl, proxy, proxy_username))
+        Ok(reply(session.open(&repo_id, &reference, access, &ignored, cachedir)))
     }
 
     #[zbus(out_args("address", "proxy", "proxy_username"))]
@@ -263,9 +261,7 @@ impl Backend1 {
         options.finish()?;
         let session = self.session(&repo_id, Caller::new(connection, &header)).await?;
         let opened = session.open_file(&repo_id, &url, access);
-        let Address { baseurl, proxy, proxy_username } =
-            opened.map_err(|error| Error::from(error).of_repository(&repo_id))?;
-        Ok((baseurl, proxy, proxy_username))
+        opened.map(reply).map_err(|error| Error::from(error).of_repository(&repo_id))
     }
 
     #[zbus(out_args("lines"))]
@@ -342,6 +338,11 @@ impl Backend1 {
     fn active_jobs(&self) -> u32 {
         self.jobs.count()
     }
+}
+
+/// How dnf5 reaches what was opened, in the order of the out arguments.
+fn reply(Address { url, proxy, proxy_username }: Address) -> (String, String, String) {
+    (url, proxy, proxy_username)
 }
 
 fn source(reference: &str, access: Access) -> Result<Source, Error> {

@@ -1,11 +1,10 @@
-//! Files that the metadata do not list, such as keys.
+//! Files that the metadata does not list, such as keys.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use cap_std::fs::MetadataExt as _;
 
-use super::freshness::{is_newer, now};
 use super::{CacheDir, Error, FILE_MODE, MaxAge, STAGED_PACKAGE, is_plain};
 use crate::staging::Staged;
 
@@ -22,14 +21,7 @@ impl CacheDir {
     ) -> Option<PathBuf> {
         let path = Path::new(FILES).join(path);
         let modified = self.dir.metadata(&path).ok().filter(|found| found.is_file())?.mtime();
-        let is_fresh = match max_age {
-            MaxAge::Forever => true,
-            MaxAge::Seconds(seconds) => {
-                now().saturating_sub(modified) < i64::try_from(seconds).unwrap_or(i64::MAX)
-                    && !repo_file.is_some_and(|file| is_newer(file, modified))
-            }
-        };
-        is_fresh.then(|| self.path.join(path))
+        (!max_age.is_exceeded(modified, repo_file)).then(|| self.path.join(path))
     }
 
     /// Writes a file, and replaces the previous one as a whole.

@@ -26,6 +26,19 @@ impl Default for MaxAge {
     }
 }
 
+impl MaxAge {
+    /// Whether a file with this mtime, in seconds since the epoch, is too old, or older than the `.repo` file.
+    pub(super) fn is_exceeded(self, modified: i64, repo_file: Option<&Path>) -> bool {
+        match self {
+            Self::Forever => false,
+            Self::Seconds(seconds) => {
+                now().saturating_sub(modified) >= i64::try_from(seconds).unwrap_or(i64::MAX)
+                    || repo_file.is_some_and(|file| is_newer(file, modified))
+            }
+        }
+    }
+}
+
 /// The state of cached metadata.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Freshness {
@@ -47,14 +60,7 @@ impl CacheDir {
         let Some(modified) = self.primary_modified() else {
             return Freshness::Missing;
         };
-        let expired = self.dir.exists(EXPIRED)
-            || match max_age {
-                MaxAge::Forever => false,
-                MaxAge::Seconds(seconds) => {
-                    now().saturating_sub(modified) >= i64::try_from(seconds).unwrap_or(i64::MAX)
-                        || repo_file.is_some_and(|file| is_newer(file, modified))
-                }
-            };
+        let expired = self.dir.exists(EXPIRED) || max_age.is_exceeded(modified, repo_file);
         if expired { Freshness::Expired } else { Freshness::Fresh }
     }
 
@@ -92,12 +98,12 @@ impl CacheDir {
 }
 
 /// Seconds since the epoch.
-pub(super) fn now() -> i64 {
+fn now() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
-pub(super) fn is_newer(file: &Path, than: i64) -> bool {
+fn is_newer(file: &Path, than: i64) -> bool {
     fs::metadata(file).is_ok_and(|metadata| metadata.mtime() > than)
 }
 

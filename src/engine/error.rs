@@ -55,10 +55,7 @@ pub(crate) enum Cause {
     LargeFile { path: String, limit: u64 },
     #[error("package {0:?} is not in the repository")]
     PackageNotInRepository(String),
-    #[error(
-        "package {location:?} has no layer with its name, and its {} finds none",
-        .algorithm.name()
-    )]
+    #[error("package {location:?} has no layer with its name, and its {} finds none", .algorithm.name())]
     NotSha256 { location: String, algorithm: Algorithm },
     #[error("confining a thread failed: {0}")]
     Confinement(io::Error),

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use tokio::sync::OnceCell;
 
-use super::content::Content;
 use super::error::Cause;
 use super::reading::{read_blocking, retry_next_mirror, run};
 use super::view::{REPODATA, View};
@@ -89,17 +88,10 @@ async fn read_repository(view: &View) -> Result<Listed, Cause> {
     let entry = view.metadata(&format!("{REPODATA}{}", primary.name)).await?;
     let size = entry.size;
     let (store, content) = (view.engine.store().await?, view.open(entry, 0).await?);
-    read_listed(content, size, store, id(&primary)).await
-}
-
-async fn read_listed(
-    content: Content,
-    size: u64,
-    store: Arc<Store>,
-    id: String,
-) -> Result<Listed, Cause> {
-    read_blocking(content, move |reader| Ok(Listed { index: index(reader, size, &store)?, id }))
-        .await
+    read_blocking(content, move |reader| {
+        Ok(Listed { index: index(reader, size, &store)?, id: id(&primary) })
+    })
+    .await
 }
 
 fn index(

@@ -38,6 +38,7 @@ pub(super) const REPOMD: &str = "repodata/repomd.xml";
 
 /// Its name in the directory of the metadata.
 const REPOMD_NAME: &str = "repomd.xml";
+
 /// What has failed if the manifest cannot be had.
 const MANIFEST: &str = "manifest";
 
@@ -220,11 +221,8 @@ impl View {
                 for titled in directories {
                     let (root, title) = (artifact.root().to_owned(), titled.title.clone());
                     let part = Part::File(OneFile { path: path.to_owned(), root, title, max_size });
-                    let (source, layer) = (self.source().await?, &titled.layer);
-                    let found =
-                        self.layers.get_file(&self.engine, source, layer, part, path.into());
-                    if let Some(file) = found.await? {
-                        return Ok(Entry::file(file, None));
+                    if let Some(entry) = self.one_file(&titled.layer, part, path).await? {
+                        return Ok(entry);
                     }
                 }
             }
@@ -346,8 +344,18 @@ impl View {
             }
         }
         let part = Part::Packages(Packages { only: Some(location.to_owned()), ..packages });
+        self.one_file(&titled.layer, part, location).await
+    }
+
+    /// One file of a layer, of which nothing else is kept.
+    async fn one_file(
+        &self,
+        layer: &Descriptor,
+        part: Part,
+        path: &str,
+    ) -> Result<Option<Entry>, Cause> {
         let source = self.source().await?;
-        let file = self.layers.get_file(&self.engine, source, &titled.layer, part, location.into());
+        let file = self.layers.get_file(&self.engine, source, layer, part, path.to_owned());
         Ok(file.await?.map(|file| Entry::file(file, None)))
     }
 

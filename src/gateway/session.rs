@@ -13,11 +13,11 @@ use crate::error_kind::one_line;
 use crate::reference::{FileReference, InvalidReference, Reference};
 use crate::source::{Access, Source};
 
-/// How dnf5 reaches a repository.
+/// How dnf5 reaches a repository or a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
-    /// Its baseurl, the same in every session.
-    pub baseurl: String,
+    /// Its URL, the same in every session.
+    pub url: String,
     /// The URL of the proxy to use for it.
     pub proxy: String,
     /// The user name for the proxy, which selects this session and this repository.
@@ -59,11 +59,11 @@ impl Session {
         let name = format!("repository {id} {reference}");
         let path = url::path(&reference, access.arch.as_deref());
         let address = Address {
-            baseurl: url::of_path(&path),
+            url: url::of_path(&path),
             proxy: url::proxy(&self.socket),
             proxy_username: self.username(id),
         };
-        let directory = dnf_cache::directory_name(id, &address.baseurl);
+        let directory = dnf_cache::directory_name(id, &address.url);
         let route = Route {
             // Every request for the repository fails with what is wrong with the reference.
             prefix: if parsed.is_ok() { path } else { "/".to_owned() },
@@ -92,7 +92,7 @@ impl Session {
     }
 
     /// Serves a file, given as a [`FileReference`] or by the URL that dnf5 shows for it. The repository may have
-    /// been opened or not. [`Address::baseurl`] is the URL of the file.
+    /// been opened or not. [`Address::url`] is the URL of the file.
     ///
     /// # Errors
     /// If `url` is not valid.
@@ -110,8 +110,8 @@ impl Session {
         if !self.table.has(&proxy_username, &prefix) {
             self.open(id, &reference, access, &[], None);
         }
-        let baseurl = url::of_file(&url::of_path(&prefix), &path);
-        Ok(Address { baseurl, proxy: url::proxy(&self.socket), proxy_username })
+        let url = url::of_file(&url::of_path(&prefix), &path);
+        Ok(Address { url, proxy: url::proxy(&self.socket), proxy_username })
     }
 
     fn username(&self, id: &str) -> String {

@@ -41,9 +41,10 @@ const MIN_IDLE: Duration = Duration::from_millis(250);
 const WRONG_HOLDS: Duration = Duration::from_secs(60);
 
 /// A worker for a request.
-enum Obtained {
-    Idle(Connection),
-    Fresh(Connection),
+struct Obtained {
+    connection: Connection,
+    /// Whether it has opened the image for this request.
+    is_fresh: bool,
 }
 
 /// Why a blob request failed.
@@ -88,19 +89,13 @@ impl Pool {
 
     async fn try_manifest(self: &Arc<Self>, source: &PullSource) -> Result<Manifest, Error> {
         let pool = self.source_pool(source);
-        let manifest = match self.worker(&pool, source).await? {
+        let Obtained { mut connection, is_fresh } = self.worker(&pool, source).await?;
+        let manifest = match is_fresh {
+            true => connection.manifest().await,
             // Opening the image again is the request.
-            Obtained::Idle(mut used) => {
-                let manifest = used.reopen(&source.source).await;
-                pool.put(used);
-                manifest
-            }
-            Obtained::Fresh(fresh) => {
-                let manifest = fresh.manifest().await;
-                pool.put(fresh);
-                manifest
-            }
+            false => connection.reopen(&source.source).await,
         };
+        pool.put(connection);
         pool.record(&manifest);
         manifest
     }
@@ -113,10 +108,7 @@ impl Pool {
     ) -> Result<Body, Failed> {
         let pool = self.source_pool(source);
         let obtained = self.worker(&pool, source).await.map_err(Failed::Image)?;
-        let (mut connection, is_fresh) = match obtained {
-            Obtained::Idle(used) => (used, false),
-            Obtained::Fresh(fresh) => (fresh, true),
-        };
+        let Obtained { mut connection, is_fresh } = obtained;
         let begin = Instant::now();
         let mut body = connection.body(digest).await;
         pool.places.answered(begin.elapsed());
@@ -144,8 +136,8 @@ impl Pool {
             pool.check()?;
             let mut changed = pin!(pool.places.changed.notified());
             changed.as_mut().enable();
-            if let Some(idle) = pool.take() {
-                return Ok(Obtained::Idle(idle));
+            if let Some(connection) = pool.take() {
+                return Ok(Obtained { connection, is_fresh: false });
             }
             let pause = match self.share(pool.places.are_free()) {
                 None => MIN_IDLE,
@@ -154,7 +146,9 @@ impl Pool {
                     Ok(place) => {
                         waiting = None;
                         match self.connect(pool, source, place).await? {
-                            Some(fresh) => return Ok(Obtained::Fresh(fresh)),
+                            Some(connection) => {
+                                return Ok(Obtained { connection, is_fresh: true });
+                            }
                             None => continue,
                         }
                     }

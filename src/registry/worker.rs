@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::mem;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -179,9 +180,9 @@ impl Worker {
 
     /// Returns when a request has taken too long, without the time that skopeo waits because the registry
     /// limits requests.
-    async fn give_up(&self, limit: Duration, mut speed: Option<Speedometer>) -> Error {
-        let mut left = limit;
-        let (mut received, mut lines) = (self.received(), self.log.lines());
+    async fn give_up(&self, limit: Duration, speed: Option<Speedometer>) -> Error {
+        let (mut left, mut lines) = (limit, self.log.lines());
+        let mut measured = speed.map(|speed| (speed, self.received()));
         loop {
             let begin = Instant::now();
             tokio::time::sleep(left.min(TICK)).await;
@@ -199,14 +200,15 @@ impl Worker {
             if left.is_zero() {
                 return Error::Stalled(limit);
             }
-            let (received_before, lines_before) = (received, lines);
-            (received, lines) = (self.received(), self.log.lines());
+            let Some((speed, received)) = &mut measured else {
+                continue;
+            };
+            let received_before = mem::replace(received, self.received());
+            let lines_before = mem::replace(&mut lines, self.log.lines());
             if lines != lines_before {
                 // Another request, perhaps to another mirror.
-                speed = speed.map(|_| Speedometer::new(self.min_speed));
-            } else if let Some(speed) = &mut speed
-                && speed.is_too_slow(waited, received.saturating_sub(received_before))
-            {
+                *speed = Speedometer::new(self.min_speed);
+            } else if speed.is_too_slow(waited, received.saturating_sub(received_before)) {
                 return self.too_slow();
             }
         }
