@@ -1,4 +1,4 @@
-"""Every request × every fault, once and for ever, beside the same faults of a plain web server."""
+"""Every request × every fault, once and forever, beside the same faults of a plain web server."""
 
 import re
 from pathlib import Path

@@ -14,7 +14,8 @@
 //! to an earlier boot, whose layers are not used any more.
 //!
 //! Before the layers take more than the limit, the least recently used ones are removed, but none that is
-//! locked. What does not fit then is not written, nor what the file system has no room for. [`Store::sweep`] removes the rest: layers of earlier boots and what killed processes have left.
+//! locked. What does not fit then is not written, nor what the file system has no room for.
+//! [`Store::sweep`] removes the rest: layers of earlier boots and what killed processes have left.
 
 mod error;
 mod origins;

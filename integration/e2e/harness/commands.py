@@ -24,8 +24,8 @@ class Result:
         return self
 
     def tells(self, text):
-        """Asserts that the output has `text`, or what is left of it in a line that is too long: the beginning
-        of digests, and its own beginning and end."""
+        """Asserts that the output has `text`, perhaps shortened as in a line that is too long: digests to their
+        beginning, and the text to its beginning and end."""
         short = re.sub("([0-9a-fA-F]{12})[0-9a-fA-F]{28,}", r"\1…", text)
         found = text in self.output or short in self.output or self.has_ends_of(short)
         assert found, f"{text!r} is not in:\n{self}"
@@ -46,8 +46,8 @@ class Result:
 
 
 def run(*arguments, code=0, **options):
-    """Runs a command with `answer` as its input. Its exit code must be `code`, unless that is None. Its
-    output must have no secret."""
+    """Runs a command with `answer` as its input. Asserts that it exits with `code`, unless that is None, and
+    that its output has no secret."""
     arguments = [str(argument) for argument in arguments]
     done = subprocess.run(
         arguments,

@@ -93,7 +93,7 @@ FATAL = {("http", "manifest", "html"), ("http", "manifest", "flip")}
 
 
 class Cell(NamedTuple):
-    """A run of dnf5 with one fault. `side` is oci or http; `times` is 1, or None for ever."""
+    """A run of dnf5 with one fault. `side` is oci or http; `times` is 1, or None forever."""
 
     side: str
     request: str
@@ -111,7 +111,7 @@ class Cell(NamedTuple):
 
     @property
     def reason(self):
-        """A part of our line, for a registry that fails for ever."""
+        """A part of our line, for a registry that fails forever."""
         if self.request == "ping" and self.fault in NO_LOGIN:
             return REASONS["401"]
         return REASONS.get((self.request, self.fault), REASONS.get(self.fault))
@@ -205,7 +205,7 @@ HEAD = f"""# Reliability
 
 What `dnf5 download` does when a registry fails, and what it does when a plain web server fails in the
 same way. Every cell is a test. "Once" means that the first request of that kind fails and the others
-do not; "for ever" that all of them fail.
+do not; "forever" that all of them fail.
 
 In short:
 
@@ -240,7 +240,7 @@ def page(outcomes):
 
 def table(request, outcomes):
     has_http = REQUESTS[request] is not None
-    head = ["fault", "once", "for ever", "why"] + (["web server, once", "for ever"] if has_http else [])
+    head = ["fault", "once", "forever", "why"] + (["web server, once", "forever"] if has_http else [])
     lines = [f"## {TITLES[request]}", "", row(head), row(["---"] * len(head))]
     for fault, words in FAULTS.items():
         once, ever = (outcomes[Cell("oci", request, fault, times)] for times in (1, None))
