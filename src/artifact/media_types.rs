@@ -35,3 +35,6 @@ pub const SEGMENTS: &str = "io.github.dnf5-oci.segments";
 
 /// The operating system and the architecture in the platform of a segment.
 pub const UNKNOWN: &str = "unknown";
+
+/// The annotation with the digest of what the tag led to before.
+pub const PREVIOUS: &str = "io.github.dnf5-oci.previous";

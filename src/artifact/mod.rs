@@ -358,6 +358,11 @@ fn directories_above(location: &str) -> impl Iterator<Item = &str> {
     location.rmatch_indices('/').map(|(end, _)| &location[..end]).chain(iter::once(ROOT))
 }
 
+/// Whether a text is a relative path without steps that lead elsewhere, as a title must be: docs/layout.md.
+pub fn is_plain_path(text: &str) -> bool {
+    name::relative(text) == Some(text)
+}
+
 fn time(text: impl AsRef<str>) -> Option<SystemTime> {
     humantime::parse_rfc3339(text.as_ref()).ok()
 }
