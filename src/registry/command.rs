@@ -32,6 +32,9 @@ const OTHER_PROXY: [&str; 2] = ["https_proxy", "http_proxy"];
 /// with an empty one. These are systemd's directories.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin";
 
+/// The operating system and the architecture of a segment: docs/layout.md, "The index".
+const UNKNOWN: &str = "unknown";
+
 /// A command, and what it refers to.
 pub(super) struct Invocation {
     /// containers-image-proxy adds the arguments of `experimental-image-proxy`.
@@ -103,10 +106,23 @@ fn command(settings: &Settings, access: &Access) -> Command {
     if let Some(proxy) = &access.proxy {
         command.envs(PROXY.map(|name| (name, proxy.reveal())));
     }
-    if let Some(arch) = &access.arch {
-        command.arg("--override-arch").arg(arch);
+    for (option, value) in platform(access) {
+        command.arg(option).arg(value);
     }
     command
+}
+
+/// The options that select an entry of an image index.
+fn platform(access: &Access) -> Vec<(&'static str, &str)> {
+    match (&access.segment, &access.arch) {
+        (Some(variant), _) => vec![
+            ("--override-os", UNKNOWN),
+            ("--override-arch", UNKNOWN),
+            ("--override-variant", variant),
+        ],
+        (None, Some(arch)) => vec![("--override-arch", arch)],
+        (None, None) => vec![],
+    }
 }
 
 /// Everything secret that skopeo may have used, to remove it from its messages. Reads auth files.
