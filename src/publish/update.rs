@@ -109,10 +109,10 @@ impl Publisher {
         options: &Options,
         progress: &dyn Progress,
     ) -> Result<Option<Outcome>, Error> {
-        progress.step("reading the repository");
+        progress.step("Reading the repository");
         let mut state = self.state(target).await?;
         let old = state.instance(options.arch.as_deref()).cloned();
-        progress.step("reading the packages");
+        progress.step("Reading the packages");
         let prepared = self.prepare(target, &state, old.as_ref(), change, options).await?;
         let Contents { paths, .. } = &prepared.contents;
         let next =
