@@ -96,7 +96,16 @@ fn update(revision: u64) -> Command {
 
 /// The time of the newest package below a directory.
 fn newest(directory: &Path) -> Result<u64, Error> {
-    let mut newest = 0;
+    let mut times = package_files(directory)?.into_iter().map(|path| modified(&path));
+    times.try_fold(0, |newest, time| Ok(time?.max(newest)))
+}
+
+/// All files below a directory that are named like packages, sorted.
+///
+/// # Errors
+/// If a directory cannot be read.
+pub fn package_files(directory: &Path) -> Result<Vec<PathBuf>, Error> {
+    let mut files = Vec::new();
     let mut directories = vec![directory.to_owned()];
     while let Some(directory) = directories.pop() {
         for entry in fs::read_dir(&directory).map_err(|error| Error::file(&directory, error))? {
@@ -105,11 +114,12 @@ fn newest(directory: &Path) -> Result<u64, Error> {
             if kind.is_dir() {
                 directories.push(entry.path());
             } else if entry.path().extension() == Some(OsStr::new("rpm")) {
-                newest = newest.max(modified(&entry.path())?);
+                files.push(entry.path());
             }
         }
     }
-    Ok(newest)
+    files.sort();
+    Ok(files)
 }
 
 fn modified(path: &Path) -> Result<u64, Error> {
