@@ -1,9 +1,8 @@
 """dnf5 installs from an index of segments, as docs/layout.md describes it."""
 
 import hashlib
-import json
 import re
-import zstandard
+import shutil
 from pathlib import Path
 
 import pytest
@@ -101,6 +100,18 @@ def test_another_run_needs_no_table(dnf, registry, service, publish, repository,
     [stored] = STORE.glob(f"*/{pushed.locations[0].replace(':', '-')}-locations")
     assert int((stored / "size").read_text()) == sum(
         path.stat().st_size for path in (stored / "files").iterdir())
+
+
+def test_the_same_metadata_in_another_manifest(dnf, registry, service, publish, repository, packages):
+    """As a publisher leaves it that has merged segments; nothing says where dnf5's metadata came from."""
+    publish(repository)
+    dnf("repoquery")
+    shutil.rmtree(STORE / "manifests")
+    pushed = publish(repository, per_segment=3)
+    service.stop()
+    service.start()
+    download(dnf, "p-one")
+    assert registry.blobs() == [pushed.locations[0], digest(packages["p-one"])]
 
 
 def test_a_refresh_costs_the_manifests(dnf, registry, fetch, publish, repository):
