@@ -35,6 +35,9 @@ pub struct Access {
     pub environment: Environment,
     /// The architecture to select from an image index, as Go names it; `None` is the machine's.
     pub arch: Option<String>,
+    /// The variant of the segment to select from an image index, instead of the manifest with the metadata:
+    /// docs/layout.md, "Segments".
+    pub segment: Option<String>,
     /// The lowest speed of a transfer that is accepted, in bytes per second; `None` is the default, and 0
     /// accepts any.
     pub min_rate: Option<u64>,
@@ -105,5 +108,19 @@ impl Certificates {
             .into_iter()
             .zip(files)
             .filter_map(|(name, file)| Some((name, file?)))
+    }
+}
+
+/// The Go name of an architecture, which image indexes use, from its RPM or Rust name.
+pub fn go_arch(arch: &str) -> &str {
+    match arch {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        "x86" | "i386" | "i486" | "i586" | "i686" => "386",
+        "armhfp" | "armv7hl" | "armv7hnl" => "arm",
+        "loongarch64" => "loong64",
+        "powerpc64" if cfg!(target_endian = "little") => "ppc64le",
+        "powerpc64" => "ppc64",
+        other => other,
     }
 }

@@ -4,9 +4,12 @@ mod config;
 mod doctor;
 mod instance;
 pub mod logging;
+mod publish;
+mod publishing;
 mod serve;
 
 use std::error::Error;
+use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -17,6 +20,7 @@ use tracing_subscriber::filter::LevelFilter;
 use crate::dbus::Instance;
 use crate::engine::Engine;
 use crate::gateway::Gateway;
+use crate::publish::Publisher;
 use crate::registry::Registry;
 use crate::settings::{self, Loaded, Settings};
 
@@ -37,16 +41,29 @@ enum Command {
     Serve(serve::Arguments),
     /// Check step by step whether dnf5 can get packages from a repository
     Doctor(doctor::Arguments),
+    /// Publish a directory of packages as a repository in a registry
+    Publish(publish::PublishArguments),
+    /// Add packages to a repository in a registry
+    Add(publish::AddArguments),
+    /// Remove packages from a repository in a registry
+    Remove(publish::RemoveArguments),
     /// Print the settings of the service and the files they come from
     Config,
 }
 
 /// Runs a command and reports its failure.
 pub fn run(arguments: Arguments) -> ExitCode {
+    let is_service = matches!(arguments.command, Command::Serve(_));
     match dispatch(arguments.command) {
         Ok(code) => code,
         Err(error) => {
-            tracing::error!("{}", crate::error_kind::one_line(error.as_ref()));
+            let line = crate::error_kind::one_line(error.as_ref());
+            if is_service {
+                tracing::error!("{line}");
+            } else {
+                // As the argument parser does; the time is of no interest to who has typed the command.
+                let _ = writeln!(io::stderr(), "error: {line}");
+            }
             ExitCode::FAILURE
         }
     }
@@ -61,9 +78,18 @@ fn dispatch(command: Command) -> Result<ExitCode, Box<dyn Error>> {
     match command {
         Command::Serve(arguments) => serve::run(arguments, loaded)?,
         Command::Doctor(arguments) => return doctor::run(&arguments, &loaded?.settings),
+        Command::Publish(arguments) => return publish::publish(&arguments, &loaded?.settings),
+        Command::Add(arguments) => return publish::add(&arguments, &loaded?.settings),
+        Command::Remove(arguments) => return publish::remove(&arguments, &loaded?.settings),
         Command::Config => config::run(&loaded?)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Creates a publisher with these settings.
+fn publisher(settings: &Settings) -> Publisher {
+    let registry = Registry::new(settings.registry());
+    Publisher::new(registry.clone(), Engine::new(registry, settings.engine()))
 }
 
 /// Creates an instance with these settings.
