@@ -230,7 +230,10 @@ fn written(target: &Reference) -> io::Result<Vec<PathBuf>> {
     match target {
         Reference::Layout(layout) => {
             fs::create_dir_all(layout.directory())?;
-            Ok(vec![layout.directory().to_owned()])
+            let mut written = vec![layout.directory().to_owned()];
+            // It may be a link into another layout.
+            written.extend(fs::canonicalize(layout.directory().join("blobs")));
+            Ok(written)
         }
         Reference::Registry(_) => Ok(containers_config::written_by_pushes()),
     }
