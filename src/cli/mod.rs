@@ -4,6 +4,8 @@ mod config;
 mod doctor;
 mod instance;
 pub mod logging;
+mod mirror;
+mod promote;
 mod publish;
 mod publishing;
 mod serve;
@@ -47,6 +49,10 @@ enum Command {
     Add(publish::AddArguments),
     /// Remove packages from a repository in a registry
     Remove(publish::RemoveArguments),
+    /// Let a tag lead to what another one leads to, in the same or another registry
+    Promote(promote::Arguments),
+    /// Copy a repository from a web server or a directory into a registry, or out of it
+    Mirror(mirror::Arguments),
     /// Print the settings of the service and the files they come from
     Config,
 }
@@ -81,6 +87,8 @@ fn dispatch(command: Command) -> Result<ExitCode, Box<dyn Error>> {
         Command::Publish(arguments) => return publish::publish(&arguments, &loaded?.settings),
         Command::Add(arguments) => return publish::add(&arguments, &loaded?.settings),
         Command::Remove(arguments) => return publish::remove(&arguments, &loaded?.settings),
+        Command::Promote(arguments) => return promote::run(&arguments, &loaded?.settings),
+        Command::Mirror(arguments) => return mirror::run(&arguments, &loaded?.settings),
         Command::Config => config::run(&loaded?)?,
     }
     Ok(ExitCode::SUCCESS)

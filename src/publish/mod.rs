@@ -7,6 +7,8 @@
 //! | module | job |
 //! |---|---|
 //! | `update` | publish, add and remove: new content under a tag |
+//! | `promote` | a repository as it is, from a tag or a layout to a tag |
+//! | `mirror` | into registries, out of them, and back |
 //! | `state` | what a tag leads to |
 //! | `contents` | what it is to lead to: metadata, packages and keys of a directory |
 //! | `metadata` | createrepo_c and gpg |
@@ -20,7 +22,9 @@ mod contents;
 mod document;
 mod error;
 mod metadata;
+mod mirror;
 mod plan;
+mod promote;
 mod push;
 mod segments;
 mod state;
@@ -30,6 +34,8 @@ mod update;
 mod workspace;
 
 pub use error::Error;
+pub use mirror::{InvalidUrl, Url};
+pub use promote::Transferred;
 pub use update::{Change, Directory};
 
 use crate::engine::Engine;

@@ -23,7 +23,7 @@ use crate::source::Source;
 use crate::temporary::TemporaryDir;
 
 /// How often the work begins again because others have moved the tag.
-const ATTEMPTS: usize = 5;
+pub(super) const ATTEMPTS: usize = 5;
 
 /// What a repository is to become.
 #[derive(Clone, Debug)]
@@ -197,7 +197,7 @@ impl Publisher {
 
     /// Removes the tag with the progress of a push that is finished. Where tags cannot be deleted, it leads to
     /// the repository from now on: what it held may be garbage one day.
-    async fn forget_progress(&self, target: &Source, unfinished: &Source, digest: &str) {
+    pub(super) async fn forget_progress(&self, target: &Source, unfinished: &Source, digest: &str) {
         if self.registry.delete(unfinished).await.is_ok() {
             return;
         }
@@ -249,7 +249,7 @@ impl Publisher {
     }
 
     /// Fetches the metadata of an instance into `directory`.
-    async fn fetch_metadata(
+    pub(super) async fn fetch_metadata(
         &self,
         target: &Source,
         digest: &str,
@@ -278,7 +278,7 @@ impl Publisher {
 }
 
 /// A tag can be moved, a digest cannot.
-fn check_target(target: &Source, options: &Options) -> Result<(), Error> {
+pub(super) fn check_target(target: &Source, options: &Options) -> Result<(), Error> {
     let Some(_) = progress_target(target).filter(|_| target.reference.digest().is_none()) else {
         return Err(Error::conflict(target, "not a tag in a registry; write HOST/PATH:TAG"));
     };
@@ -302,7 +302,7 @@ fn check_extensible(target: &Source, old: &Instance, options: &Options) -> Resul
     Ok(())
 }
 
-fn new_directory() -> Result<TemporaryDir, Error> {
+pub(super) fn new_directory() -> Result<TemporaryDir, Error> {
     TemporaryDir::new().map_err(|error| Error::file(&std::env::temp_dir(), error))
 }
 
@@ -314,7 +314,10 @@ fn is_useful(segment: &Segment, packages: &BTreeMap<String, Held>) -> bool {
 }
 
 /// The locations of packages that came and that left. A package with other bytes did both.
-fn difference(old: Option<&Instance>, new: &BTreeMap<String, Held>) -> (Vec<String>, Vec<String>) {
+pub(super) fn difference(
+    old: Option<&Instance>,
+    new: &BTreeMap<String, Held>,
+) -> (Vec<String>, Vec<String>) {
     let none = BTreeMap::new();
     let old = old.map_or(&none, |old| &old.packages);
     let only = |these: &BTreeMap<String, Held>, those: &BTreeMap<String, Held>| {
@@ -324,7 +327,7 @@ fn difference(old: Option<&Instance>, new: &BTreeMap<String, Held>) -> (Vec<Stri
     (only(new, old), only(old, new))
 }
 
-fn now() -> u64 {
+pub(super) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
