@@ -33,6 +33,9 @@ const OTHER_PROXY: [&str; 2] = ["https_proxy", "http_proxy"];
 /// with an empty one. These are systemd's directories.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin";
 
+/// The operating system and the architecture of a segment: docs/layout.md, "The index".
+const UNKNOWN: &str = "unknown";
+
 /// How skopeo reaches a source: options, and what they refer to.
 pub(super) struct Reach {
     /// Must exist as long as the process.
@@ -111,9 +114,7 @@ impl Invocation {
         if let Some(file) = registries_conf {
             command.arg("--registries-conf").arg(file);
         }
-        if let Some(arch) = &access.arch {
-            command.arg("--override-arch").arg(arch);
-        }
+        command.args(platform(access));
         let rules = rules(settings, [access], &[])?;
         Ok(Self { command, config, reach, rules })
     }
@@ -156,6 +157,22 @@ pub(super) fn command(settings: &Settings, access: &Access) -> Command {
         command.envs(PROXY.map(|name| (name, proxy.reveal())));
     }
     command
+}
+
+/// The options that select an entry of an image index.
+pub(super) fn platform(access: &Access) -> Vec<&str> {
+    match (&access.segment, &access.arch) {
+        (Some(variant), _) => vec![
+            "--override-os",
+            UNKNOWN,
+            "--override-arch",
+            UNKNOWN,
+            "--override-variant",
+            variant,
+        ],
+        (None, Some(arch)) => vec!["--override-arch", arch],
+        (None, None) => vec![],
+    }
 }
 
 /// Everything secret that skopeo may have used, to remove it from its messages. Reads auth files.

@@ -194,9 +194,7 @@ async fn start(settings: &Settings, copy: &Copy<'_>) -> Result<Running, Error> {
         let registry = if matches!(to.reference, Reference::Registry(_)) { &to } else { &from };
         let mut command = command::command(&settings, &registry.access);
         command.arg("--debug");
-        if let Some(arch) = &from.access.arch {
-            command.arg("--override-arch").arg(arch);
-        }
+        command.args(command::platform(&from.access));
         if trusted {
             command.arg("--insecure-policy");
         }
