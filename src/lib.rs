@@ -9,6 +9,7 @@
 //! | [`settings`] | what an administrator can set |
 //! | [`dbus`] | the D-Bus front end |
 //! | [`doctor`] | a check, step by step, whether dnf5 can get packages from a reference |
+//! | [`publish`] | repositories in registries: publishing, changing and copying them |
 //! | [`gateway`] | the HTTP front end, for dnf5's own requests |
 //! | [`engine`] | what a repository has at a path, and bringing it into DNF's cache |
 //! | [`dnf_cache`] | DNF's cache directory of one repository |
@@ -49,6 +50,7 @@ pub mod engine;
 pub mod error_kind;
 pub mod gateway;
 pub mod layer_store;
+pub mod publish;
 pub mod redact;
 pub mod reference;
 pub mod registry;

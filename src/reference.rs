@@ -139,6 +139,19 @@ impl RegistryReference {
     pub fn name(&self) -> String {
         format!("{}/{}", self.host, self.path)
     }
+
+    /// Returns the tag, if it has one.
+    pub fn tag(&self) -> Option<&str> {
+        self.tag.as_deref()
+    }
+
+    /// Returns the same repository under another tag.
+    ///
+    /// # Errors
+    /// If the tag is not valid.
+    pub fn with_tag(&self, tag: &str) -> Result<Reference, InvalidReference> {
+        format!("{SCHEME}{}:{tag}", self.name()).parse()
+    }
 }
 
 impl LayoutReference {

@@ -107,3 +107,17 @@ impl Certificates {
             .filter_map(|(name, file)| Some((name, file?)))
     }
 }
+
+/// The Go name of an architecture, which image indexes use, from its RPM or Rust name.
+pub fn go_arch(arch: &str) -> &str {
+    match arch {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        "x86" | "i386" | "i486" | "i586" | "i686" => "386",
+        "armhfp" | "armv7hl" | "armv7hnl" => "arm",
+        "loongarch64" => "loong64",
+        "powerpc64" if cfg!(target_endian = "little") => "ppc64le",
+        "powerpc64" => "ppc64",
+        other => other,
+    }
+}

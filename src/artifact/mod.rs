@@ -21,6 +21,8 @@
 
 pub mod archive;
 mod error;
+pub mod locations;
+pub mod media_types;
 mod name;
 
 use std::collections::BTreeSet;
@@ -30,9 +32,7 @@ use std::time::SystemTime;
 use containers_image_proxy::oci_spec::image::{Descriptor, ImageManifest};
 
 pub use error::Error;
-
-/// The annotation with the file name of a layer: image-spec, annotations.md.
-const TITLE: &str = "org.opencontainers.image.title";
+use media_types::{CREATED, TITLE};
 
 /// The annotation by which oras marks the tar of a directory. The title is the directory's name, with
 /// which the names in the tar begin. Other tools pack directories without it.
@@ -43,9 +43,6 @@ const REPODATA: &str = "repodata";
 
 /// The index of the metadata, without which the other files have no meaning.
 const REPOMD: &str = "repomd.xml";
-
-/// The annotation with the time at which a layer or manifest was made.
-const CREATED: &str = "org.opencontainers.image.created";
 
 /// The titles of a tar layer with the metadata, in order of preference. They need no [`UNPACK`]: no other
 /// file of a repository has these names, and who packs the tar by hand writes no such annotation.
@@ -359,6 +356,11 @@ fn candidates(layers: &[Titled]) -> Vec<Titled> {
 /// The directories above a location, the deepest and therefore likeliest first.
 fn directories_above(location: &str) -> impl Iterator<Item = &str> {
     location.rmatch_indices('/').map(|(end, _)| &location[..end]).chain(iter::once(ROOT))
+}
+
+/// Whether a text is a relative path without steps that lead elsewhere, as a title must be: docs/layout.md.
+pub fn is_plain_path(text: &str) -> bool {
+    name::relative(text) == Some(text)
 }
 
 fn time(text: impl AsRef<str>) -> Option<SystemTime> {

@@ -4,6 +4,8 @@ mod config;
 mod doctor;
 mod instance;
 pub mod logging;
+mod publish;
+mod publishing;
 mod serve;
 
 use std::error::Error;
@@ -17,6 +19,7 @@ use tracing_subscriber::filter::LevelFilter;
 use crate::dbus::Instance;
 use crate::engine::Engine;
 use crate::gateway::Gateway;
+use crate::publish::Publisher;
 use crate::registry::Registry;
 use crate::settings::{self, Loaded, Settings};
 
@@ -37,6 +40,12 @@ enum Command {
     Serve(serve::Arguments),
     /// Check step by step whether dnf5 can get packages from a repository
     Doctor(doctor::Arguments),
+    /// Publish a directory of packages as a repository in a registry
+    Publish(publish::PublishArguments),
+    /// Add packages to a repository in a registry
+    Add(publish::AddArguments),
+    /// Remove packages from a repository in a registry
+    Remove(publish::RemoveArguments),
     /// Print the settings of the service and the files they come from
     Config,
 }
@@ -61,9 +70,18 @@ fn dispatch(command: Command) -> Result<ExitCode, Box<dyn Error>> {
     match command {
         Command::Serve(arguments) => serve::run(arguments, loaded)?,
         Command::Doctor(arguments) => return doctor::run(&arguments, &loaded?.settings),
+        Command::Publish(arguments) => return publish::publish(&arguments, &loaded?.settings),
+        Command::Add(arguments) => return publish::add(&arguments, &loaded?.settings),
+        Command::Remove(arguments) => return publish::remove(&arguments, &loaded?.settings),
         Command::Config => config::run(&loaded?)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Creates a publisher with these settings.
+fn publisher(settings: &Settings) -> Publisher {
+    let registry = Registry::new(settings.registry());
+    Publisher::new(registry.clone(), Engine::new(registry, settings.engine()))
 }
 
 /// Creates an instance with these settings.

@@ -12,7 +12,7 @@ use super::error::Error;
 use crate::dnf_cache::MaxAge;
 use crate::engine::PrefetchOptions;
 use crate::redact::Secret;
-use crate::source::{Access, Certificates, Environment, Login};
+use crate::source::{Access, Certificates, Environment, Login, go_arch};
 
 /// The variables that a caller can pass on, as curl(1) lists them.
 pub const PROXY_VARIABLES: [&str; 8] = [
@@ -167,20 +167,6 @@ fn encoded(text: &str) -> impl fmt::Display {
 fn foreign(arch: &str) -> Option<String> {
     let arch = go_arch(arch);
     (arch != go_arch(std::env::consts::ARCH)).then(|| arch.to_owned())
-}
-
-/// The Go name of an architecture, which image indexes use, from its RPM or Rust name.
-fn go_arch(arch: &str) -> &str {
-    match arch {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        "x86" | "i386" | "i486" | "i586" | "i686" => "386",
-        "armhfp" | "armv7hl" | "armv7hnl" => "arm",
-        "loongarch64" => "loong64",
-        "powerpc64" if cfg!(target_endian = "little") => "ppc64le",
-        "powerpc64" => "ppc64",
-        other => other,
-    }
 }
 
 #[cfg(test)]

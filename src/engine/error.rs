@@ -106,7 +106,7 @@ impl Cause {
 
     /// What an error of reading [`super::Content`] means. That of a blob has the registry's error in it; any
     /// other is about a file of an unpacked layer.
-    pub(super) fn reading(error: io::Error) -> Self {
+    pub(crate) fn reading(error: io::Error) -> Self {
         let inner = match error.downcast::<registry::Error>() {
             Ok(error) => return Self::Registry(error),
             Err(error) => error,

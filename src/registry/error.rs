@@ -109,6 +109,29 @@ pub enum Error {
     /// The manifest is malformed.
     #[error("invalid manifest: {0}")]
     BadManifest(String),
+    /// The registry does not let this account push.
+    #[error("{0}")]
+    PushDenied(String),
+    /// The registry limits the size of manifests, or how many layers they have.
+    #[error("the registry does not accept a manifest of this size: {0}")]
+    ManifestTooLarge(String),
+    /// The registry, or a proxy before it, limits the size of uploads.
+    #[error("the registry does not accept an upload of this size: {0}")]
+    BlobTooLarge(String),
+    /// A file of a layout is not what its manifest says.
+    #[error("a file has changed since it was read: {0}")]
+    Changed(String),
+    /// The registry does not let manifests be deleted.
+    #[error("the registry does not allow to delete manifests: {0}")]
+    DeleteNotAllowed(String),
+    /// Pushes go to the name in the reference, but registries.conf has reads go elsewhere.
+    #[error("registries.conf redirects {name} to {location} for reading, but not for pushing")]
+    Redirected {
+        /// Host and path of the reference.
+        name: String,
+        /// Where it is read from.
+        location: String,
+    },
     /// skopeo cannot be run.
     #[error("{skopeo} cannot be run: {reason}", skopeo = .skopeo.display())]
     SkopeoMissing {
@@ -144,6 +167,13 @@ impl Error {
             Self::Crashed(_) => {
                 Some("update skopeo; if that does not help, report it with the service's log")
             }
+            Self::PushDenied(_) => Some("log in with an account that may push: \"podman login\""),
+            Self::ManifestTooLarge(_) => Some("push smaller manifests with --layers-per-manifest"),
+            Self::BlobTooLarge(_) => {
+                Some("raise the limit of the registry, or of the proxy in front of it")
+            }
+            Self::Changed(_) => Some("run the command again"),
+            Self::Redirected { .. } => Some("use the location as the reference"),
             Self::Limited { .. } => {
                 Some("log in with \"podman login\", which raises the limit, or try again later")
             }
@@ -211,6 +241,11 @@ impl Failure for Error {
             Self::Long { .. } | Self::DigestMismatch { .. } => Kind::DigestMismatch,
             Self::MirrorCorrupt(error) => error.kind(),
             Self::NoOtherPullSource => Kind::NotFound,
+            Self::PushDenied(_) => Kind::Unauthorized,
+            Self::ManifestTooLarge(_) | Self::BlobTooLarge(_) => Kind::BadRepository,
+            Self::Changed(_) => Kind::DigestMismatch,
+            Self::DeleteNotAllowed(_) => Kind::AccessDenied,
+            Self::Redirected { .. } => Kind::InvalidReference,
             Self::UnknownDigest(_) | Self::BadManifest(_) => Kind::BadRepository,
             Self::SkopeoMissing { .. } => Kind::SkopeoMissing,
             Self::SkopeoTooOld { .. } => Kind::SkopeoTooOld,

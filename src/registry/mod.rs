@@ -1,4 +1,4 @@
-//! Manifests and blobs, through pools of skopeo workers.
+//! Manifests and blobs, read through pools of skopeo workers and written by `skopeo copy`.
 //!
 //! | module | job |
 //! |---|---|
@@ -13,6 +13,8 @@
 //! | `worker` | a skopeo process and its requests |
 //! | `log` | what skopeo logs while it works on a request |
 //! | `command` | the command that starts it |
+//! | `transfer` | what is copied, and how |
+//! | `rate` | how many requests there may be in a minute |
 //! | `child` | a process that can be killed at any time |
 //! | `messages` | what skopeo's messages mean |
 
@@ -27,9 +29,11 @@ mod messages;
 mod places;
 mod pool;
 mod pull_source;
+mod rate;
 mod settings;
 mod source_pool;
 mod speed;
+mod transfer;
 mod worker;
 
 use std::sync::Arc;
@@ -41,7 +45,9 @@ pub use error::{Error, INCOMPLETE};
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub use messages::refused;
+pub use rate::RateLimit;
 pub use settings::Settings;
+pub use transfer::{Copy, Instances, RawManifest, Signing};
 
 use crate::source::Source;
 use pool::Pool;
@@ -85,6 +91,38 @@ impl Registry {
         Box::pin(Blob::open(Arc::clone(&self.pool), source, descriptor))
             .await
             .map_err(|error| error.of_blob(descriptor.digest()))
+    }
+
+    /// Asks the registry itself, and no mirror, for the manifest or index that the reference leads to.
+    ///
+    /// # Errors
+    /// If there is none, or all attempts fail.
+    pub async fn raw_manifest(&self, source: &Source) -> Result<RawManifest, Error> {
+        let _ = source;
+        Err(Error::NoOtherPullSource)
+    }
+
+    /// Copies a manifest with its blobs, or an index. What the target has is not sent again. `progress` is
+    /// called with the digest of each blob when its turn comes, also if the target has it.
+    ///
+    /// # Errors
+    /// If all attempts fail; each that gets further than those before it gets the full number anew.
+    pub async fn copy(
+        &self,
+        copy: &Copy<'_>,
+        progress: &(dyn Fn(&str) + Sync),
+    ) -> Result<(), Error> {
+        let _ = (copy, progress);
+        Err(Error::NoOtherPullSource)
+    }
+
+    /// Deletes the manifest that a tag leads to, and so *all* tags that lead to it.
+    ///
+    /// # Errors
+    /// [`Error::DeleteNotAllowed`] if the registry does not allow it, or if all attempts fail.
+    pub async fn delete(&self, source: &Source) -> Result<(), Error> {
+        let _ = source;
+        Err(Error::NoOtherPullSource)
     }
 
     /// The version of skopeo.

@@ -4,6 +4,7 @@
 
 mod error;
 mod index;
+mod nevra;
 mod primary;
 mod xml;
 
@@ -13,8 +14,9 @@ use crate::checksum::Checksum;
 pub use error::Error;
 use error::Reason;
 pub use index::{Builder, Known, PackageIndex};
+pub use nevra::{Nevra, read_nevras};
 pub use primary::{Listed, read_primary};
-use xml::{Item, read_items};
+use xml::{Item, Wanted, read_items};
 
 /// The metadata directory of a repository.
 const DIRECTORY: &str = "repodata/";
@@ -40,6 +42,8 @@ pub struct Record {
     pub checksum: Checksum,
     /// Its size in bytes, if the record has it.
     pub size: Option<u64>,
+    /// When it was made, in seconds since 1970; 0 if the record does not tell.
+    pub timestamp: u64,
 }
 
 impl Repomd {
@@ -50,7 +54,7 @@ impl Repomd {
     /// or a location is anything but a plain name in `repodata/`.
     pub fn parse(xml: &[u8]) -> Result<Self, Error> {
         let mut records = Vec::new();
-        let read = read_items(xml, MAX_REPOMD, ["repomd", "data"], |item| {
+        let read = read_items(xml, MAX_REPOMD, ["repomd", "data"], Wanted::Usual, |item| {
             let record = Record::new(&item);
             records.push(record.map_err(|problem| format!("record {:?} {problem}", item.kind))?);
             Ok(())
@@ -58,6 +62,11 @@ impl Repomd {
         read.and_then(|()| check_duplicates(&records))
             .map_err(|reason| reason.in_document("repomd.xml"))?;
         Ok(Self { records })
+    }
+
+    /// When the newest of the files was made, in seconds since 1970.
+    pub fn created(&self) -> u64 {
+        self.records.iter().map(|record| record.timestamp).max().unwrap_or_default()
     }
 }
 
@@ -71,7 +80,8 @@ impl Record {
             format!("has the location {location:?}, which is not a file in {DIRECTORY}")
         })?;
         let (kind, name) = (item.kind.clone(), name.to_owned());
-        Ok(Self { kind, name, checksum: item.checksum()?, size: item.size()? })
+        let (checksum, size, timestamp) = (item.checksum()?, item.size()?, item.timestamp());
+        Ok(Self { kind, name, checksum, size, timestamp })
     }
 }
 

@@ -4,7 +4,7 @@ use std::io::Read;
 
 use super::Error;
 use super::error::Reason;
-use super::xml::{Item, read_items};
+use super::xml::{Item, Wanted, read_items};
 use crate::checksum::Checksum;
 use crate::decompress::{ErrorTap, decompress, expansion_limit};
 
@@ -34,9 +34,26 @@ pub struct Listed {
 /// # Errors
 /// [`Error::Read`] if the stream fails; otherwise if the document is malformed or too large, or a package
 /// lacks its location, checksum or size.
-pub fn read_primary(stream: impl Read, size: u64, visit: impl FnMut(Listed)) -> Result<(), Error> {
+pub fn read_primary(
+    stream: impl Read,
+    size: u64,
+    mut visit: impl FnMut(Listed),
+) -> Result<(), Error> {
+    read_packages(stream, size, Wanted::Usual, |item| {
+        visit(Listed::new(item)?);
+        Ok(())
+    })
+}
+
+/// Reads primary.xml and hands the wanted fields of every package to `visit`.
+pub(super) fn read_packages(
+    stream: impl Read,
+    size: u64,
+    wanted: Wanted,
+    visit: impl FnMut(&Item) -> Result<(), Reason>,
+) -> Result<(), Error> {
     let mut stream = ErrorTap::new(stream);
-    let result = parse(&mut stream, expansion_limit(size, MAX_PRIMARY), visit);
+    let result = parse(&mut stream, expansion_limit(size, MAX_PRIMARY), wanted, visit);
     stream.drain();
     match stream.into_failure() {
         Some(error) => Err(Error::Read(error)),
@@ -44,15 +61,19 @@ pub fn read_primary(stream: impl Read, size: u64, visit: impl FnMut(Listed)) -> 
     }
 }
 
-fn parse(stream: impl Read, limit: u64, mut visit: impl FnMut(Listed)) -> Result<(), Reason> {
+fn parse(
+    stream: impl Read,
+    limit: u64,
+    wanted: Wanted,
+    mut visit: impl FnMut(&Item) -> Result<(), Reason>,
+) -> Result<(), Reason> {
     let mut count = 0;
-    read_items(decompress(stream)?, limit, ["metadata", "package"], |item| {
+    read_items(decompress(stream)?, limit, ["metadata", "package"], wanted, |item| {
         count += 1;
         if count > MAX_PACKAGES {
             return Err(format!("it lists more than {MAX_PACKAGES} packages").into());
         }
-        visit(Listed::new(&item)?);
-        Ok(())
+        visit(&item)
     })
 }
 

@@ -32,6 +32,28 @@ pub(super) struct Item {
     algorithm: Option<String>,
     checksum: String,
     size: String,
+    timestamp: String,
+    pub(super) names: Names,
+}
+
+/// The fields that make the name of a package. They are only read for who asks for them.
+#[derive(Default)]
+pub(super) struct Names {
+    pub(super) name: String,
+    pub(super) arch: String,
+    pub(super) epoch: String,
+    pub(super) version: String,
+    pub(super) release: String,
+}
+
+/// What is read of an item.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// All but the names.
+    #[default]
+    Usual,
+    /// The names as well.
+    Names,
 }
 
 /// The field that text belongs to.
@@ -39,6 +61,9 @@ pub(super) struct Item {
 enum Field {
     Checksum,
     Size,
+    Timestamp,
+    Name,
+    Arch,
     #[default]
     Other,
 }
@@ -49,13 +74,14 @@ pub(super) fn read_items(
     xml: impl Read,
     limit: u64,
     [root, item]: [&'static str; 2],
+    wanted: Wanted,
     mut visit: impl FnMut(Item) -> Result<(), Reason>,
 ) -> Result<(), Reason> {
     let budget = HeaderBudget::default();
     let xml = BufReader::with_capacity(BUFFER, Bounded::new(xml, limit, budget.clone()));
     let mut reader = Reader::from_reader(xml);
     reader.config_mut().expand_empty_elements = true;
-    let mut document = Document { root, item, ..Document::default() };
+    let mut document = Document { root, item, wanted, ..Document::default() };
     let mut buffer = Vec::new();
     loop {
         buffer.clear();
@@ -81,6 +107,7 @@ pub(super) fn read_items(
 struct Document {
     root: &'static str,
     item: &'static str,
+    wanted: Wanted,
     depth: usize,
     is_whole: bool,
     current: Option<Item>,
@@ -105,7 +132,7 @@ impl Document {
                 let kind = attribute(tag, "type")?.unwrap_or_default();
                 self.current = Some(Item { kind, ..Item::default() });
             }
-            (2, Some(item)) => self.field = item.open(name.as_ref(), tag)?,
+            (2, Some(item)) => self.field = item.open(name.as_ref(), tag, self.wanted)?,
             _ => {}
         }
         self.depth += 1;
@@ -125,6 +152,9 @@ impl Document {
         let value = match (self.field, &mut self.current) {
             (Field::Checksum, Some(item)) => &mut item.checksum,
             (Field::Size, Some(item)) => &mut item.size,
+            (Field::Timestamp, Some(item)) => &mut item.timestamp,
+            (Field::Name, Some(item)) => &mut item.names.name,
+            (Field::Arch, Some(item)) => &mut item.names.arch,
             _ => return Ok(()),
         };
         check_length(value.len() + text.len())?;
@@ -135,7 +165,7 @@ impl Document {
     /// Refuses entities where parsers could differ; digits need none.
     fn reference(&self, name: &str) -> Result<(), Reason> {
         match self.field {
-            Field::Other => Ok(()),
+            Field::Other | Field::Timestamp | Field::Name | Field::Arch => Ok(()),
             _ => Err(format!("a checksum or size has the reference {name:?}").into()),
         }
     }
@@ -143,8 +173,16 @@ impl Document {
 
 impl Item {
     /// Reads the tag of a field, and returns which one its text is.
-    fn open(&mut self, name: &str, tag: &BytesStart<'_>) -> Result<Field, Reason> {
+    fn open(&mut self, name: &str, tag: &BytesStart<'_>, wanted: Wanted) -> Result<Field, Reason> {
         match name {
+            "name" if wanted == Wanted::Names => return Ok(Field::Name),
+            "arch" if wanted == Wanted::Names => return Ok(Field::Arch),
+            "version" if wanted == Wanted::Names => {
+                self.names.epoch = attribute(tag, "epoch")?.unwrap_or_default();
+                self.names.version = attribute(tag, "ver")?.unwrap_or_default();
+                self.names.release = attribute(tag, "rel")?.unwrap_or_default();
+            }
+            "timestamp" => return Ok(Field::Timestamp),
             "location" => {
                 self.location = attribute(tag, "href")?;
                 self.base = attribute(tag, "xml:base")?;
@@ -170,6 +208,12 @@ impl Item {
     pub(super) fn checksum(&self) -> Result<Checksum, String> {
         let algorithm = self.algorithm.as_deref().ok_or("has no checksum")?;
         Checksum::new(algorithm, self.checksum.trim()).map_err(|error| format!("has an {error}"))
+    }
+
+    /// In seconds since 1970. Old tools write fractions of them; 0 if it is no number.
+    pub(super) fn timestamp(&self) -> u64 {
+        let seconds = self.timestamp.trim().split('.').next();
+        seconds.and_then(|seconds| seconds.parse().ok()).unwrap_or_default()
     }
 
     pub(super) fn size(&self) -> Result<Option<u64>, String> {

@@ -1,0 +1,96 @@
+//! Why publishing failed: the one line for the user.
+
+use std::fmt::Display;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::blocking::Cancelled;
+use crate::engine;
+use crate::error_kind::{Failure, Kind};
+use crate::registry;
+use crate::source::Source;
+
+/// Why publishing failed. Its text is the whole line that a user sees.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The registry has refused a request, or reading the repository failed.
+    #[error(transparent)]
+    Repository(#[from] engine::Error),
+    /// The tag leads to something else.
+    #[error(
+        "{reference} is not an RPM repository that can be updated: {reason}; choose another tag"
+    )]
+    NotARepository {
+        /// The reference.
+        reference: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A file or directory of the user's cannot be used.
+    #[error("{path}: {reason}", path = .path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why, and what to do about it.
+        reason: String,
+    },
+    /// A program cannot be run, or failed.
+    #[error("{program} failed: {reason}")]
+    Program {
+        /// The program.
+        program: &'static str,
+        /// What it said.
+        reason: String,
+    },
+    /// What was asked for does not fit what is there.
+    #[error("{reference}: {reason}")]
+    Conflict {
+        /// The reference.
+        reference: String,
+        /// Why, and what to do about it.
+        reason: String,
+    },
+    /// The tag leads to something else than what the work is based on.
+    #[error("{0} was changed by others at each attempt; try again later")]
+    Contended(String),
+    /// The work was cancelled.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+}
+
+impl Error {
+    pub(super) fn registry(source: &Source, error: registry::Error) -> Self {
+        Self::Repository(engine::Error::new(None, source, error.into()))
+    }
+
+    /// A failure while a blob was read.
+    pub(super) fn reading(source: &Source, error: io::Error) -> Self {
+        let cause = engine::error::Cause::reading(error);
+        Self::Repository(engine::Error::new(None, source, cause))
+    }
+
+    pub(super) fn not_a_repository(source: &Source, reason: impl Display) -> Self {
+        let (reference, reason) = (source.reference.to_string(), reason.to_string());
+        Self::NotARepository { reference, reason }
+    }
+
+    pub(super) fn conflict(source: &Source, reason: impl Display) -> Self {
+        let (reference, reason) = (source.reference.to_string(), reason.to_string());
+        Self::Conflict { reference, reason }
+    }
+
+    pub(super) fn file(path: &Path, reason: impl Display) -> Self {
+        Self::File { path: path.to_owned(), reason: reason.to_string() }
+    }
+}
+
+impl Failure for Error {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Repository(error) => error.kind(),
+            Self::NotARepository { .. } => Kind::BadRepository,
+            Self::Cancelled(_) => Kind::Cancelled,
+            _ => Kind::CacheDirectory,
+        }
+    }
+}
