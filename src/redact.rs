@@ -80,6 +80,11 @@ impl Secrets {
         self.add_login(&decoded(username), &decoded(password));
     }
 
+    /// Adds other secrets.
+    pub fn extend(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
     /// Removes these secrets, whether plain, escaped or encoded, and everything that
     /// [`without_secrets`] removes. The end of a very long text is cut off.
     pub fn hide(&self, text: &str) -> String {

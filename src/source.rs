@@ -35,6 +35,9 @@ pub struct Access {
     pub environment: Environment,
     /// The architecture to select from an image index, as Go names it; `None` is the machine's.
     pub arch: Option<String>,
+    /// The variant of the segment to select from an image index, instead of the manifest with the metadata:
+    /// docs/layout.md, "Segments".
+    pub segment: Option<String>,
     /// The lowest speed of a transfer that is accepted, in bytes per second; `None` is the default, and 0
     /// accepts any.
     pub min_rate: Option<u64>,

@@ -66,11 +66,21 @@ def test_several_architectures(dnf, follow, tmp_path):
     dnf("--forcearch=aarch64", "repoquery").has("for-aarch64").has_not("for-x86_64")
 
 
+# An index that oras makes. `dnf5-oci publish` is the way that the guide recommends.
+BY_HAND = """
+createrepo_c .
+oras push quay.io/acme/rpms:repodata repodata
+oras push --artifact-platform unknown/unknown quay.io/acme/rpms:packages-a Packages/a*.rpm
+oras push --artifact-platform unknown/unknown quay.io/acme/rpms:packages-b Packages/b*.rpm
+oras manifest index create quay.io/acme/rpms:stable repodata packages-a packages-b
+"""
+
+
 @pytest.fixture
 def split(dnf, follow):
     """A repository whose packages are spread over several artifacts."""
     repository = dnf.repository().add(build("a-one"), "Packages").add(build("b-two"), "Packages")
-    follow(block("unknown/unknown"), repository.directory)
+    follow(BY_HAND, repository.directory)
     return repository
 
 

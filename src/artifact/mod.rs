@@ -13,13 +13,15 @@
 //! | `compose-metadata.tar.gz`, `a.rpm` … | in the tar layer that has a repomd.xml | one layer each |
 //!
 //! All of this may lie below one directory: `rr/repodata`, `rr/a.rpm`. A package without a layer may still be
-//! a blob of the registry, by its sha256.
+//! a blob of the registry, by its sha256: that of the metadata, or of the table of [`locations`] that a
+//! repository of segments has.
 //!
 //! Titles are only compared with requested names. A title that is not a plain relative path matches none
 //! of them, so its layer is ignored, like one without a title. Two layers may have the same title: which one
 //! is a package is told by its checksum.
 
 pub mod archive;
+mod embedded;
 mod error;
 pub mod locations;
 pub mod media_types;
@@ -29,10 +31,12 @@ use std::collections::BTreeSet;
 use std::iter;
 use std::time::SystemTime;
 
-use containers_image_proxy::oci_spec::image::{Descriptor, ImageManifest};
+use containers_image_proxy::oci_spec::image::{Descriptor, ImageManifest, MediaType};
 
+pub use embedded::embedded;
 pub use error::Error;
-use media_types::{CREATED, TITLE};
+use locations::{MAX_PACKAGES, MAX_SEGMENTS};
+use media_types::{CREATED, LOCATIONS, PACKAGES, SEGMENTS, TITLE};
 
 /// The annotation by which oras marks the tar of a directory. The title is the directory's name, with
 /// which the names in the tar begin. Other tools pack directories without it.
@@ -79,7 +83,17 @@ pub struct Artifact {
     /// Sorted by title.
     layers: Vec<Titled>,
     untitled: Vec<Descriptor>,
+    locations: Option<Descriptor>,
     created: Option<SystemTime>,
+}
+
+/// How large a repository of segments says that it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counts {
+    /// The number of packages that its metadata lists.
+    pub packages: usize,
+    /// The number of segments that have them.
+    pub segments: usize,
 }
 
 /// A layer with its title.
@@ -124,12 +138,15 @@ impl Artifact {
         let layers = by_title(manifest);
         let (root, repodata) = find_repodata(&layers)?;
         let untitled = manifest.layers().iter().filter(|layer| annotation(layer, TITLE).is_none());
+        let is_locations =
+            |layer: &&Descriptor| layer.media_type() == &MediaType::Other(LOCATIONS.to_owned());
         let annotations = manifest.annotations().as_ref();
         Ok(Self {
             root,
             repodata,
             untitled: untitled.cloned().collect(),
             layers,
+            locations: manifest.layers().iter().find(is_locations).cloned(),
             created: annotations.and_then(|all| time(all.get(CREATED)?)),
         })
     }
@@ -171,6 +188,22 @@ impl Artifact {
     pub fn with_digest(&self, digest: &str) -> Option<&Descriptor> {
         let titled = self.layers.iter().map(|titled| &titled.layer);
         titled.chain(&self.untitled).find(|layer| layer.digest().as_ref() == digest)
+    }
+
+    /// The layer with the locations of the packages: docs/layout.md, "Locations".
+    pub fn locations(&self) -> Option<&Descriptor> {
+        self.locations.as_ref()
+    }
+
+    /// How many packages and segments there are, if the layer with the locations says so.
+    pub fn counts(&self) -> Option<Counts> {
+        let layer = self.locations()?;
+        let count = |name, most| {
+            let count = annotation(layer, name)?.parse().ok()?;
+            (count <= most).then_some(count)
+        };
+        let packages = count(PACKAGES, MAX_PACKAGES)?;
+        Some(Counts { packages, segments: count(SEGMENTS, MAX_SEGMENTS)? })
     }
 
     /// All titled layers, sorted by title.

@@ -317,3 +317,34 @@ fn a_long_title_does_not_fill_the_error() {
     let error = Artifact::new(&manifest(&[(&title, false, 1)])).expect_err("no repodata");
     assert!(error.to_string().len() < 400);
 }
+
+/// The counts of a manifest whose layer with the locations has these annotations.
+fn counts(annotations: serde_json::Value) -> Option<(usize, usize)> {
+    let mut manifest = serde_json::to_value(manifest(&[("repodata", true, 1)])).expect("JSON");
+    manifest["layers"].as_array_mut().expect("layers").push(json!({
+        "mediaType": LOCATIONS,
+        "digest": digest(2),
+        "size": 1,
+        "annotations": annotations,
+    }));
+    let artifact = Artifact::new(&serde_json::from_value(manifest).expect("a manifest"));
+    let artifact = artifact.expect("read");
+    assert_eq!(artifact.locations().map(number), Some(2));
+    artifact.counts().map(|counts| (counts.packages, counts.segments))
+}
+
+#[test]
+fn the_layer_with_the_locations_says_how_many_packages_there_are() {
+    let annotated =
+        |packages: &str, segments: &str| counts(json!({ PACKAGES: packages, SEGMENTS: segments }));
+    assert_eq!(annotated("70000", "175"), Some((70_000, 175)));
+    assert_eq!(annotated("0", "0"), Some((0, 0)));
+    for (packages, segments) in
+        [("2000001", "1"), ("1", "10001"), ("-1", "1"), ("1", ""), ("1\n", "1"), ("9e9", "1")]
+    {
+        assert_eq!(annotated(packages, segments), None, "{packages:?} {segments:?}");
+    }
+    assert_eq!(counts(json!({ PACKAGES: "1" })), None);
+    let other = Artifact::new(&manifest(&[("repodata", true, 1)])).expect("read");
+    assert!(other.locations().is_none() && other.counts().is_none());
+}

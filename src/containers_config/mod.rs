@@ -23,4 +23,4 @@ pub mod registries;
 mod writable;
 
 pub use fingerprint::Fingerprint;
-pub use writable::writable;
+pub use writable::{writable, written_by_pushes};

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 const SYSTEM: &str = "/etc/containers";
 const VENDOR: &str = "/usr/share/containers";
+const DATA: &str = "/var/lib/containers";
 const DOCKER_CERTS_D: &str = "/etc/docker/certs.d";
 
 /// Returns the home directory as skopeo finds it: a systemd service has no `$HOME`. Empty if the
@@ -32,6 +33,20 @@ pub(super) fn user(name: &str) -> PathBuf {
 /// containers-certs.d(5).
 pub(super) fn certs_d() -> [PathBuf; 3] {
     [user("certs.d"), system("certs.d"), DOCKER_CERTS_D.into()]
+}
+
+/// Returns the directories with the files of containers-registries.d(5); skopeo reads the first that exists.
+pub(super) fn registries_d() -> [PathBuf; 2] {
+    [user("registries.d"), system("registries.d")]
+}
+
+/// Returns where skopeo keeps data between runs.
+pub(super) fn data(name: &str) -> PathBuf {
+    if rustix::process::geteuid().is_root() {
+        return Path::new(DATA).join(name);
+    }
+    let data = variable("XDG_DATA_HOME").unwrap_or_else(|| home().join(".local/share"));
+    data.join("containers").join(name)
 }
 
 /// Returns all directories that skopeo reads configuration from.

@@ -16,6 +16,7 @@ use super::jobs::Jobs;
 use super::options::Options;
 use super::progress::Reporter;
 use super::sessions::Sessions;
+use crate::artifact::Counts;
 use crate::dnf_cache;
 use crate::doctor::{self, Question};
 use crate::engine::{Package, Progress, Status, View};
@@ -219,7 +220,13 @@ impl Backend1 {
         let work = |_| view.inspect();
         let found = self.run(Caller::new(connection, &header), None, work).await?;
         let size = found.size();
-        Ok(HashMap::from([
+        let counts = found.counts.into_iter().flat_map(|Counts { packages, segments }| {
+            [
+                ("packages", Variant::from(packages as u64)),
+                ("segments", Variant::from(segments as u64)),
+            ]
+        });
+        let reply = [
             ("reference", Variant::from(found.reference)),
             ("manifest-digest", Variant::from(found.manifest_digest)),
             ("layout", Variant::from(found.layout)),
@@ -227,7 +234,8 @@ impl Backend1 {
             ("size", Variant::from(size)),
             ("skopeo", Variant::from(found.skopeo)),
             ("auth-file", Variant::from(found.auth_file.map(text).unwrap_or_default())),
-        ]))
+        ];
+        Ok(reply.into_iter().chain(counts).collect())
     }
 
     #[zbus(out_args("baseurl", "proxy", "proxy_username"))]

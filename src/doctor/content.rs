@@ -8,7 +8,7 @@ use std::time::Instant;
 use tokio::io::AsyncReadExt;
 
 use super::{Check, Step, Verdict, counted};
-use crate::artifact::{self, Artifact, Repodata, Titled};
+use crate::artifact::{self, Artifact, Counts, Repodata, Titled};
 use crate::engine::{Error, PrefetchOptions, View};
 use crate::source::Source;
 use crate::temporary::TemporaryDir;
@@ -55,6 +55,10 @@ fn layout(artifact: &Artifact) -> String {
         Repodata::Files(_) => "metadata in a layer for each file",
         Repodata::Inside(_) => "metadata inside another tar layer",
     };
+    if let Some(Counts { packages, segments }) = artifact.counts() {
+        let (packages, segments) = (counted(packages, "package"), counted(segments, "segment"));
+        return format!("{metadata}, {packages} in {segments}");
+    }
     let is_package = |titled: &&Titled| titled.title.ends_with(".rpm");
     let packages = counted(artifact.layers().iter().filter(is_package).count(), "package");
     format!("{metadata}, {packages} with layers of their own")

@@ -1,7 +1,7 @@
 //! What a repository has at a path, and its bytes.
 
 use std::fs::{self, Metadata};
-use std::io;
+use std::io::{self, Cursor};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::SystemTime;
@@ -11,9 +11,10 @@ use tokio::fs::File;
 use tokio::io::{AsyncRead, ReadBuf};
 
 use super::error::Cause;
-use crate::artifact::Artifact;
+use crate::artifact::{Artifact, embedded};
 use crate::layer_store::Layer;
 use crate::registry::Blob;
+use crate::repomd::MAX_REPOMD;
 
 /// Something that a repository has.
 pub struct Entry {
@@ -27,10 +28,19 @@ pub struct Entry {
 /// Where its bytes come from.
 pub(super) enum Origin {
     Blob(Box<Descriptor>),
-    /// A blob that no layer leads to, and the failure if the registry does not have it.
-    Unlisted(Box<Descriptor>, Box<Cause>),
+    /// A blob whose content the manifest has, and which was checked.
+    Embedded(Box<Descriptor>, Vec<u8>),
+    Unlisted(Box<Unlisted>),
     /// A file of an unpacked layer, which is kept for as long as it is read unless the file outlives it.
     File(std::fs::File, Option<Layer>),
+}
+
+/// A package that no layer of the manifest leads to.
+pub(super) struct Unlisted {
+    pub(super) location: String,
+    pub(super) blob: Descriptor,
+    /// The failure if the registry does not have it.
+    pub(super) absent: Cause,
 }
 
 /// The bytes of an entry. Whoever has read all of them has the right ones: a blob is checked before its
@@ -38,6 +48,8 @@ pub(super) enum Origin {
 pub enum Content {
     /// From the registry.
     Blob(Box<Blob>),
+    /// From the manifest.
+    Embedded(Cursor<Vec<u8>>),
     /// From an unpacked layer, which stays for as long as it is read.
     File(File, Option<Layer>),
 }
@@ -49,6 +61,17 @@ impl Entry {
         Self { size, modified, origin: Origin::Blob(Box::new(layer.clone())) }
     }
 
+    /// A layer with a file of the metadata, which the manifest itself may have.
+    pub(super) fn metadata(layer: &Descriptor, artifact: &Artifact) -> Self {
+        let entry = Self::layer(layer, artifact);
+        match embedded(layer, MAX_REPOMD) {
+            Some(content) => {
+                Self { origin: Origin::Embedded(Box::new(layer.clone()), content), ..entry }
+            }
+            None => entry,
+        }
+    }
+
     /// A file of an unpacked layer.
     pub(super) fn file((file, metadata): (fs::File, Metadata), layer: Option<Layer>) -> Self {
         let (size, modified) = (metadata.len(), metadata.modified().ok());
@@ -58,7 +81,8 @@ impl Entry {
     /// The digest that its bytes are checked against when they are read, if it is a blob.
     pub(super) fn digest(&self) -> Option<String> {
         match &self.origin {
-            Origin::Blob(blob) | Origin::Unlisted(blob, _) => Some(blob.digest().to_string()),
+            Origin::Blob(blob) | Origin::Embedded(blob, _) => Some(blob.digest().to_string()),
+            Origin::Unlisted(unlisted) => Some(unlisted.blob.digest().to_string()),
             Origin::File(..) => None,
         }
     }
@@ -72,6 +96,7 @@ impl AsyncRead for Content {
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Blob(blob) => Pin::new(blob).poll_read(context, buffer),
+            Self::Embedded(content) => Pin::new(content).poll_read(context, buffer),
             Self::File(file, _) => Pin::new(file).poll_read(context, buffer),
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::advice::{Remedy, is_signature, remedy};
 use super::line::Line;
-use crate::artifact::{self, archive};
+use crate::artifact::{self, archive, locations};
 use crate::blocking::Cancelled;
 use crate::checksum::Algorithm;
 use crate::containers_config::auth;
@@ -40,6 +40,8 @@ pub(crate) enum Cause {
     Archive(archive::Error),
     #[error(transparent)]
     Repodata(repomd::Error),
+    #[error(transparent)]
+    Locations(locations::Error),
     #[error(transparent)]
     Cache(#[from] dnf_cache::Error),
     #[error(transparent)]
@@ -91,6 +93,16 @@ impl From<repomd::Error> for Cause {
         match error {
             repomd::Error::Read(error) => Self::reading(error),
             error => Self::Repodata(error),
+        }
+    }
+}
+
+impl From<locations::Error> for Cause {
+    /// A failure of the stream below a table is the registry's, not the table's.
+    fn from(error: locations::Error) -> Self {
+        match error {
+            locations::Error::Read(error) => Self::reading(error),
+            error => Self::Locations(error),
         }
     }
 }
@@ -158,6 +170,7 @@ impl Failure for Cause {
             Self::Artifact(error) => error.kind(),
             Self::Archive(error) => error.kind(),
             Self::Repodata(error) => error.kind(),
+            Self::Locations(error) => error.kind(),
             Self::Cache(error) => error.kind(),
             Self::Store(error) => error.kind(),
             Self::Again(cause) => cause.kind(),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::View;
 use super::error::{Cause, Error};
-use crate::artifact::Titled;
+use crate::artifact::{Counts, Titled};
 use crate::containers_config::auth;
 
 /// The outcome of [`View::inspect`].
@@ -18,6 +18,8 @@ pub struct Inspection {
     pub layout: &'static str,
     /// Title, size in bytes and digest of each layer.
     pub files: Vec<(String, u64, String)>,
+    /// How many packages and segments there are, if the repository says so.
+    pub counts: Option<Counts>,
     /// The version of skopeo.
     pub skopeo: String,
     /// The file that has credentials for the registry.
@@ -54,6 +56,7 @@ async fn inspect(view: &View) -> Result<Inspection, Cause> {
         manifest_digest: snapshot.manifest_digest.clone(),
         layout: snapshot.artifact.repodata().layout(),
         files,
+        counts: snapshot.artifact.counts(),
         skopeo: view.engine.registry.skopeo_version().await?,
         auth_file: auth::repositories(&source.reference)
             .iter()

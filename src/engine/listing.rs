@@ -5,8 +5,10 @@ use std::sync::Arc;
 use tokio::sync::OnceCell;
 
 use super::error::Cause;
+use super::packages::Package;
 use super::reading::{read_blocking, retry_next_mirror, run};
 use super::view::{REPODATA, View};
+use crate::artifact::locations::Located;
 use crate::checksum::{Algorithm, Hasher};
 use crate::dnf_cache::CachedMetadata;
 use crate::layer_store::Store;
@@ -46,12 +48,35 @@ impl Listing {
     /// The package at this location, if the metadata lists one.
     pub(super) async fn get(&self, view: &View, location: &str) -> Result<Option<Known>, Cause> {
         let location = as_asked_for(location);
+        if self.is_of(&view.snapshot().await?.manifest_digest)
+            && let Some(located) = view.located(&location).await?
+        {
+            return Ok(Some(located.into()));
+        }
         let index = &self.packages(view).await?.index;
         if let Some(known) = index.get(&location).map_err(Cause::Index)? {
             return Ok(Some(known));
         }
         let index = &self.of_repository(view).await?.index;
         index.get(&location).map_err(Cause::Index)
+    }
+
+    /// The smallest package, if there is any.
+    pub(super) async fn smallest(&self, view: &View) -> Result<Option<Package>, Cause> {
+        let snapshot = view.snapshot_near(self.manifest_digest.as_deref()).await?;
+        if self.is_of(&snapshot.manifest_digest)
+            && let Some(locations) = view.locations().await?
+        {
+            return Ok(locations.smallest()?.map(|Located { location, sha256, size, .. }| {
+                Package { location, checksum: sha256, size }
+            }));
+        }
+        let smallest = self.packages(view).await?.index.smallest().cloned();
+        Ok(smallest.map(|listed| Package {
+            location: listed.location,
+            checksum: listed.checksum,
+            size: listed.size,
+        }))
     }
 
     /// All packages; the metadata is read when they are first needed.
@@ -112,7 +137,7 @@ fn id(primary: &Record) -> String {
 }
 
 /// A location as clients request it: without the steps that lead nowhere (RFC 3986, 5.2.4).
-fn as_asked_for(location: &str) -> String {
+pub(super) fn as_asked_for(location: &str) -> String {
     let mut parts = Vec::new();
     for part in location.split('/') {
         match part {

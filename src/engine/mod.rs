@@ -9,7 +9,9 @@
 //! | `content` | what was found, and its bytes |
 //! | `manifests` | what references lead to |
 //! | `listing` | what the metadata lists |
-//! | `layers` | tar layers, unpacked into the layer store |
+//! | `locations` | the table of locations of a repository of segments |
+//! | `segments` | caches that have a package only once its segment was requested |
+//! | `layers` | layers, unpacked into the layer store |
 //! | `unpack` | which of their members are written, and as which files |
 //! | `store_use` | whether the layer store is large enough |
 //! | `prefetch` | metadata into DNF's cache |
@@ -30,11 +32,13 @@ mod inspect;
 mod layers;
 mod line;
 mod listing;
+mod locations;
 mod manifests;
 mod meter;
 mod packages;
 mod prefetch;
 mod reading;
+mod segments;
 mod store_use;
 mod unpack;
 mod view;

@@ -28,6 +28,7 @@ where
 {
     let blob = match content {
         Content::Blob(blob) => blob,
+        Content::Embedded(mut content) => return run(move || work(&mut content)).await,
         Content::File(file, layer) => {
             let mut file = file.into_std().await;
             return run(move || {

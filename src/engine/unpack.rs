@@ -1,4 +1,4 @@
-//! Which members of a tar layer are written into the layer store, and as which files.
+//! Which parts of a layer are written into the layer store, and as which files.
 
 use std::collections::{HashMap, HashSet};
 use std::io::Read;
@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use super::Settings;
 use super::error::Cause;
+use super::locations;
 use super::reading::copy;
 use crate::artifact::archive::{Limits, Member, Rules, read_archive};
 use crate::decompress::expansion_limit;
@@ -31,6 +32,8 @@ pub(super) enum Part {
     Packages(Packages),
     /// One file, whether the metadata lists it or not.
     File(OneFile),
+    /// The table of locations, in the form that it is searched in. Of this size in bytes; it is no tar layer.
+    Locations(u64),
 }
 
 /// One file of a directory layer.
@@ -83,6 +86,7 @@ impl Part {
             Self::Metadata => format!("{digest}-metadata"),
             Self::Packages(packages) => format!("{digest}-{}", packages.listing),
             Self::File(file) => format!("{digest}-file-{}", file.path),
+            Self::Locations(_) => format!("{digest}-locations"),
         }
     }
 
@@ -92,7 +96,7 @@ impl Part {
         let mut limits = match self {
             Self::Repodata => member.clone(),
             Self::Metadata => Limits { member_size: member.member_size, ..all.clone() },
-            Self::Packages(_) | Self::File(_) => all.clone(),
+            Self::Packages(_) | Self::File(_) | Self::Locations(_) => all.clone(),
         };
         limits.total_size = expansion_limit(size, limits.total_size);
         limits
@@ -107,6 +111,10 @@ impl Part {
         links: Option<&Links>,
     ) -> Result<Unpacked<'a>, Cause> {
         let staged = store.stage()?;
+        if let Self::Locations(size) = self {
+            locations::unpack(layer, *size, &staged)?;
+            return Ok(Unpacked::Complete(staged));
+        }
         let rules = if matches!(self, Self::Repodata) { Rules::Strict } else { Rules::Lenient };
         let mut found = Links::default();
         read_archive(layer, limits, rules, |member| match (self, member) {
@@ -136,7 +144,8 @@ impl Part {
                 found.add(name, target);
                 Ok(())
             }
-            (Self::Repodata | Self::Metadata | Self::File(_), Member::Link { .. }) => Ok(()),
+            (Self::Repodata | Self::Metadata | Self::File(_), Member::Link { .. })
+            | (Self::Locations(_), _) => Ok(()),
         })?;
         match self {
             Self::Packages(packages) if links.is_none() && !packages.link(&staged, &found)? => {

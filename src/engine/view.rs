@@ -1,6 +1,6 @@
 //! One repository as one session sees it: what it has at a path.
 
-use std::io::{self, Seek as _, SeekFrom};
+use std::io::{self, Cursor, Seek as _, SeekFrom};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError};
 
@@ -10,15 +10,17 @@ use tokio::sync::{Mutex, OnceCell};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Engine;
-use super::content::{Content, Entry, Origin};
+use super::content::{Content, Entry, Origin, Unlisted};
 use super::error::{Cause, Error};
 use super::failures::Failures;
 use super::layers::Layers;
-use super::listing::Listing;
+use super::listing::{Listing, as_asked_for};
+use super::locations::Locations;
 use super::manifests::Snapshot;
 use super::packages::Package;
 use super::prefetch::identity;
 use super::reading::run;
+use super::segments::Requested;
 use super::store_use::StoreUse;
 use super::unpack::{OneFile, Packages, Part};
 use crate::artifact::{self, Artifact, PackageLocation, Repodata, Titled};
@@ -59,6 +61,9 @@ pub struct View {
     failures: Failures,
     /// What packages are requested by; read when the first one is, and again after new metadata.
     listing: Mutex<Option<Arc<Listing>>>,
+    /// The manifest's table of locations; opened when it is first needed.
+    pub(super) locations: OnceCell<Option<Locations>>,
+    pub(super) requested: Requested,
     /// Where the metadata is if it is inside another layer.
     inside: OnceCell<Inside>,
     pub(super) store_use: StdMutex<StoreUse>,
@@ -94,6 +99,8 @@ impl Engine {
             snapshot: Mutex::default(),
             failures: Failures::default(),
             listing: Mutex::default(),
+            locations: OnceCell::new(),
+            requested: Requested::default(),
             inside: OnceCell::new(),
             store_use: StdMutex::default(),
             repomd: StdMutex::default(),
@@ -130,16 +137,8 @@ impl View {
     /// # Errors
     /// If the metadata cannot be read.
     pub(crate) async fn smallest_package(&self) -> Result<Option<Package>, Error> {
-        let smallest = async {
-            let listing = self.listing().await?;
-            Ok(listing.packages(self).await?.index.smallest().cloned())
-        };
-        let smallest = smallest.await.map_err(|cause| self.error(cause))?;
-        Ok(smallest.map(|listed| Package {
-            location: listed.location,
-            checksum: listed.checksum,
-            size: listed.size,
-        }))
+        let smallest = async { self.listing().await?.smallest(self).await };
+        smallest.await.map_err(|cause| self.error(cause))
     }
 
     /// The line for a failure while [`Content`] was read.
@@ -159,7 +158,10 @@ impl View {
     }
 
     /// The same; if it has not been looked up yet, the one with this digest is preferred.
-    async fn snapshot_near(&self, preferred: Option<&str>) -> Result<Arc<Snapshot>, Cause> {
+    pub(super) async fn snapshot_near(
+        &self,
+        preferred: Option<&str>,
+    ) -> Result<Arc<Snapshot>, Cause> {
         let mut lookup = self.snapshot.lock().await;
         if let Some(cause) = self.failures.recent(MANIFEST) {
             return Err(cause);
@@ -237,7 +239,7 @@ impl View {
         let name = path.strip_prefix(REPODATA).unwrap_or(path);
         let found = match artifact.repodata() {
             Repodata::Files(_) => {
-                artifact.repodata().file(name)?.map(|layer| Entry::layer(layer, artifact))
+                artifact.repodata().file(name)?.map(|layer| Entry::metadata(layer, artifact))
             }
             Repodata::Archive(layer) => {
                 metadata_file(self.unpack(layer, Part::Repodata).await?, name)
@@ -302,7 +304,7 @@ impl View {
             }
             PackageLocation::ByDigest => {}
         }
-        let known = known().await?;
+        let known = self.with_sha256(location, known().await?).await?;
         if let Some(entry) = with_digest(artifact, &known) {
             return Ok(entry);
         }
@@ -313,6 +315,16 @@ impl View {
             }
         }
         unlisted(location, &known, None)
+    }
+
+    /// The same with the package's sha256, if the metadata has another checksum and the locations have it.
+    async fn with_sha256(&self, location: &str, known: Known) -> Result<Known, Cause> {
+        if known.sha256.is_some() {
+            return Ok(known);
+        }
+        let located = self.located(&as_asked_for(location)).await?;
+        let located = located.filter(|located| located.size == known.size);
+        Ok(located.map_or(known, Known::from))
     }
 
     /// What a tar layer has at a package's location.
@@ -362,9 +374,14 @@ impl View {
     /// A part of a layer; it is unpacked if it has not been yet.
     async fn unpack(&self, layer: &Descriptor, part: Part) -> Result<Layer, Cause> {
         let key = part.key(layer.digest().as_ref());
-        let unpacked = self.layers.get(&self.engine, self.source().await?, layer, part).await?;
+        let unpacked = self.unpacked(layer, part).await?;
         self.record_use(key).await?;
         Ok(unpacked)
+    }
+
+    /// The same, whatever else the store has room for.
+    pub(super) async fn unpacked(&self, layer: &Descriptor, part: Part) -> Result<Layer, Cause> {
+        self.layers.get(&self.engine, self.source().await?, layer, part).await
     }
 
     fn last_repomd(&self) -> MutexGuard<'_, Option<String>> {
@@ -454,12 +471,23 @@ impl View {
                 Ok(Content::File(file, layer))
             }
             Origin::Blob(descriptor) => self.blob(&descriptor, offset).await,
-            Origin::Unlisted(descriptor, absent) => {
-                let content = self.blob(&descriptor, offset).await;
-                content
-                    .map_err(|cause| if cause.kind() == Kind::NotFound { *absent } else { cause })
+            Origin::Embedded(_, content) => {
+                let mut content = Cursor::new(content);
+                content.set_position(offset);
+                Ok(Content::Embedded(content))
             }
+            Origin::Unlisted(package) => self.unlisted(*package, offset).await,
         }
+    }
+
+    /// A package that no layer leads to, from `offset` on.
+    async fn unlisted(&self, package: Unlisted, offset: u64) -> Result<Content, Cause> {
+        let is_absent = |cause: &Cause| cause.kind() == Kind::NotFound;
+        let mut content = self.blob(&package.blob, offset).await;
+        if content.as_ref().is_err_and(is_absent) && self.request_segment_of(&package).await? {
+            content = self.blob(&package.blob, offset).await;
+        }
+        content.map_err(|cause| if is_absent(&cause) { package.absent } else { cause })
     }
 
     /// A blob from `offset` on. What comes before is read as well: the digest is that of the whole, and
@@ -521,16 +549,18 @@ fn unlisted(location: &str, known: &Known, absent: Option<Cause>) -> Result<Entr
     let Some(digest) = digest else {
         return Err(Cause::NotSha256 { location, algorithm });
     };
-    let blob = Box::new(Descriptor::new(MediaType::ImageLayer, known.size, digest));
-    let absent = absent.unwrap_or(Cause::PackageNotInRepository(location));
-    Ok(Entry { size: known.size, modified: None, origin: Origin::Unlisted(blob, Box::new(absent)) })
+    let blob = Descriptor::new(MediaType::ImageLayer, known.size, digest);
+    let absent = absent.unwrap_or_else(|| Cause::PackageNotInRepository(location.clone()));
+    let package = Unlisted { location, blob, absent };
+    Ok(Entry { size: known.size, modified: None, origin: Origin::Unlisted(Box::new(package)) })
 }
 
 /// The SHA-256 of an entry.
 async fn digest(entry: &Entry) -> Result<String, Cause> {
     let mut file = match &entry.origin {
         Origin::File(file, _) => file.try_clone().map_err(Cause::UnpackedLayer)?,
-        Origin::Blob(layer) | Origin::Unlisted(layer, _) => return Ok(layer.digest().to_string()),
+        Origin::Blob(layer) | Origin::Embedded(layer, _) => return Ok(layer.digest().to_string()),
+        Origin::Unlisted(package) => return Ok(package.blob.digest().to_string()),
     };
     run(move || {
         let mut hasher = Hasher::new(Algorithm::Sha256);

@@ -24,6 +24,8 @@ mod plan;
 mod push;
 mod segments;
 mod state;
+#[cfg(test)]
+mod tests;
 mod update;
 mod workspace;
 

@@ -153,6 +153,12 @@ impl Plan {
         all.retain(|other| other.arch != next.arch);
         all.push(next);
         all.sort_by(|one, other| one.arch.cmp(&other.arch));
+        // Small segments are merged when there is something to push anyway.
+        let keep = |segments: &[Segment], _: &Limits| vec![false; segments.len()];
+        let plan = Self::of(state, all.clone(), paths, limits, keep)?;
+        if plan.is_current(state) {
+            return Ok(plan);
+        }
         Self::of(state, all, paths, limits, outgrown)
     }
 

@@ -41,7 +41,7 @@ impl Attempts {
         digest: &Digest,
     ) -> Result<Self, Error> {
         let source = pool.preferred(source).await?;
-        let backoff = pool.backoff().build();
+        let backoff = pool.settings.pauses().build();
         Ok(Self { pool, digest: digest.clone(), source, fallback: None, backoff })
     }
 
@@ -112,7 +112,7 @@ impl Attempts {
             "blob unavailable where its manifest is; asking the next pull source"
         );
         self.source.skip = next;
-        self.backoff = self.pool.backoff().build();
+        self.backoff = self.pool.settings.pauses().build();
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! A child process that can be killed at any time and does not outlive this process.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{PipeReader, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
@@ -28,22 +28,29 @@ pub(super) struct Child {
     killed: AtomicBool,
 }
 
+/// How many bytes a process has read and written since its start: the registry's, and those of its files. 0 if
+/// the kernel does not count them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Transferred {
+    pub(super) read: u64,
+    pub(super) written: u64,
+}
+
 impl Child {
     /// Makes the command's process report its id, end with the thread that starts it, and impose the rules on
-    /// itself. It alone inherits the file, under its number here.
+    /// itself, if there are any. It alone inherits the files, under their numbers here.
     pub(super) fn of(
         command: &mut Command,
-        inherited: Option<File>,
-        rules: Confinement,
+        inherited: Vec<File>,
+        mut rules: Option<Confinement>,
     ) -> Result<Self, Error> {
-        let mut rules = Some(rules);
         let (report, mut reporter) = std::io::pipe()?;
         #[expect(unsafe_code, reason = "the standard library has no safe way to do this")]
         // SAFETY: between fork and exec only async-signal-safe functions may be called. These are system calls,
         // a write to a pipe among them; nothing allocates or locks.
         unsafe {
             command.pre_exec(move || {
-                if let Some(file) = &inherited {
+                for file in &inherited {
                     fcntl_setfd(file, FdFlags::empty())?;
                 }
                 rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
@@ -64,6 +71,15 @@ impl Child {
         let (pid, _) =
             self.process().ok_or_else(|| Error::Process("unknown process id".to_owned()))?;
         Ok(pid.as_raw_nonzero().get())
+    }
+
+    /// How many bytes it has read and written: proc_pid_io(5).
+    pub(super) fn transferred(&self) -> Transferred {
+        let io = self.pid().map(|pid| fs::read_to_string(format!("/proc/{pid}/io")));
+        let io = io.ok().and_then(Result::ok).unwrap_or_default();
+        let count = |name| io.lines().find_map(|line| line.strip_prefix(name)?.parse().ok());
+        let count = |name| count(name).unwrap_or_default();
+        Transferred { read: count("rchar: "), written: count("wchar: ") }
     }
 
     /// Whether it runs.

@@ -1,11 +1,12 @@
 //! The command that starts skopeo for a source: its arguments, environment and files.
 
 use std::env;
+use std::ffi::{OsStr, OsString};
 use std::fs::{File, Permissions};
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use base64::Engine;
@@ -32,16 +33,66 @@ const OTHER_PROXY: [&str; 2] = ["https_proxy", "http_proxy"];
 /// with an empty one. These are systemd's directories.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin";
 
-/// A command, and what it refers to.
+/// The operating system and the architecture of a segment: docs/layout.md, "The index".
+const UNKNOWN: &str = "unknown";
+
+/// How skopeo reaches a source: options, and what they refer to.
+pub(super) struct Reach {
+    /// Must exist as long as the process.
+    pub(super) certificates: Option<TemporaryDir>,
+    /// The auth file, if it is not on disk. The process must inherit it under the same number.
+    pub(super) auth_file: Option<File>,
+    /// The path of the auth file to use.
+    auth_path: Option<PathBuf>,
+    tls_verify: Option<bool>,
+}
+
+impl Reach {
+    pub(super) fn new(source: &Source) -> Result<Self, Error> {
+        let access = &source.access;
+        let certificates = directory(&access.certificates).map_err(not_prepared)?;
+        let auth_file = match (&access.login, &source.reference) {
+            (Some(login), Reference::Registry(registry)) => {
+                Some(auth_file(registry.host(), login).map_err(not_prepared)?)
+            }
+            _ => None,
+        };
+        // Not `auth_data` of containers-image-proxy, which is copied into a file in /tmp.
+        let auth_path = match &auth_file {
+            Some(file) => Some(format!("/proc/self/fd/{}", file.as_raw_fd()).into()),
+            None => access.auth_file.clone(),
+        };
+        Ok(Self { certificates, auth_file, auth_path, tls_verify: access.tls_verify })
+    }
+
+    /// The options of a command: `prefix` is empty, `src-` or `dest-`.
+    pub(super) fn options(&self, prefix: &str) -> Vec<OsString> {
+        let mut options = Vec::new();
+        let mut add = |name: &str, value: &OsStr| {
+            let mut option = OsString::from(format!("--{prefix}{name}="));
+            option.push(value);
+            options.push(option);
+        };
+        if let Some(path) = &self.auth_path {
+            add("authfile", path.as_os_str());
+        }
+        if let Some(directory) = &self.certificates {
+            add("cert-dir", directory.path().as_os_str());
+        }
+        if let Some(verify) = self.tls_verify {
+            add("tls-verify", OsStr::new(if verify { "true" } else { "false" }));
+        }
+        options
+    }
+}
+
+/// The command of a worker, and what it refers to.
 pub(super) struct Invocation {
     /// containers-image-proxy adds the arguments of `experimental-image-proxy`.
     pub(super) command: Command,
     /// The source of those arguments.
     pub(super) config: ImageProxyConfig,
-    /// Must exist as long as the process.
-    pub(super) certificates: Option<TemporaryDir>,
-    /// The auth file, if it is not on disk. The process must inherit it under the same number.
-    pub(super) auth_file: Option<File>,
+    pub(super) reach: Reach,
     /// What the process may do.
     pub(super) rules: Confinement,
 }
@@ -54,33 +105,35 @@ impl Invocation {
         registries_conf: Option<&Path>,
     ) -> Result<Self, Error> {
         let access = &source.access;
-        let certificates = directory(&access.certificates).map_err(not_prepared)?;
+        let reach = Reach::new(source)?;
         let mut config = ImageProxyConfig::default();
-        config.certificate_directory = certificates.as_ref().map(|all| all.path().to_owned());
-        config.insecure_skip_tls_verification = access.tls_verify.map(|verify| !verify);
-        let auth_file = match (&access.login, &source.reference) {
-            (Some(login), Reference::Registry(registry)) => {
-                Some(auth_file(registry.host(), login).map_err(not_prepared)?)
-            }
-            _ => None,
-        };
-        // Not `auth_data`, which is copied into a file in /tmp.
-        config.authfile = match &auth_file {
-            Some(file) => Some(format!("/proc/self/fd/{}", file.as_raw_fd()).into()),
-            None => access.auth_file.clone(),
-        };
+        config.certificate_directory = reach.certificates.as_ref().map(|all| all.path().to_owned());
+        config.insecure_skip_tls_verification = reach.tls_verify.map(|verify| !verify);
+        config.authfile.clone_from(&reach.auth_path);
         let mut command = command(settings, access);
         if let Some(file) = registries_conf {
             command.arg("--registries-conf").arg(file);
         }
-        let mut writable = containers_config::writable(access);
-        writable.extend_from_slice(&settings.writable);
-        let rules = Confinement::reader(&writable).map_err(not_prepared)?;
-        Ok(Self { command, config, certificates, auth_file, rules })
+        command.args(platform(access));
+        let rules = rules(settings, [access], &[])?;
+        Ok(Self { command, config, reach, rules })
     }
 }
 
-fn command(settings: &Settings, access: &Access) -> Command {
+/// The rules for a process that reaches sources so, and also writes below these directories.
+pub(super) fn rules<'a>(
+    settings: &Settings,
+    accesses: impl IntoIterator<Item = &'a Access>,
+    directories: &[PathBuf],
+) -> Result<Confinement, Error> {
+    let mut writable: Vec<_> = accesses.into_iter().flat_map(containers_config::writable).collect();
+    writable.extend_from_slice(&settings.writable);
+    writable.extend_from_slice(directories);
+    Confinement::reader(&writable).map_err(not_prepared)
+}
+
+/// skopeo with the environment in which it reaches a source.
+pub(super) fn command(settings: &Settings, access: &Access) -> Command {
     let mut command = Command::new(&settings.skopeo);
     if env::var_os("PATH").is_none() {
         command.env("PATH", PATH);
@@ -103,15 +156,34 @@ fn command(settings: &Settings, access: &Access) -> Command {
     if let Some(proxy) = &access.proxy {
         command.envs(PROXY.map(|name| (name, proxy.reveal())));
     }
-    if let Some(arch) = &access.arch {
-        command.arg("--override-arch").arg(arch);
-    }
     command
 }
 
+/// The options that select an entry of an image index.
+pub(super) fn platform(access: &Access) -> Vec<&str> {
+    match (&access.segment, &access.arch) {
+        (Some(variant), _) => vec![
+            "--override-os",
+            UNKNOWN,
+            "--override-arch",
+            UNKNOWN,
+            "--override-variant",
+            variant,
+        ],
+        (None, Some(arch)) => vec!["--override-arch", arch],
+        (None, None) => vec![],
+    }
+}
+
 /// Everything secret that skopeo may have used, to remove it from its messages. Reads auth files.
-pub(super) fn secrets(settings: &Settings, access: &Access) -> Secrets {
-    let mut secrets = auth::secrets(access);
+pub(super) fn secrets<'a>(
+    settings: &Settings,
+    accesses: impl IntoIterator<Item = &'a Access>,
+) -> Secrets {
+    let mut secrets = Secrets::default();
+    for access in accesses {
+        secrets.extend(auth::secrets(access));
+    }
     for name in PROXY.iter().chain(&OTHER_PROXY) {
         let set = settings.environment.get(*name).cloned();
         if let Some(url) = set.or_else(|| env::var(name).ok()) {
@@ -154,7 +226,7 @@ fn auth_file(host: &str, login: &Login) -> io::Result<File> {
     Ok(file)
 }
 
-fn not_prepared(error: io::Error) -> Error {
+pub(super) fn not_prepared(error: io::Error) -> Error {
     Error::Process(format!("preparing its files: {error}"))
 }
 
@@ -186,7 +258,7 @@ mod tests {
         let path = invocation.config.authfile.expect("given");
         let text = fs::read_to_string(&path).expect("readable");
         assert_eq!(text, r#"{"auths":{"quay.io":{"auth":"bWU6YTpi"}}}"#);
-        let mut file = invocation.auth_file.expect("kept");
+        let mut file = invocation.reach.auth_file.expect("kept");
         file.write_all(b"x").expect_err("sealed");
     }
 

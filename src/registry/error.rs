@@ -112,9 +112,13 @@ pub enum Error {
     /// The registry does not let this account push.
     #[error("{0}")]
     PushDenied(String),
-    /// The registry limits the size of manifests, or how many layers they have.
-    #[error("the registry does not accept a manifest of this size: {0}")]
-    ManifestTooLarge(String),
+    /// The registry does not accept a manifest, most likely because it limits the size of manifests or the
+    /// number of their layers.
+    #[error("the registry rejects the manifest: {0}")]
+    ManifestRejected(String),
+    /// The registry does not let the tag be moved.
+    #[error("the tag cannot be moved: {0}")]
+    TagImmutable(String),
     /// The registry, or a proxy before it, limits the size of uploads.
     #[error("the registry does not accept an upload of this size: {0}")]
     BlobTooLarge(String),
@@ -122,7 +126,7 @@ pub enum Error {
     #[error("a file has changed since it was read: {0}")]
     Changed(String),
     /// The registry does not let manifests be deleted.
-    #[error("the registry does not allow to delete manifests: {0}")]
+    #[error("the registry does not allow manifests to be deleted: {0}")]
     DeleteNotAllowed(String),
     /// Pushes go to the name in the reference, but registries.conf has reads go elsewhere.
     #[error("registries.conf redirects {name} to {location} for reading, but not for pushing")]
@@ -132,6 +136,12 @@ pub enum Error {
         /// Where it is read from.
         location: String,
     },
+    /// Another file than the main registries.conf has an entry for a mirror, so that it cannot be skipped.
+    #[error("registries.conf does not let the mirrors of {0} be skipped")]
+    MirrorsNotSkipped(String),
+    /// The key cannot be used, or not with this passphrase.
+    #[error("signing failed: {0}")]
+    Signing(String),
     /// skopeo cannot be run.
     #[error("{skopeo} cannot be run: {reason}", skopeo = .skopeo.display())]
     SkopeoMissing {
@@ -168,7 +178,14 @@ impl Error {
                 Some("update skopeo; if that does not help, report it with the service's log")
             }
             Self::PushDenied(_) => Some("log in with an account that may push: \"podman login\""),
-            Self::ManifestTooLarge(_) => Some("push smaller manifests with --layers-per-manifest"),
+            Self::ManifestRejected(_) => {
+                Some("if it limits their size or number of layers, lower --layers-per-manifest")
+            }
+            Self::TagImmutable(_) => Some("push to another tag, or change the registry's rule"),
+            Self::MirrorsNotSkipped(_) => {
+                Some("move the entries of mirrors into the main registries.conf")
+            }
+            Self::Signing(_) => Some("check the key and the file with its passphrase"),
             Self::BlobTooLarge(_) => {
                 Some("raise the limit of the registry, or of the proxy in front of it")
             }
@@ -242,9 +259,10 @@ impl Failure for Error {
             Self::MirrorCorrupt(error) => error.kind(),
             Self::NoOtherPullSource => Kind::NotFound,
             Self::PushDenied(_) => Kind::Unauthorized,
-            Self::ManifestTooLarge(_) | Self::BlobTooLarge(_) => Kind::BadRepository,
+            Self::ManifestRejected(_) | Self::BlobTooLarge(_) => Kind::BadRepository,
             Self::Changed(_) => Kind::DigestMismatch,
-            Self::DeleteNotAllowed(_) => Kind::AccessDenied,
+            Self::DeleteNotAllowed(_) | Self::TagImmutable(_) => Kind::AccessDenied,
+            Self::MirrorsNotSkipped(_) | Self::Signing(_) => Kind::InvalidSettings,
             Self::Redirected { .. } => Kind::InvalidReference,
             Self::UnknownDigest(_) | Self::BadManifest(_) => Kind::BadRepository,
             Self::SkopeoMissing { .. } => Kind::SkopeoMissing,

@@ -4,6 +4,8 @@
 //! could succeed. This is the only module that reads that text. OpenImageOptional would not help: it
 //! reports only one of the ways in which registries say "not found", and drops what the mirrors said.
 
+mod programs;
+
 use std::io::ErrorKind;
 
 use containers_image_proxy as proxy;
@@ -11,6 +13,7 @@ use containers_image_proxy as proxy;
 use super::Error;
 use crate::error_kind::{Kind, printable, shortened};
 use crate::redact::{Secrets, without_secrets};
+pub(super) use programs::{of_copy, of_delete, of_inspect};
 
 /// Words in messages, in lower case, and their meaning. The first match counts. None of them can be part
 /// of a reference, which many messages quote: most have a space, or the character before or after a
@@ -134,6 +137,11 @@ const REMEDIES: &[(Kind, &str, &str)] = &[
         Kind::Unreachable,
         WEB_PAGE,
         "check the address, and whether a proxy or a login page (captive portal) answers in its place",
+    ),
+    (
+        Kind::NotFound,
+        "initiating layer upload",
+        "create the repository in the registry first: it is not made by the first push there",
     ),
     (Kind::BadRepository, "no image found in", "push it with an entry for this architecture"),
 ];

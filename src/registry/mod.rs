@@ -13,7 +13,9 @@
 //! | `worker` | a skopeo process and its requests |
 //! | `log` | what skopeo logs while it works on a request |
 //! | `command` | the command that starts it |
-//! | `transfer` | what is copied, and how |
+//! | `copy` | `skopeo copy` |
+//! | `raw` | manifests byte for byte, and their deletion |
+//! | `program` | skopeo as a program that does one thing and ends |
 //! | `rate` | how many requests there may be in a minute |
 //! | `child` | a process that can be killed at any time |
 //! | `messages` | what skopeo's messages mean |
@@ -23,17 +25,19 @@ mod blob;
 mod body;
 mod child;
 mod command;
+mod copy;
 mod error;
 mod log;
 mod messages;
 mod places;
 mod pool;
+mod program;
 mod pull_source;
 mod rate;
+mod raw;
 mod settings;
 mod source_pool;
 mod speed;
-mod transfer;
 mod worker;
 
 use std::sync::Arc;
@@ -41,13 +45,14 @@ use std::sync::Arc;
 use containers_image_proxy::oci_spec::image::{Descriptor, Digest, ImageManifest};
 
 pub use blob::Blob;
+pub use copy::{Copy, Instances, Signing};
 pub use error::{Error, INCOMPLETE};
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub use messages::refused;
 pub use rate::RateLimit;
+pub use raw::RawManifest;
 pub use settings::Settings;
-pub use transfer::{Copy, Instances, RawManifest, Signing};
 
 use crate::source::Source;
 use pool::Pool;
@@ -98,8 +103,7 @@ impl Registry {
     /// # Errors
     /// If there is none, or all attempts fail.
     pub async fn raw_manifest(&self, source: &Source) -> Result<RawManifest, Error> {
-        let _ = source;
-        Err(Error::NoOtherPullSource)
+        Box::pin(raw::read(&self.pool.settings, source)).await
     }
 
     /// Copies a manifest with its blobs, or an index. What the target has is not sent again. `progress` is
@@ -112,8 +116,7 @@ impl Registry {
         copy: &Copy<'_>,
         progress: &(dyn Fn(&str) + Sync),
     ) -> Result<(), Error> {
-        let _ = (copy, progress);
-        Err(Error::NoOtherPullSource)
+        Box::pin(copy::run(&self.pool.settings, copy, progress)).await
     }
 
     /// Deletes the manifest that a tag leads to, and so *all* tags that lead to it.
@@ -121,8 +124,7 @@ impl Registry {
     /// # Errors
     /// [`Error::DeleteNotAllowed`] if the registry does not allow it, or if all attempts fail.
     pub async fn delete(&self, source: &Source) -> Result<(), Error> {
-        let _ = source;
-        Err(Error::NoOtherPullSource)
+        Box::pin(raw::delete(&self.pool.settings, source)).await
     }
 
     /// The version of skopeo.

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use backon::{ExponentialBuilder, Retryable};
+use backon::Retryable;
 use containers_image_proxy::oci_spec::image::Digest;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -70,18 +70,10 @@ impl Pool {
         Arc::new(Self { settings, total, sources, preferred, wrong })
     }
 
-    /// The pauses between attempts.
-    pub(super) fn backoff(&self) -> ExponentialBuilder {
-        ExponentialBuilder::default()
-            .with_min_delay(self.settings.backoff)
-            .with_max_times(self.settings.attempts.saturating_sub(1))
-            .with_jitter()
-    }
-
     pub(super) async fn manifest(self: &Arc<Self>, source: &Source) -> Result<Manifest, Error> {
         let source = PullSource::first(source).await?;
         (|| self.try_manifest(&source))
-            .retry(self.backoff())
+            .retry(self.settings.pauses())
             .when(Error::is_worth_a_retry)
             .notify(|error, pause| tracing::info!(%error, ?pause, "retrying the manifest"))
             .await

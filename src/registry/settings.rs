@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use backon::ExponentialBuilder;
+
 /// Limits and timeouts of the pools.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -29,6 +31,16 @@ pub struct Settings {
     pub backoff: Duration,
     /// How long an idle worker is kept.
     pub idle: Duration,
+}
+
+impl Settings {
+    /// The pauses between attempts.
+    pub(super) fn pauses(&self) -> ExponentialBuilder {
+        ExponentialBuilder::default()
+            .with_min_delay(self.backoff)
+            .with_max_times(self.attempts.saturating_sub(1))
+            .with_jitter()
+    }
 }
 
 impl Default for Settings {

@@ -1,6 +1,5 @@
 //! A skopeo process and its requests.
 
-use std::fs;
 use std::io;
 use std::mem;
 use std::path::Path;
@@ -15,7 +14,7 @@ use tokio::fs::File;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::child::Child;
-use super::command::{self, Invocation};
+use super::command::{self, Invocation, Reach};
 use super::log::Log;
 use super::messages::{self, WANTED_PROTOCOL};
 use super::places::Place;
@@ -27,7 +26,7 @@ use crate::source::{Access, Source};
 use crate::temporary::TemporaryDir;
 
 /// Size limit of manifests, in bytes; skopeo has the same.
-const MAX_MANIFEST: usize = 4 << 20;
+pub(super) const MAX_MANIFEST: usize = 4 << 20;
 
 /// How often a running request is looked at.
 const TICK: Duration = Duration::from_millis(250);
@@ -57,13 +56,14 @@ impl Worker {
         registries_conf: Option<&Path>,
         place: Place,
     ) -> Result<Self, Error> {
-        let Invocation { mut command, mut config, certificates, auth_file, rules } =
+        let Invocation { mut command, mut config, reach, rules } =
             Invocation::new(&settings, source, registries_conf)?;
+        let Reach { certificates, auth_file, .. } = reach;
         // Kills the process when it is dropped because something here fails or is cancelled.
-        let child = Child::of(&mut command, auth_file, rules)?;
+        let child = Child::of(&mut command, auth_file.into_iter().collect(), Some(rules))?;
         let (log, stderr) = io::pipe()?;
         command.stderr(stderr);
-        let (log, _reading_the_log) = Log::read(log)?;
+        let (log, _reading_the_log) = Log::read(log, None)?;
         // The log goes to the pipe: without this, containers-image-proxy collects it in memory.
         config.debug = true;
         config.skopeo_cmd = Some(command);
@@ -228,13 +228,9 @@ impl Worker {
         }
     }
 
-    /// How many bytes the process has read since its start: the registry's, and some of its files. 0 if the
-    /// kernel does not count them: proc_pid_io(5).
+    /// How many bytes it has received since its start.
     fn received(&self) -> u64 {
-        let io = self.child.pid().map(|pid| fs::read_to_string(format!("/proc/{pid}/io")));
-        let io = io.ok().and_then(Result::ok).unwrap_or_default();
-        let count = io.lines().find_map(|line| line.strip_prefix("rchar: ")?.parse().ok());
-        count.unwrap_or_default()
+        self.child.transferred().read
     }
 
     /// Whether it can serve another request.
@@ -271,11 +267,11 @@ async fn explained(error: proxy::Error, log: &Log, secrets: &Secrets) -> Error {
 
 async fn secrets(settings: &Settings, access: &Access) -> Result<Secrets, Error> {
     let (settings, access) = (settings.clone(), access.clone());
-    blocking::run(move || Ok(command::secrets(&settings, &access))).await
+    blocking::run(move || Ok(command::secrets(&settings, [&access]))).await
 }
 
 /// Distinguishes a missing program from a lack of resources.
-fn not_run(skopeo: &Path, error: &io::Error) -> Error {
+pub(super) fn not_run(skopeo: &Path, error: &io::Error) -> Error {
     match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => {
             Error::SkopeoMissing { skopeo: skopeo.to_owned(), reason: error.to_string() }
