@@ -25,10 +25,6 @@ def test_no_such_directory(tools):
     refused("publish", "/nonexistent", tools).has("/nonexistent: no such file or directory")
 
 
-def test_no_packages(dnf, tools):
-    refused("publish", dnf.repository("empty").directory, tools).has("empty")
-
-
 def test_not_a_tag(repository):
     refused("publish", repository.directory, "quay.io/acme/rpms@sha256:" + "0" * 64).has("HOST/PATH:TAG")
     refused("publish", repository.directory, "oci:///srv/mirror:stable").has("HOST/PATH:TAG")
@@ -83,8 +79,8 @@ def test_the_tag_of_a_container_image_is_kept(registry, repository, tools, tmp_p
         "--config", f"{config}:application/vnd.oci.image.config.v1+json", tools,
         f"{tmp_path}/layer.tar:application/vnd.oci.image.layer.v1.tar")
     before = publishing.tag_digest(registry, tools)
-    refused("publish", repository.directory, tools).has("not an RPM repository")
-    refused("add", tools, build("one")).has("not an RPM repository")
+    refused("publish", repository.directory, tools).tells("not an RPM repository")
+    refused("add", tools, build("one")).tells("not an RPM repository")
     assert publishing.tag_digest(registry, tools) == before
 
 
@@ -106,7 +102,7 @@ def test_damaged_metadata(repository, tools):
     repository.createrepo()
     [primary] = (repository.directory / "repodata").glob("*-primary.xml.*")
     primary.write_bytes(primary.read_bytes()[:-1])
-    refused("publish", repository.directory, tools).has("primary.xml")
+    refused("publish", repository.directory, tools).tells(primary.name)
 
 
 def test_not_a_package(dnf, tools, tmp_path):

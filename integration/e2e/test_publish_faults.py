@@ -137,7 +137,7 @@ def test_kills(dnf, registry, front, tools):
         time.sleep(chance.uniform(0, usual))
         running.send_signal(signal.SIGKILL)
         running.wait()
-        wait_until(lambda: not processes("skopeo"), "no skopeo survives")
+        wait_until(lambda: not processes("skopeo", "copy"), "no skopeo survives")
         found = publishing.tag_digest(registry, tools)
         titles = conforms(registry, tools, layers=20).packages()
         assert found == state or package.name in titles
@@ -158,7 +158,7 @@ def test_interrupted(tools, repository):
     output, _ = running.communicate(timeout=20)
     assert running.returncode != 0
     assert "interrupted" in output.splitlines()[-1]
-    wait_until(lambda: not processes("skopeo"), "no skopeo survives")
+    wait_until(lambda: not processes("skopeo", "copy"), "no skopeo survives")
     assert not publishing.left_behind()
 
 
@@ -174,7 +174,7 @@ def test_a_long_first_publish_goes_on_where_it_was(registry, front, dnf, tools):
     wait_until(lambda: front.count("PATCH", "upload") > 200, "most of it is pushed", seconds=60)
     running.kill()
     running.wait()
-    wait_until(lambda: not processes("skopeo"), "no skopeo survives")
+    wait_until(lambda: not processes("skopeo", "copy"), "no skopeo survives")
     assert publishing.tag_digest(registry, tools) is None
     publishing.garbage_collect(registry)
     front.delay = 0

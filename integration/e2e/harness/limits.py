@@ -139,9 +139,14 @@ class Handler(BaseHTTPRequestHandler):
         self.answer([("Content-Type", "application/json")], body)
 
     def forward(self, body):
-        # The registry names this front in its redirections, because the header `Host` says so.
-        headers = {name: value for name, value in self.headers.items() if name.lower() not in OWN_HEADERS}
-        self.upstream.request(self.command, self.path, body or None, headers)
+        # The header `Host` is passed on, so the registry names this front in the locations that it returns. There
+        # are several headers `Accept`.
+        self.upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+        for name, value in self.headers.items():
+            if name.lower() not in OWN_HEADERS:
+                self.upstream.putheader(name, value)
+        self.upstream.putheader("Content-Length", str(len(body)))
+        self.upstream.endheaders(body)
         response = self.upstream.getresponse()
         content = response.read()
         self.send_response(response.status)

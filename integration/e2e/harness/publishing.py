@@ -107,12 +107,22 @@ def verify(reference, *options):
 
 
 def garbage_collect(registry):
-    """Deletes from docker-registry whatever no tag leads to, while it is stopped."""
+    """Deletes the blobs that no manifest in docker-registry names. Not with --delete-untagged: before version 3,
+    that deletes what only an index leads to."""
     registry.stop()
     try:
-        return run("docker-registry", "garbage-collect", "--delete-untagged", registry.config)
+        return run("docker-registry", "garbage-collect", registry.config)
     finally:
         registry.start()
+
+
+def delete_manifests(registry, tree, kept):
+    """Deletes the manifests of a state from docker-registry, except those that another state has, too."""
+    for digest in {tree.digest, *tree.digests()} - {kept.digest, *kept.digests()}:
+        connection = registry.connection()
+        connection.request("DELETE", f"/v2/{tree.path}/manifests/{digest}")
+        assert connection.getresponse().status == 202
+        connection.close()
 
 
 class Tree:
@@ -149,8 +159,9 @@ class Tree:
         layers = [layer for manifest in (*self.metadata, *self.segments) for layer in manifest["layers"]]
         return {title(layer): layer["digest"] for layer in layers if layer["mediaType"] == PACKAGE}
 
-    def manifests(self):
-        return [*([self.index] if self.index else []), *self.metadata, *self.segments]
+    def digests(self):
+        """The digests of the index's manifests."""
+        return [entry["digest"] for entry in self.index["manifests"]] if self.index else []
 
 
 def is_segment(entry):
