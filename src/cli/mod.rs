@@ -9,6 +9,7 @@ mod publishing;
 mod serve;
 
 use std::error::Error;
+use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -52,10 +53,17 @@ enum Command {
 
 /// Runs a command and reports its failure.
 pub fn run(arguments: Arguments) -> ExitCode {
+    let is_service = matches!(arguments.command, Command::Serve(_));
     match dispatch(arguments.command) {
         Ok(code) => code,
         Err(error) => {
-            tracing::error!("{}", crate::error_kind::one_line(error.as_ref()));
+            let line = crate::error_kind::one_line(error.as_ref());
+            if is_service {
+                tracing::error!("{line}");
+            } else {
+                // As the argument parser does; the time is of no interest to who has typed the command.
+                let _ = writeln!(io::stderr(), "error: {line}");
+            }
             ExitCode::FAILURE
         }
     }

@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::publishing::{Common, Output, run_async};
+use super::publishing::{Common, Output, counted, run_async, size};
 use crate::publish::{Change, Directory, Limits, Options, Outcome};
 use crate::registry::{RateLimit, Signing};
 use crate::settings::Settings;
@@ -197,16 +197,25 @@ fn update(
 }
 
 fn describe(out: &mut dyn Write, outcome: &Outcome) -> std::io::Result<()> {
-    let Outcome { reference, digest, packages, segments, .. } = outcome;
+    let Outcome { reference, digest, .. } = outcome;
+    let packages = counted(outcome.packages, "package");
     if !outcome.changed {
-        return writeln!(out, "{reference}: nothing to do, it has these {packages} packages");
+        return writeln!(out, "Nothing to do: {reference} has these {packages}");
     }
+    let segments = match outcome.segments {
+        0 => String::new(),
+        number => format!(" in {}", counted(number, "segment")),
+    };
     let (added, removed) = (outcome.added.len(), outcome.removed.len());
-    let (blobs, size) = (outcome.pushed, super::publishing::size(outcome.bytes));
-    let done = if outcome.dry_run { "would be" } else { "is" };
+    let (files, size) = (counted(outcome.pushed, "file"), size(outcome.bytes));
+    let (published, pushed) = match outcome.dry_run {
+        true => ("Would publish", "would push"),
+        false => ("Published", "pushed"),
+    };
     writeln!(
         out,
-        "{reference} {done} {digest}: {packages} packages in {segments} segments, {added} added, \
-         {removed} removed; {blobs} files of {size} pushed"
-    )
+        "{published} {reference}: {packages}{segments}, {added} added, {removed} removed; \
+         {pushed} {files}, {size}"
+    )?;
+    writeln!(out, "Digest: {digest}")
 }

@@ -122,11 +122,11 @@ impl Progress for Output {
     }
 
     fn warn(&self, what: &str) {
-        self.line(&format!("warning: {what}"));
+        self.line(&format!("Warning: {what}"));
     }
 
     fn begin(&self, blobs: usize, bytes: u64) {
-        self.line(&format!("pushing {blobs} files, {}", size(bytes)));
+        self.line(&format!("Pushing {}, {}", counted(blobs, "file"), size(bytes)));
         if let Some(bar) = &self.bar {
             let style = "{bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
             bar.set_style(
@@ -149,6 +149,11 @@ impl Progress for Output {
             bar.finish_and_clear();
         }
     }
+}
+
+/// A number of things.
+pub(super) fn counted(number: usize, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
 }
 
 /// A size as people read it: `1.50 MiB`.

@@ -80,7 +80,16 @@ impl Error {
     }
 
     pub(super) fn file(path: &Path, reason: impl Display) -> Self {
-        Self::File { path: path.to_owned(), reason: reason.to_string() }
+        Self::File { path: path.to_owned(), reason: plain(&reason.to_string()) }
+    }
+}
+
+/// A reason as our messages have it: the standard library adds the number of a system error to its text, which
+/// begins with a capital.
+fn plain(reason: &str) -> String {
+    match reason.rsplit_once(" (os error ") {
+        Some((text, _)) => text.to_lowercase(),
+        None => reason.to_owned(),
     }
 }
 

@@ -16,6 +16,9 @@ use crate::error_kind::printable;
 const CREATEREPO: &str = "createrepo_c";
 const GPG: &str = "gpg";
 
+/// How createrepo_c's own messages begin.
+const LOG: &str = "C_CREATEREPOLIB: ";
+
 /// Makes the metadata of a directory's packages in `output`.
 ///
 /// # Errors
@@ -93,7 +96,16 @@ fn update(revision: u64) -> Command {
 
 /// The time of the newest package below a directory.
 fn newest(directory: &Path) -> Result<u64, Error> {
-    let mut newest = 0;
+    let mut times = package_files(directory)?.into_iter().map(|path| modified(&path));
+    times.try_fold(0, |newest, time| Ok(time?.max(newest)))
+}
+
+/// All files below a directory that are named like packages, sorted.
+///
+/// # Errors
+/// If a directory cannot be read.
+pub fn package_files(directory: &Path) -> Result<Vec<PathBuf>, Error> {
+    let mut files = Vec::new();
     let mut directories = vec![directory.to_owned()];
     while let Some(directory) = directories.pop() {
         for entry in fs::read_dir(&directory).map_err(|error| Error::file(&directory, error))? {
@@ -102,11 +114,12 @@ fn newest(directory: &Path) -> Result<u64, Error> {
             if kind.is_dir() {
                 directories.push(entry.path());
             } else if entry.path().extension() == Some(OsStr::new("rpm")) {
-                newest = newest.max(modified(&entry.path())?);
+                files.push(entry.path());
             }
         }
     }
-    Ok(newest)
+    files.sort();
+    Ok(files)
 }
 
 fn modified(path: &Path) -> Result<u64, Error> {
@@ -127,7 +140,43 @@ fn run(program: &'static str, mut command: Command, install: &str) -> Result<(),
         return Ok(());
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    let said = printable(said.trim());
-    let reason = if said.is_empty() { output.status.to_string() } else { said };
+    let reason = last_warning(&said).unwrap_or_else(|| output.status.to_string());
     Err(Error::Program { program, reason })
+}
+
+/// The last line that a program has printed as a reason for its failure, without the prefix that GLib and gpg
+/// put before it.
+fn last_warning(said: &str) -> Option<String> {
+    let lines = said.lines().map(str::trim).filter(|line| !line.is_empty());
+    let (ours, others): (Vec<_>, Vec<_>) = lines.partition(|line| line.starts_with(LOG));
+    let line = ours.last().or(others.last())?;
+    let line = line.trim_start_matches(LOG).trim_start_matches("gpg: ");
+    let line = ["Warning: ", "Critical: "]
+        .iter()
+        .find_map(|level| line.strip_prefix(level))
+        .unwrap_or(line);
+    Some(printable(line))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reason_of_a_failure_is_its_last_warning() {
+        for (said, expected) in [
+            (
+                "C_CREATEREPOLIB: Warning: read_header: failed\n\
+                 C_CREATEREPOLIB: Warning: Cannot read package: a.rpm: error\nPool finished\n",
+                Some("Cannot read package: a.rpm: error"),
+            ),
+            (
+                "gpg: skipped \"x\": No secret key\ngpg: signing failed: No secret key\n",
+                Some("signing failed: No secret key"),
+            ),
+            (" \n", None),
+        ] {
+            assert_eq!(last_warning(said).as_deref(), expected);
+        }
+    }
 }

@@ -56,6 +56,7 @@ pub struct Directory {
 /// New content, and the temporary directories that it is in.
 struct Prepared {
     contents: Contents,
+    warning: Option<String>,
     _directories: Vec<TemporaryDir>,
 }
 
@@ -109,11 +110,14 @@ impl Publisher {
         options: &Options,
         progress: &dyn Progress,
     ) -> Result<Option<Outcome>, Error> {
-        progress.step("reading the repository");
+        progress.step("Reading the repository");
         let mut state = self.state(target).await?;
         let old = state.instance(options.arch.as_deref()).cloned();
-        progress.step("reading the packages");
+        progress.step("Reading the packages");
         let prepared = self.prepare(target, &state, old.as_ref(), change, options).await?;
+        if let Some(warning) = &prepared.warning {
+            progress.warn(warning);
+        }
         let Contents { paths, .. } = &prepared.contents;
         let next =
             Next::with(old.as_ref(), options.arch.as_deref(), prepared.contents.clone(), now());
@@ -343,11 +347,29 @@ fn read_directory(
         contents.created = old.map(Instance::created).unwrap_or_default();
     }
     contents.add_keys(path)?;
+    let warning = if is_made { None } else { unlisted(path, &contents)? };
     let mut directories = vec![workspace];
     if let Some(key) = key {
         directories.push(sign(&mut contents, &metadata, old, key)?);
     }
-    Ok(Prepared { contents, _directories: directories })
+    Ok(Prepared { contents, warning, _directories: directories })
+}
+
+/// What to say of packages that the metadata does not list.
+fn unlisted(directory: &Path, contents: &Contents) -> Result<Option<String>, Error> {
+    let mut unlisted = metadata::package_files(directory)?;
+    unlisted.retain(|path| {
+        let location = path.strip_prefix(directory).unwrap_or(path);
+        location.to_str().is_none_or(|location| !contents.packages.contains_key(location))
+    });
+    Ok(unlisted.first().map(|first| {
+        format!(
+            "{} of the packages in {} are not in its metadata, such as {first:?}; run createrepo_c, or \
+             use --createrepo",
+            unlisted.len(),
+            directory.display()
+        )
+    }))
 }
 
 /// The metadata files of an instance, which stay in the registry.
@@ -538,5 +560,5 @@ fn changed(
     let others = |title: &str| !title.starts_with(REPODATA);
     contents.files.extend(old.map(|old| remote(old, others)).unwrap_or_default());
     directories.push(workspace._directory);
-    Ok(Prepared { contents, _directories: directories })
+    Ok(Prepared { contents, warning: None, _directories: directories })
 }
