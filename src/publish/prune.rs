@@ -128,7 +128,7 @@ impl Publisher {
         options: &Options,
         progress: &dyn Progress,
     ) -> Result<Option<Pruned>, Error> {
-        progress.step("reading the repository");
+        progress.step("Reading the repository");
         let (digest, mut state) = self.existing(target).await?;
         // The tables no longer name what earlier runs have given up.
         self.read_segments(&at(target, &digest), &mut state.segments).await?;

@@ -249,9 +249,6 @@ impl Publisher {
     }
 
     /// Fetches the metadata of an instance into `directory`.
-    ///
-    /// # Errors
-    /// If it cannot be fetched, or a file of it is not what `repomd.xml` says.
     pub(super) async fn fetch_metadata(
         &self,
         target: &Source,
@@ -299,10 +296,7 @@ pub async fn persist<T>(
 }
 
 /// A tag can be moved, a digest cannot.
-///
-/// # Errors
-/// If the reference is none that can be published to.
-pub fn check_target(target: &Source, options: &Options) -> Result<(), Error> {
+pub(super) fn check_target(target: &Source, options: &Options) -> Result<(), Error> {
     let Some(_) = progress_target(target).filter(|_| target.reference.digest().is_none()) else {
         return Err(Error::conflict(target, "not a tag in a registry; write HOST/PATH:TAG"));
     };
@@ -348,8 +342,7 @@ fn difference(old: Option<&Instance>, new: &BTreeMap<String, Held>) -> (Vec<Stri
     (only(new, old), only(old, new))
 }
 
-/// The time, in seconds since 1970.
-pub fn now() -> u64 {
+pub(super) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 

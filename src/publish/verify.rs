@@ -124,7 +124,7 @@ impl Publisher {
         deep: bool,
         progress: &dyn Progress,
     ) -> Result<Verified, Error> {
-        progress.step("reading the manifests");
+        progress.step("Reading the manifests");
         let top = self.registry.raw_manifest(source).await;
         let top = top.map_err(|error| Error::registry(source, error))?;
         let mut report = Verified {
@@ -136,7 +136,7 @@ impl Publisher {
         let tree = self.tree(source, top, &mut report.problems).await?;
         let (packed, blobs) = (Vec::new(), BTreeMap::new());
         let mut work = Verification { publisher: self, source, tree, report, packed, blobs };
-        progress.step("reading the metadata");
+        progress.step("Reading the metadata");
         work.instances(arch).await?;
         if deep {
             work.read(progress).await;
