@@ -1,6 +1,9 @@
 """The repositories to fetch."""
 
+import gzip
+import hashlib
 import random
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -82,32 +85,62 @@ def many(directory, count, size):
     return repository.createrepo()
 
 
-def synthetic(directory, count):
-    """Creates only the metadata of a repository with `count` packages. For each package, it is as large
-    as that of a distribution."""
+def tiny(directory, count):
+    """Creates a repository with `count` packages of a few bytes, and one that can be installed, `real`."""
+    return synthetic(directory, count, real=build("real"))
+
+
+def synthetic(directory, count, real=None):
+    """Creates the metadata of a repository with `count` packages. For each package, it is as large as that of a
+    distribution. With a real package, which is listed as well, the others are made, too."""
     repository = Repository(directory)
     repodata = repository.directory / "repodata"
     repodata.mkdir()
     (repodata / "repomd.xml").write_text(
         f'<repomd {NAMESPACES.format(kind="repo")}><revision>1</revision></repomd>\n')
-    lines = {"primary": [], "filelists": [], "other": []}
+    lines = entries_of(real) if real else {"primary": [], "filelists": [], "other": []}
     # The same packages whenever the benchmark runs.
     chance = random.Random(count)
+    packages = repository.directory / "Packages"
+    if real:
+        packages.mkdir()
+        shutil.copy(real, repository.directory)
     for number in range(count):
-        for kind, line in describe(chance, number).items():
+        entries, file = describe(chance, number, has_file=real is not None)
+        for kind, line in entries.items():
             lines[kind].append(line)
+        if real:
+            (packages / file).write_bytes(content(number))
     for kind, root in (("primary", "metadata"), ("filelists", "filelists"), ("other", "otherdata")):
         file = repository.directory.parent / f"{kind}.xml"
         file.write_text(f'<?xml version="1.0" encoding="UTF-8"?>\n'
                         f'<{root} {NAMESPACES.format(kind="common" if kind == "primary" else kind)} '
-                        f'packages="{count}">\n{"".join(lines[kind])}</{root}>\n')
+                        f'packages="{len(lines[kind])}">\n{"".join(lines[kind])}</{root}>\n')
         run("modifyrepo_c", f"--mdtype={kind}", "--compress-type=zstd", file, repodata)
         file.unlink()
     return repository
 
 
-def describe(chance, number):
-    """The entries of one package in the three metadata files."""
+def content(number):
+    """The bytes of a package that is only published."""
+    return f"package {number}\n".encode()
+
+
+def entries_of(package):
+    """The entries of a real package in the three metadata files."""
+    repository = Repository(Path("/tmp/entries")).add(package)
+    run("createrepo_c", "--quiet", "--general-compress-type=gz", repository.directory)
+    entries = {}
+    for kind in ("primary", "filelists", "other"):
+        [file] = (repository.directory / "repodata").glob(f"*-{kind}.xml.gz")
+        text = gzip.decompress(file.read_bytes()).decode()
+        entries[kind] = [text[text.index("<package "):text.rindex("</package>")] + "</package>\n"]
+    shutil.rmtree(repository.directory)
+    return entries
+
+
+def describe(chance, number, has_file):
+    """The entries of one package in the three metadata files, and the name of its file."""
     words = lambda count: " ".join(chance.choice(WORDS) for _ in range(count))
     package = {
         "name": f"{chance.choice(WORDS)}-{chance.choice(WORDS)}-{number}",
@@ -116,17 +149,21 @@ def describe(chance, number):
     }
     name = package["name"]
     installed = chance.randrange(1000, 10_000_000)
+    size = installed // 3
+    if has_file:
+        size = len(content(number))
+        package["checksum"] = hashlib.sha256(content(number)).hexdigest()
     libraries = [f"lib{chance.choice(WORDS)}.so.{chance.randrange(9)}()(64bit)" for _ in range(8)]
     files = [f"/usr/share/{name}/{chance.choice(WORDS)}/{chance.choice(WORDS)}-{file}"
              for file in range(chance.randrange(60))]
     changes = [f'<changelog author="Somebody &lt;somebody@example.org&gt; - {release}" '
                f'date="{1750000000 + release * 86400}">- {words(8)}</changelog>'
                for release in range(6)]
-    return {
+    entries = {
         "primary": PRIMARY.format(
             **package,
             summary=words(6), description=words(chance.randrange(20, 120)),
-            size=installed // 3, installed=installed, header=4504 + chance.randrange(90_000),
+            size=size, installed=installed, header=4504 + chance.randrange(90_000),
             provides="".join(f'<rpm:entry name="{other}" flags="EQ" epoch="0" '
                              f'ver="{package["version"]}" rel="1.fc44"/>'
                              for other in (name, f"{name}(x86-64)", libraries[0])),
@@ -135,6 +172,7 @@ def describe(chance, number):
             **package, entries="".join(f"<file>{file}</file>" for file in files)),
         "other": OTHERS.format(**package, entries="".join(changes)),
     }
+    return entries, f"{name}-{package['version']}-1.fc44.x86_64.rpm"
 
 
 def vocabulary():

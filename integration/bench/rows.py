@@ -21,9 +21,10 @@ class Fetching:
     repository, layout, far  what is fetched, and from which registry
     command                  the arguments of dnf5
     packages                 how many packages must be in the cache then
+    before                   a command that is run before, and not timed
     """
 
-    def __init__(self, name, target, repository, command, packages=0, layout="archive", far=False):
+    def __init__(self, name, target, repository, command, packages=0, layout="archive", far=False, before=()):
         self.name = name
         self.target = target
         self.repository = repository
@@ -31,6 +32,7 @@ class Fetching:
         self.packages = packages
         self.layout = layout
         self.far = far
+        self.before = before
         self.usage = {}
         self.memory = {}
 
@@ -55,6 +57,8 @@ class Fetching:
             for name, way in ways.items():
                 clear_cache()
                 way.prepare()
+                if self.before:
+                    clients.run(*way.command(*self.before))
                 servers.registry.clear()
                 command = way.command(*self.command)
                 if number == 0:

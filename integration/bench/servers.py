@@ -20,6 +20,12 @@ REPOSITORIES = {
     "metadata": lambda directory: repositories.synthetic(directory, 20_000),
 }
 
+# Published with dnf5-oci: a manifest would be too large for oras.
+LARGE_REPOSITORIES = {
+    "twenty-thousand": lambda directory: repositories.tiny(directory, 20_000),
+    "huge": lambda directory: repositories.tiny(directory, 70_000),
+}
+
 INSECURE = '[[registry]]\nlocation = "localhost:{port}"\ninsecure = true\n'
 
 NGINX = """daemon off; pid {directory}/nginx.pid; error_log stderr crit; events {{}}
@@ -50,9 +56,14 @@ class Servers:
 
     def publish(self, name):
         """Makes a repository, unless it is there, and pushes it in two layouts: with the metadata in
-        one layer, and with each file in a layer."""
+        one layer, and with each file in a layer; a large one in the layout of dnf5-oci."""
         directory = self.directory / name
-        if not directory.exists():
+        if directory.exists():
+            return
+        if name in LARGE_REPOSITORIES:
+            repository = LARGE_REPOSITORIES[name](directory)
+            run("dnf5-oci", "publish", "--quiet", repository.directory, self.reference(name, "published"), timeout=3600)
+        else:
             repository = REPOSITORIES[name](directory)
             repository.push(self.reference(name, "archive"))
             repository.push_files(self.reference(name, "files"))

@@ -8,6 +8,7 @@ import pytest
 
 from harness import secrets
 from harness.commands import run
+from harness.limits import Front
 from harness.registry import Registry
 from harness.repository import Repository
 from harness.service import Service
@@ -200,3 +201,12 @@ def installed(request):
     yield names
     if names:
         run("rpm", "-e", "--nodeps", *names, code=None)
+
+
+@pytest.fixture
+def front(registry):
+    """A front of the registry that counts requests, and can fail."""
+    running = Front(registry)
+    insecure(running.address)
+    yield running
+    running.stop()

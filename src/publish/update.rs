@@ -62,13 +62,18 @@ struct Prepared {
 
 /// A directory with metadata to change, and symbolic links to new packages. It is below a temporary one, which
 /// is locked: so is a cache while metadata is fetched into it.
-struct Workspace {
-    path: PathBuf,
+pub struct Workspace {
+    /// The directory.
+    pub path: PathBuf,
     _directory: TemporaryDir,
 }
 
 impl Workspace {
-    fn new() -> Result<Self, Error> {
+    /// An empty one.
+    ///
+    /// # Errors
+    /// If there is no room for it.
+    pub fn new() -> Result<Self, Error> {
         let _directory = new_directory()?;
         let path = _directory.path().join("repository");
         fs::create_dir(&path).map_err(|error| Error::file(&path, error))?;
@@ -93,13 +98,8 @@ impl Publisher {
         progress: &dyn Progress,
     ) -> Result<Outcome, Error> {
         check_target(target, options)?;
-        for _ in 0..ATTEMPTS {
-            if let Some(outcome) = self.try_update(target, change, options, progress).await? {
-                return Ok(outcome);
-            }
-            progress.warn("others have changed the repository meanwhile; beginning again");
-        }
-        Err(Error::Contended(target.reference.to_string()))
+        persist(target, progress, async || self.try_update(target, change, options, progress).await)
+            .await
     }
 
     /// `None` if others have moved the tag.
@@ -118,38 +118,14 @@ impl Publisher {
         if let Some(warning) = &prepared.warning {
             progress.warn(warning);
         }
-        let Contents { paths, .. } = &prepared.contents;
-        let next =
-            Next::with(old.as_ref(), options.arch.as_deref(), prepared.contents.clone(), now());
-        let packages = next.packages.clone();
-        let conflict = |problem| Error::conflict(target, problem);
-        let mut plan = Plan::new(&state, next.clone(), paths, &options.limits).map_err(conflict)?;
-        let unfinished =
-            progress_target(target).filter(|_| plan.new_segments().count() >= CHECKPOINT);
-        let mut is_resumed = false;
-        if let Some(unfinished) = &unfinished {
-            let found = self.unfinished(unfinished, &state).await?;
-            is_resumed = !found.is_empty();
-            state
-                .segments
-                .extend(found.into_iter().filter(|segment| is_useful(segment, &packages)));
-            plan = Plan::new(&state, next, paths, &options.limits).map_err(conflict)?;
-        }
-        let push = Push::new(self, target, &state, &plan, paths, options, progress);
-        let (added, removed) = difference(old.as_ref(), &packages);
-        let outcome = Outcome {
-            reference: target.reference.to_string(),
-            digest: plan.top.digest.to_string(),
-            previous: state.digest.clone(),
-            changed: !plan.is_current(&state),
-            added,
-            removed,
-            packages: packages.len(),
-            segments: plan.segments.len(),
-            pushed: push.load.0,
-            bytes: push.load.1,
-            dry_run: options.is_dry_run,
-        };
+        let Prepared { contents, .. } = &prepared;
+        check_not_emptied(target, change, old.as_ref(), contents)?;
+        let next = Next::with(old.as_ref(), options.arch.as_deref(), contents.clone(), now());
+        let unfinished = progress_target(target);
+        let (plan, is_resumed) =
+            self.plan(target, &mut state, next, contents, unfinished.as_ref(), options).await?;
+        let push = Push::new(self, target, &state, &plan, &contents.paths, options, progress);
+        let outcome = outcome(target, &state, old.as_ref(), contents, &plan, &push, options);
         if options.is_dry_run {
             return Ok(Some(outcome));
         }
@@ -166,8 +142,36 @@ impl Publisher {
         Ok(Some(outcome))
     }
 
+    /// The plan; and whether it builds on a push that was not finished, whose segments are then in the state.
+    async fn plan(
+        &self,
+        target: &Source,
+        state: &mut State,
+        next: Next,
+        contents: &Contents,
+        unfinished: Option<&Source>,
+        options: &Options,
+    ) -> Result<(Plan, bool), Error> {
+        let plan = |state: &State| {
+            let plan = Plan::new(state, next.clone(), &contents.paths, &options.limits);
+            plan.map_err(|problem| Error::conflict(target, problem))
+        };
+        let first = plan(state)?;
+        let Some(unfinished) = unfinished.filter(|_| first.new_segments().count() >= CHECKPOINT)
+        else {
+            return Ok((first, false));
+        };
+        let found = self.unfinished(unfinished, state).await?;
+        if found.is_empty() {
+            return Ok((first, false));
+        }
+        let useful = found.into_iter().filter(|segment| is_useful(segment, &contents.packages));
+        state.segments.extend(useful);
+        Ok((plan(state)?, true))
+    }
+
     /// Makes the other tags lead to what the repository has already.
-    async fn retag(
+    pub(super) async fn retag(
         &self,
         target: &Source,
         state: &State,
@@ -277,6 +281,24 @@ impl Publisher {
     }
 }
 
+/// Does the work again for as long as it returns `None` because others have moved the tag.
+///
+/// # Errors
+/// Those of the work, and [`Error::Contended`].
+pub async fn persist<T>(
+    target: &Source,
+    progress: &dyn Progress,
+    work: impl AsyncFn() -> Result<Option<T>, Error>,
+) -> Result<T, Error> {
+    for _ in 0..ATTEMPTS {
+        if let Some(outcome) = work().await? {
+            return Ok(outcome);
+        }
+        progress.warn("others have changed the repository meanwhile; beginning again");
+    }
+    Err(Error::Contended(target.reference.to_string()))
+}
+
 /// A tag can be moved, a digest cannot.
 pub(super) fn check_target(target: &Source, options: &Options) -> Result<(), Error> {
     let Some(_) = progress_target(target).filter(|_| target.reference.digest().is_none()) else {
@@ -285,6 +307,53 @@ pub(super) fn check_target(target: &Source, options: &Options) -> Result<(), Err
     match options.also.iter().find(|tag| with_tag(target, tag).is_none()) {
         Some(tag) => Err(Error::conflict(target, format!("the tag {tag:?} is not valid"))),
         None => Ok(()),
+    }
+}
+
+/// A job that has built nothing must not empty a repository.
+fn check_not_emptied(
+    target: &Source,
+    change: &Change,
+    old: Option<&Instance>,
+    contents: &Contents,
+) -> Result<(), Error> {
+    let had = old.map_or(0, |old| old.packages.len());
+    match change {
+        Change::Publish(directory) if contents.packages.is_empty() && had > 0 => {
+            let reason = format!(
+                "{} has no packages, and the repository has {had}; to remove them, use \"dnf5-oci remove\"",
+                directory.path.display()
+            );
+            Err(Error::conflict(target, reason))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn outcome(
+    target: &Source,
+    state: &State,
+    old: Option<&Instance>,
+    contents: &Contents,
+    plan: &Plan,
+    push: &Push<'_>,
+    options: &Options,
+) -> Outcome {
+    let changed = !plan.is_current(state);
+    let (added, removed) = difference(old, &contents.packages);
+    let (pushed, bytes) = if changed { push.load } else { (0, 0) };
+    Outcome {
+        reference: target.reference.to_string(),
+        digest: plan.top.digest.to_string(),
+        previous: state.digest.clone(),
+        changed,
+        added,
+        removed,
+        packages: contents.packages.len(),
+        segments: plan.segments.len(),
+        pushed,
+        bytes,
+        dry_run: options.is_dry_run,
     }
 }
 
@@ -524,8 +593,11 @@ fn created(workspace: &Path) -> Result<u64, Error> {
     Ok(parse_repomd(&workspace.join(title(REPOMD)))?.created())
 }
 
-/// All packages in the metadata, by their names.
-fn nevras(repodata: &Path) -> Result<Vec<(String, crate::repomd::Nevra)>, Error> {
+/// The locations and names of all packages in the metadata.
+///
+/// # Errors
+/// If it is malformed.
+pub fn nevras(repodata: &Path) -> Result<Vec<(String, crate::repomd::Nevra)>, Error> {
     let repomd = parse_repomd(&repodata.join(REPOMD))?;
     let Some(primary) = repomd.records.into_iter().find(|record| record.kind == "primary") else {
         return Ok(Vec::new());
