@@ -3,10 +3,13 @@
 mod config;
 mod doctor;
 mod instance;
+mod list;
 pub mod logging;
+mod prune;
 mod publish;
 mod publishing;
 mod serve;
+mod verify;
 
 use std::error::Error;
 use std::io::{self, Write as _};
@@ -47,6 +50,14 @@ enum Command {
     Add(publish::AddArguments),
     /// Remove packages from a repository in a registry
     Remove(publish::RemoveArguments),
+    /// List the packages and segments of a repository, with their sizes
+    List(list::ListArguments),
+    /// Compare the packages of two repositories
+    Diff(list::DiffArguments),
+    /// Check that a repository in a registry is complete and right
+    Verify(verify::Arguments),
+    /// Remove what is no longer needed from a repository in a registry
+    Prune(prune::Arguments),
     /// Print the settings of the service and the files they come from
     Config,
 }
@@ -81,6 +92,10 @@ fn dispatch(command: Command) -> Result<ExitCode, Box<dyn Error>> {
         Command::Publish(arguments) => return publish::publish(&arguments, &loaded?.settings),
         Command::Add(arguments) => return publish::add(&arguments, &loaded?.settings),
         Command::Remove(arguments) => return publish::remove(&arguments, &loaded?.settings),
+        Command::List(arguments) => return list::list(&arguments, &loaded?.settings),
+        Command::Diff(arguments) => return list::diff(&arguments, &loaded?.settings),
+        Command::Verify(arguments) => return verify::run(&arguments, &loaded?.settings),
+        Command::Prune(arguments) => return prune::run(&arguments, &loaded?.settings),
         Command::Config => config::run(&loaded?)?,
     }
     Ok(ExitCode::SUCCESS)

@@ -1,7 +1,7 @@
 //! What the commands that publish share: where the repository is, and how progress and results are shown.
 
 use std::error::Error;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::PathBuf;
 
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
@@ -99,13 +99,39 @@ impl Output {
         result: &impl Serialize,
         describe: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     ) -> Result<(), Box<dyn Error>> {
-        let mut out = io::stdout().lock();
-        if self.is_json {
-            writeln!(out, "{}", serde_json::to_string(result)?)?;
+        let mut out = BufWriter::new(io::stdout().lock());
+        let written = if self.is_json {
+            writeln!(out, "{}", serde_json::to_string(result)?)
         } else if !self.is_quiet {
-            describe(&mut out)?;
+            describe(&mut out)
+        } else {
+            Ok(())
+        };
+        match written.and_then(|()| out.flush()) {
+            // Who closes standard output, as head does, has seen enough.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            written => Ok(written?),
         }
-        Ok(())
+    }
+
+    /// Prints a failure that the result tells as well, where nothing else would show it.
+    pub(super) fn failure(&self, text: &str) {
+        if self.is_quiet && !self.is_json {
+            let _ = writeln!(io::stderr(), "error: {}", printable(text));
+        }
+    }
+
+    /// Shows a bar for that many bytes, on a terminal.
+    fn show_bar(&self, bytes: u64) {
+        if let Some(bar) = &self.bar {
+            let style = "{bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
+            bar.set_style(
+                ProgressStyle::with_template(style)
+                    .unwrap_or_else(|_| ProgressStyle::default_bar()),
+            );
+            bar.set_length(bytes);
+            bar.set_draw_target(indicatif::ProgressDrawTarget::stderr());
+        }
     }
 
     fn line(&self, text: &str) {
@@ -127,15 +153,12 @@ impl Progress for Output {
 
     fn begin(&self, blobs: usize, bytes: u64) {
         self.line(&format!("Pushing {}, {}", counted(blobs, "file"), size(bytes)));
-        if let Some(bar) = &self.bar {
-            let style = "{bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
-            bar.set_style(
-                ProgressStyle::with_template(style)
-                    .unwrap_or_else(|_| ProgressStyle::default_bar()),
-            );
-            bar.set_length(bytes);
-            bar.set_draw_target(indicatif::ProgressDrawTarget::stderr());
-        }
+        self.show_bar(bytes);
+    }
+
+    fn begin_reading(&self, blobs: usize, bytes: u64) {
+        self.line(&format!("Reading {}, {}", counted(blobs, "file"), size(bytes)));
+        self.show_bar(bytes);
     }
 
     fn pushed(&self, bytes: u64) {

@@ -7,6 +7,9 @@
 //! | module | job |
 //! |---|---|
 //! | `update` | publish, add and remove: new content under a tag |
+//! | `prune` | what is no longer needed leaves the tag |
+//! | `listing`, `diff` | what a reference leads to, and what two have of each other |
+//! | `verify` | whether it is complete and right |
 //! | `state` | what a tag leads to |
 //! | `contents` | what it is to lead to: metadata, packages and keys of a directory |
 //! | `metadata` | createrepo_c and gpg |
@@ -17,20 +20,28 @@
 //! | `push` | pushing a plan, the tag last |
 
 mod contents;
+mod diff;
 mod document;
 mod error;
+mod listing;
 mod metadata;
 mod plan;
+mod prune;
 mod push;
 mod segments;
 mod state;
 #[cfg(test)]
 mod tests;
 mod update;
+mod verify;
 mod workspace;
 
+pub use diff::{Change as PackageChange, Difference};
 pub use error::Error;
+pub use listing::{Architecture, ListedPackage, Listing};
+pub use prune::{Pruned, Pruning};
 pub use update::{Change, Directory};
+pub use verify::{Problem, Verified};
 
 use crate::engine::Engine;
 use crate::registry::{RateLimit, Registry, Signing};
@@ -107,7 +118,12 @@ pub trait Progress: Send + Sync {
         let _ = (blobs, bytes);
     }
 
-    /// A blob of that size is there.
+    /// That many blobs with that many bytes are to be read.
+    fn begin_reading(&self, blobs: usize, bytes: u64) {
+        let _ = (blobs, bytes);
+    }
+
+    /// A blob of that size is there, or was read.
     fn pushed(&self, bytes: u64) {
         let _ = bytes;
     }

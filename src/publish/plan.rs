@@ -3,13 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
-use std::time::{Duration, UNIX_EPOCH};
 
 use super::Limits;
 use super::contents::{Blob, Content, Contents};
 use super::document::{CONFIG, Descriptor, Digest, Index, MANIFEST, Manifest, Platform, to_bytes};
 use super::segments::{Arrangement, Placement, arrange, layer_of, outgrown};
-use super::state::{Held, Instance, Removed, Segment, State};
+use super::state::{Held, Instance, Removed, Segment, State, rfc3339};
 use crate::artifact::locations::{Located, Table};
 use crate::artifact::media_types::{
     CREATED, EMPTY, LOCATIONS, PACKAGE, PACKAGES, PREVIOUS, REMOVED, REPOSITORY, SEGMENTS,
@@ -123,11 +122,10 @@ impl Next {
             time: now,
         }));
         removed.retain(|removed| !kept.contains(&removed.package.digest));
-        let time = UNIX_EPOCH + Duration::from_secs(contents.created);
         Self {
             arch: arch.map(str::to_owned),
             removed,
-            created: Some(humantime::format_rfc3339_seconds(time).to_string()),
+            created: Some(rfc3339(contents.created)),
             is_segmented: old.is_some_and(|old| old.is_segmented),
             entry: None,
             files: contents.files,
@@ -243,6 +241,11 @@ impl Plan {
 }
 
 impl Next {
+    /// Its packages, and those that have left it.
+    pub fn held(&self) -> impl Iterator<Item = &Held> {
+        self.packages.values().chain(self.removed.iter().map(|removed| &removed.package))
+    }
+
     /// How many layers its manifest has with its packages in it.
     fn layers(&self) -> usize {
         let removed = usize::from(!self.removed.is_empty()) + self.removed.len();
@@ -301,8 +304,8 @@ pub fn held(state: &State) -> HashSet<&Digest> {
     of_instances.chain(of_segments).collect()
 }
 
-/// The packages that must be in segments.
-fn needed(all: &[Next]) -> BTreeMap<Digest, (String, u64)> {
+/// The packages that must be in segments, with their locations and sizes.
+pub fn needed(all: &[Next]) -> BTreeMap<Digest, (String, u64)> {
     let mut needed = BTreeMap::new();
     for next in all.iter().filter(|next| next.is_segmented) {
         let removed = next.removed.iter().map(|removed| (&removed.location, &removed.package));

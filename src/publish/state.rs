@@ -2,11 +2,14 @@
 //! package is in which of them.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::UNIX_EPOCH;
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, UNIX_EPOCH};
 
 use containers_image_proxy::oci_spec::image::{
     Descriptor as Layer, Digest as BlobDigest, MediaType,
 };
+use futures_util::{TryStreamExt, stream};
 use tokio::io::AsyncReadExt;
 
 use super::Publisher;
@@ -15,12 +18,17 @@ use super::error::Error;
 use crate::artifact::locations::{Located, Table};
 use crate::artifact::media_types::{CREATED, LOCATIONS, PREVIOUS, REMOVED};
 use crate::artifact::{Artifact, Repodata};
+use crate::blocking;
 use crate::error_kind::{Failure, Kind};
-use crate::registry::RawManifest;
+use crate::reference::Reference;
+use crate::registry::{Blob, RawManifest};
 use crate::source::Source;
 
 /// The largest table or metadata file that is held in memory, in bytes.
 const MAX_BLOB: u64 = 256 << 20;
+
+/// How many manifests are read side by side.
+pub const PARALLEL: usize = 8;
 
 /// How titles of packages end.
 const PACKAGE: &str = ".rpm";
@@ -115,6 +123,16 @@ impl State {
     /// The instance for an architecture, or the one for all.
     pub fn instance(&self, arch: Option<&str>) -> Option<&Instance> {
         self.instances.iter().find(|instance| instance.arch.as_deref() == arch)
+    }
+
+    /// All packages that its manifests name, with their sizes.
+    pub fn packages(&self) -> HashMap<&Digest, u64> {
+        let of_instances = self.instances.iter().flat_map(Instance::held);
+        let of_segments = self.segments.iter().flat_map(|segment| &segment.packages);
+        of_instances
+            .map(|package| (&package.digest, package.size))
+            .chain(of_segments.map(|(digest, (_, size))| (digest, *size)))
+            .collect()
     }
 
     /// The first segment that each package is in.
@@ -260,23 +278,39 @@ impl Publisher {
         self.read_segments(source, segments).await
     }
 
-    async fn read_segments(&self, source: &Source, segments: &mut [Segment]) -> Result<(), Error> {
-        for segment in segments {
-            let raw = self.raw(source, &segment.entry.digest).await?;
-            let manifest = parse::<Manifest>(source, &raw.bytes)?;
-            segment.packages = manifest
-                .layers
-                .into_iter()
-                .map(|layer| {
-                    let title = layer.title().unwrap_or_default().to_owned();
-                    (layer.digest, (title, layer.size))
-                })
-                .collect();
-        }
-        Ok(())
+    /// Reads what is in the segments, also what the tables do not name any more.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub(super) async fn read_segments(
+        &self,
+        source: &Source,
+        segments: &mut [Segment],
+    ) -> Result<(), Error> {
+        stream::iter(segments.iter_mut().map(Ok))
+            .try_for_each_concurrent(PARALLEL, async |segment| {
+                let raw = self.raw(source, &segment.entry.digest).await?;
+                let layers = parse::<Manifest>(source, &raw.bytes)?.layers.into_iter();
+                segment.packages = layers
+                    .map(|layer| {
+                        let title = layer.title().unwrap_or_default().to_owned();
+                        (layer.digest, (title, layer.size))
+                    })
+                    .collect();
+                Ok(())
+            })
+            .await
     }
 
-    async fn raw(&self, source: &Source, digest: &Digest) -> Result<RawManifest, Error> {
+    /// Reads a manifest that an index names.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub(super) async fn raw(&self, source: &Source, digest: &Digest) -> Result<RawManifest, Error> {
+        if let Reference::Layout(layout) = &source.reference {
+            let path = layout.directory().join("blobs/sha256").join(digest.hex());
+            return blocking::run(move || read_file(&path)).await;
+        }
         let source = at(source, digest.as_str());
         let raw = self.registry.raw_manifest(&source).await;
         raw.map_err(|error| Error::registry(&source, error))
@@ -342,7 +376,11 @@ impl Publisher {
         Ok(ReadInstance { instance, segments })
     }
 
-    async fn table(
+    /// Reads a table: each package with the variant of its segment.
+    ///
+    /// # Errors
+    /// If it is malformed, or cannot be read.
+    pub(super) async fn table(
         &self,
         source: &Source,
         table: Table,
@@ -365,14 +403,26 @@ impl Publisher {
         if layer.size > MAX_BLOB {
             return Err(Error::not_a_repository(source, "a table in it is too large"));
         }
+        let mut blob = self.open_blob(source, layer).await?;
+        let mut bytes = Vec::new();
+        blob.read_to_end(&mut bytes).await.map_err(|error| Error::reading(source, error))?;
+        Ok(bytes)
+    }
+
+    /// Begins to read a blob.
+    ///
+    /// # Errors
+    /// If the registry does not have it.
+    pub(super) async fn open_blob(
+        &self,
+        source: &Source,
+        layer: &Descriptor,
+    ) -> Result<Blob, Error> {
         let digest = layer.digest.as_str().parse::<BlobDigest>();
         let digest = digest.map_err(|error| Error::not_a_repository(source, error))?;
         let descriptor = Layer::new(MediaType::Other(layer.media_type.clone()), layer.size, digest);
         let blob = self.registry.blob(source, &descriptor).await;
-        let mut blob = blob.map_err(|error| Error::registry(source, error))?;
-        let mut bytes = Vec::new();
-        blob.read_to_end(&mut bytes).await.map_err(|error| Error::reading(source, error))?;
-        Ok(bytes)
+        blob.map_err(|error| Error::registry(source, error))
     }
 }
 
@@ -382,15 +432,21 @@ struct ReadInstance {
 }
 
 /// Where a table has a package.
-struct Placed {
-    digest: Digest,
-    location: String,
-    size: u64,
-    variant: String,
+#[derive(Clone, Debug)]
+pub struct Placed {
+    /// The digest of its blob.
+    pub digest: Digest,
+    /// Its path, relative to the repository.
+    pub location: String,
+    /// Its size in bytes.
+    pub size: u64,
+    /// The name of its segment; empty without segments.
+    pub variant: String,
 }
 
 impl Placed {
-    fn new(located: &Located, variant: String) -> Self {
+    /// A row of a table, with the name of its segment.
+    pub fn new(located: &Located, variant: String) -> Self {
         let Held { digest, size } = held(located);
         Self { digest, location: located.location.clone(), size, variant }
     }
@@ -415,6 +471,11 @@ fn has_repodata(artifact: &Artifact) -> bool {
 }
 
 impl Instance {
+    /// Its packages, and those that have left it.
+    pub fn held(&self) -> impl Iterator<Item = &Held> {
+        self.packages.values().chain(self.removed.iter().map(|removed| &removed.package))
+    }
+
     /// When its metadata was made, in seconds since 1970; 0 if it does not tell.
     pub fn created(&self) -> u64 {
         let time =
@@ -432,6 +493,23 @@ impl Segment {
         let variant = variant.filter(|variant| *variant == own).unwrap_or_default();
         Some(Self { entry, variant, packages: BTreeMap::new() })
     }
+
+    /// What people know it by: the name that the index has for it.
+    pub fn name(&self) -> String {
+        let platform = self.entry.platform.as_ref();
+        let name = platform.and_then(|platform| platform.variant.clone());
+        name.unwrap_or_else(|| self.entry.digest.to_string())
+    }
+
+    /// The size of its packages in bytes.
+    pub fn size(&self) -> u64 {
+        self.packages.values().map(|(_, size)| size).sum()
+    }
+}
+
+/// A time in seconds since 1970, as annotations have it.
+pub fn rfc3339(time: u64) -> String {
+    humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(time)).to_string()
 }
 
 /// The name of the segment with this digest: docs/layout.md, "Segments".
@@ -457,6 +535,16 @@ fn describe(source: &Source, raw: &RawManifest) -> Result<Descriptor, Error> {
     Ok(Descriptor::new(super::document::MANIFEST, digest, raw.bytes.len() as u64))
 }
 
-fn parse<T: serde::de::DeserializeOwned>(source: &Source, bytes: &[u8]) -> Result<T, Error> {
+/// A manifest of a local layout.
+fn read_file(path: &Path) -> Result<RawManifest, Error> {
+    let bytes = fs::read(path).map_err(|error| Error::file(path, error))?;
+    Ok(RawManifest { digest: Digest::of(&bytes).to_string(), bytes })
+}
+
+/// Parses a manifest or an index.
+///
+/// # Errors
+/// If it is none.
+pub fn parse<T: serde::de::DeserializeOwned>(source: &Source, bytes: &[u8]) -> Result<T, Error> {
     serde_json::from_slice(bytes).map_err(|error| Error::not_a_repository(source, error))
 }

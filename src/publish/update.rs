@@ -62,13 +62,18 @@ struct Prepared {
 
 /// A directory with metadata to change, and symbolic links to new packages. It is below a temporary one, which
 /// is locked: so is a cache while metadata is fetched into it.
-struct Workspace {
-    path: PathBuf,
+pub struct Workspace {
+    /// The directory.
+    pub path: PathBuf,
     _directory: TemporaryDir,
 }
 
 impl Workspace {
-    fn new() -> Result<Self, Error> {
+    /// An empty one.
+    ///
+    /// # Errors
+    /// If there is no room for it.
+    pub fn new() -> Result<Self, Error> {
         let _directory = new_directory()?;
         let path = _directory.path().join("repository");
         fs::create_dir(&path).map_err(|error| Error::file(&path, error))?;
@@ -93,13 +98,8 @@ impl Publisher {
         progress: &dyn Progress,
     ) -> Result<Outcome, Error> {
         check_target(target, options)?;
-        for _ in 0..ATTEMPTS {
-            if let Some(outcome) = self.try_update(target, change, options, progress).await? {
-                return Ok(outcome);
-            }
-            progress.warn("others have changed the repository meanwhile; beginning again");
-        }
-        Err(Error::Contended(target.reference.to_string()))
+        persist(target, progress, async || self.try_update(target, change, options, progress).await)
+            .await
     }
 
     /// `None` if others have moved the tag.
@@ -167,7 +167,7 @@ impl Publisher {
     }
 
     /// Makes the other tags lead to what the repository has already.
-    async fn retag(
+    pub(super) async fn retag(
         &self,
         target: &Source,
         state: &State,
@@ -197,7 +197,7 @@ impl Publisher {
 
     /// Removes the tag with the progress of a push that is finished. Where tags cannot be deleted, it leads to
     /// the repository from now on: what it held may be garbage one day.
-    async fn forget_progress(&self, target: &Source, unfinished: &Source, digest: &str) {
+    pub(super) async fn forget_progress(&self, target: &Source, unfinished: &Source, digest: &str) {
         if self.registry.delete(unfinished).await.is_ok() {
             return;
         }
@@ -249,7 +249,7 @@ impl Publisher {
     }
 
     /// Fetches the metadata of an instance into `directory`.
-    async fn fetch_metadata(
+    pub(super) async fn fetch_metadata(
         &self,
         target: &Source,
         digest: &str,
@@ -277,8 +277,26 @@ impl Publisher {
     }
 }
 
+/// Does the work again for as long as it returns `None` because others have moved the tag.
+///
+/// # Errors
+/// Those of the work, and [`Error::Contended`].
+pub async fn persist<T>(
+    target: &Source,
+    progress: &dyn Progress,
+    work: impl AsyncFn() -> Result<Option<T>, Error>,
+) -> Result<T, Error> {
+    for _ in 0..ATTEMPTS {
+        if let Some(outcome) = work().await? {
+            return Ok(outcome);
+        }
+        progress.warn("others have changed the repository meanwhile; beginning again");
+    }
+    Err(Error::Contended(target.reference.to_string()))
+}
+
 /// A tag can be moved, a digest cannot.
-fn check_target(target: &Source, options: &Options) -> Result<(), Error> {
+pub(super) fn check_target(target: &Source, options: &Options) -> Result<(), Error> {
     let Some(_) = progress_target(target).filter(|_| target.reference.digest().is_none()) else {
         return Err(Error::conflict(target, "not a tag in a registry; write HOST/PATH:TAG"));
     };
@@ -324,7 +342,7 @@ fn difference(old: Option<&Instance>, new: &BTreeMap<String, Held>) -> (Vec<Stri
     (only(new, old), only(old, new))
 }
 
-fn now() -> u64 {
+pub(super) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
@@ -521,8 +539,11 @@ fn created(workspace: &Path) -> Result<u64, Error> {
     Ok(parse_repomd(&workspace.join(title(REPOMD)))?.created())
 }
 
-/// All packages in the metadata, by their names.
-fn nevras(repodata: &Path) -> Result<Vec<(String, crate::repomd::Nevra)>, Error> {
+/// The locations and names of all packages in the metadata.
+///
+/// # Errors
+/// If it is malformed.
+pub fn nevras(repodata: &Path) -> Result<Vec<(String, crate::repomd::Nevra)>, Error> {
     let repomd = parse_repomd(&repodata.join(REPOMD))?;
     let Some(primary) = repomd.records.into_iter().find(|record| record.kind == "primary") else {
         return Ok(Vec::new());

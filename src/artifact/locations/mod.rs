@@ -168,7 +168,8 @@ impl Table {
         }
     }
 
-    fn describe(self) -> &'static str {
+    /// What it is a table of, for people.
+    pub fn describe(self) -> &'static str {
         match self {
             Self::Locations => "locations",
             Self::Removed => "removed packages",
