@@ -46,7 +46,7 @@ def install(dnf, *names):
 def test_nothing_to_do(registry, tools, published):
     registry.clear()
     assert not prune(tools, "--keep", "0s", "--yes").changed
-    command("prune", tools).has(f"Nothing to do: {tools} ")
+    command("prune", tools).has(f"Nothing to do: oci://{tools} ")
     assert not [request for request in registry.requests() if request[0] not in ("GET", "HEAD")]
     take(tools, NAMES[:1])
     assert not prune(tools, "--yes").changed, "it left a moment ago"
@@ -63,7 +63,7 @@ def test_it_says_what_it_would_do(registry, tools, published):
     assert (len(done.segments), done.new_segments, done.blobs) == (2, 1, 35)
     assert done.bytes == sum(package.stat().st_size for package in many(NAMES)[:35])
     command("prune", tools, "--keep", "0s", *FEW).has(f"- {NAMES[3]}-1-1.noarch.rpm\n").has(
-        f"Would prune {tools}: 35 packages, 2 segments replaced by 1; 35 files of ").has("use --yes")
+        f"Would prune oci://{tools}: 35 packages, 2 segments replaced by 1; 35 files of ").has("use --yes")
     assert publishing.tag_digest(registry, tools) == before
     assert not [request for request in registry.requests() if request[0] not in ("GET", "HEAD")]
 
@@ -90,8 +90,8 @@ def test_what_is_gone_is_freed_and_the_rest_installs(dnf, registry, tools):
     assert REMOVED not in {layer["mediaType"] for layer in tree.metadata[0]["layers"]}
     verify(tools)
     assert not prune(tools, "--keep", "0s", "--yes").changed
-    for old in (first, before):
-        publishing.delete_manifests(registry, old, kept=tree)
+    publishing.delete_manifests(registry, first, kept=before)
+    publishing.delete_manifests(registry, before, kept=tree)
     garbage_collect(registry)
     stored = [name for name, package in zip(names, packages, strict=True) if registry.blob(sha256(package)).exists()]
     assert stored == names[35:]

@@ -50,7 +50,7 @@ def test_a_right_one(dnf, registry, tools, repository):
     done = outcome("verify", tools)
     assert (done.packages, done.segments, done.removed, done.problems) == (29, 2, 1, [])
     assert not [digest for digest in registry.blobs() if digest in packages], "no package is fetched"
-    command("verify", tools).has(f"Verified {tools}: 29 packages in 2 segments, 1 removed; metadata, signature\n")
+    command("verify", tools).has(f"Verified oci://{tools}: 29 packages in 2 segments, 1 removed; metadata, signature\n")
     registry.clear()
     deep = outcome("verify", tools, "--deep")
     assert set(registry.blobs()) >= packages
