@@ -159,6 +159,11 @@ impl LayoutReference {
     pub fn directory(&self) -> &Path {
         &self.directory
     }
+
+    /// Returns the name of the manifest or index in it.
+    pub fn tag(&self) -> &str {
+        &self.tag
+    }
 }
 
 impl FromStr for Reference {

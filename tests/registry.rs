@@ -1,10 +1,14 @@
 //! The registry layer with the real skopeo, and with a stand-in that fails on demand.
 //!
-//! These tests need skopeo 1.19 or newer and python3.
+//! These tests need skopeo 1.19 or newer, docker-registry and python3.
 
 mod registry {
+    mod copies;
     mod faults;
     mod layout;
+    mod repository;
+    mod server;
+    mod signatures;
     mod skopeo;
     mod stand_in;
 

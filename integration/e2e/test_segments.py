@@ -1,9 +1,8 @@
 """dnf5 installs from an index of segments, as docs/layout.md describes it."""
 
 import hashlib
-import json
 import re
-import zstandard
+import shutil
 from pathlib import Path
 
 import pytest
@@ -101,6 +100,18 @@ def test_another_run_needs_no_table(dnf, registry, service, publish, repository,
     [stored] = STORE.glob(f"*/{pushed.locations[0].replace(':', '-')}-locations")
     assert int((stored / "size").read_text()) == sum(
         path.stat().st_size for path in (stored / "files").iterdir())
+
+
+def test_the_same_metadata_in_another_manifest(dnf, registry, service, publish, repository, packages):
+    """As a publisher leaves it that has merged segments; nothing says where dnf5's metadata came from."""
+    publish(repository)
+    dnf("repoquery")
+    shutil.rmtree(STORE / "manifests")
+    pushed = publish(repository, per_segment=3)
+    service.stop()
+    service.start()
+    download(dnf, "p-one")
+    assert registry.blobs() == [pushed.locations[0], digest(packages["p-one"])]
 
 
 def test_a_refresh_costs_the_manifests(dnf, registry, fetch, publish, repository):
@@ -232,9 +243,10 @@ def test_other_checksums(dnf, registry, fetch, publish, repository, packages, ch
     publish(repository)
     download(dnf, *PACKAGES)
     assert fetched(dnf) == set(map(digest, packages.values()))
+    assert dnf.failed_head_starts() == []
 
 
-def test_other_checksums_after_the_tag_has_moved(dnf, registry, publish, repository, packages):
+def test_other_checksums_after_the_tag_has_moved(dnf, service, registry, publish, repository, packages):
     """dnf5 has the metadata of a manifest that is gone: the location and the size say which package it is."""
     repository.createrepo("--checksum", "sha512")
     old = publish(repository, per_segment=3)
@@ -244,6 +256,9 @@ def test_other_checksums_after_the_tag_has_moved(dnf, registry, publish, reposit
     entry = next(entry for entry in old.entries if "platform" not in entry)
     run("curl", "-sfX", "DELETE", f"http://{registry.address}/v2/{old.artifact.name}/manifests/{entry['digest']}")
     publish(repository, per_segment=2)
+    # The service remembers the manifest.
+    service.stop()
+    service.start()
     download(dnf, "p-one")
     assert fetched(dnf) == {digest(packages["p-one"])}
 

@@ -38,3 +38,7 @@ pub const UNKNOWN: &str = "unknown";
 
 /// The annotation with the digest of what the tag led to before.
 pub const PREVIOUS: &str = "io.github.dnf5-oci.previous";
+
+/// The annotation that skopeo adds to an entry of an index whose manifest has layers compressed with zstd, when
+/// it copies the index. With it from the beginning, a copy has the same digest.
+pub const ZSTD: &str = "io.github.containers.compression.zstd";

@@ -5,6 +5,8 @@ mod doctor;
 mod instance;
 mod list;
 pub mod logging;
+mod mirror;
+mod promote;
 mod prune;
 mod publish;
 mod publishing;
@@ -50,6 +52,10 @@ enum Command {
     Add(publish::AddArguments),
     /// Remove packages from a repository in a registry
     Remove(publish::RemoveArguments),
+    /// Let a tag lead to what another one leads to, in the same or another registry
+    Promote(promote::Arguments),
+    /// Copy a repository from a web server or a directory into a registry, or out of it
+    Mirror(mirror::Arguments),
     /// List the packages and segments of a repository, with their sizes
     List(list::ListArguments),
     /// Compare the packages of two repositories
@@ -92,6 +98,8 @@ fn dispatch(command: Command) -> Result<ExitCode, Box<dyn Error>> {
         Command::Publish(arguments) => return publish::publish(&arguments, &loaded?.settings),
         Command::Add(arguments) => return publish::add(&arguments, &loaded?.settings),
         Command::Remove(arguments) => return publish::remove(&arguments, &loaded?.settings),
+        Command::Promote(arguments) => return promote::run(&arguments, &loaded?.settings),
+        Command::Mirror(arguments) => return mirror::run(&arguments, &loaded?.settings),
         Command::List(arguments) => return list::list(&arguments, &loaded?.settings),
         Command::Diff(arguments) => return list::diff(&arguments, &loaded?.settings),
         Command::Verify(arguments) => return verify::run(&arguments, &loaded?.settings),

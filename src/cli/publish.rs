@@ -107,6 +107,13 @@ pub(super) struct TransferArguments {
     #[arg(long, value_name = "N", default_value_t = Limits::default().layers, value_parser = layers)]
     layers_per_manifest: usize,
 
+    #[command(flatten)]
+    speed: SpeedArguments,
+}
+
+/// How fast it goes.
+#[derive(Debug, clap::Args)]
+pub(super) struct SpeedArguments {
     /// The most requests a minute; default: no limit
     #[arg(long, value_name = "N")]
     rate: Option<NonZeroU32>,
@@ -145,6 +152,12 @@ impl TransferArguments {
             // Who allows more layers allows them the room that they take.
             options.limits.manifest_bytes = 4 << 20;
         }
+        self.speed.apply(options);
+    }
+}
+
+impl SpeedArguments {
+    pub(super) fn apply(&self, options: &mut Options) {
         options.rate = self.rate.map(RateLimit::per_minute);
         options.parallel = self.parallel.into();
     }
@@ -196,7 +209,7 @@ fn update(
     Ok(ExitCode::SUCCESS)
 }
 
-fn describe(out: &mut dyn Write, outcome: &Outcome) -> std::io::Result<()> {
+pub(super) fn describe(out: &mut dyn Write, outcome: &Outcome) -> std::io::Result<()> {
     let Outcome { reference, digest, .. } = outcome;
     let packages = counted(outcome.packages, "package");
     if !outcome.changed {

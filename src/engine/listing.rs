@@ -5,9 +5,10 @@ use std::sync::Arc;
 use tokio::sync::OnceCell;
 
 use super::error::Cause;
+use super::manifests::Snapshot;
 use super::packages::Package;
 use super::reading::{read_blocking, retry_next_mirror, run};
-use super::view::{REPODATA, View};
+use super::view::{REPODATA, REPOMD_NAME, View};
 use crate::artifact::locations::Located;
 use crate::checksum::{Algorithm, Hasher};
 use crate::dnf_cache::CachedMetadata;
@@ -45,10 +46,19 @@ impl Listing {
         self.cached.is_none() || self.manifest_digest.as_deref() == Some(manifest_digest)
     }
 
+    /// Whether a manifest has the metadata that packages are requested by, even if that came from another one.
+    fn has_same_metadata(&self, snapshot: &Snapshot) -> bool {
+        let is_cached = |cached: &Arc<CachedMetadata>| {
+            let repomd = snapshot.artifact.repodata().file(REPOMD_NAME).ok().flatten();
+            repomd.is_some_and(|layer| layer.digest().as_ref() == cached.repomd.to_string())
+        };
+        self.is_of(&snapshot.manifest_digest) || self.cached.as_ref().is_some_and(is_cached)
+    }
+
     /// The package at this location, if the metadata lists one.
     pub(super) async fn get(&self, view: &View, location: &str) -> Result<Option<Known>, Cause> {
         let location = as_asked_for(location);
-        if self.is_of(&view.snapshot().await?.manifest_digest)
+        if self.has_same_metadata(&*view.snapshot().await?)
             && let Some(located) = view.located(&location).await?
         {
             return Ok(Some(located.into()));
@@ -64,7 +74,7 @@ impl Listing {
     /// The smallest package, if there is any.
     pub(super) async fn smallest(&self, view: &View) -> Result<Option<Package>, Cause> {
         let snapshot = view.snapshot_near(self.manifest_digest.as_deref()).await?;
-        if self.is_of(&snapshot.manifest_digest)
+        if self.has_same_metadata(&snapshot)
             && let Some(locations) = view.locations().await?
         {
             return Ok(locations.smallest()?.map(|Located { location, sha256, size, .. }| {

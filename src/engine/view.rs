@@ -39,7 +39,7 @@ pub(super) const REPODATA: &str = "repodata/";
 pub(super) const REPOMD: &str = "repodata/repomd.xml";
 
 /// Its name in the directory of the metadata.
-const REPOMD_NAME: &str = "repomd.xml";
+pub(super) const REPOMD_NAME: &str = "repomd.xml";
 
 /// What has failed if the manifest cannot be had.
 const MANIFEST: &str = "manifest";

@@ -1,5 +1,6 @@
 //! Manifests and indexes as they are written: the fields of image-spec, in a fixed order, so that the same
-//! content makes the same bytes.
+//! content makes the same bytes. It is the order of the Go library of image-spec: skopeo writes an index anew
+//! when it copies it with all its manifests, and the bytes must be the same then.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -27,22 +28,22 @@ pub struct Digest(String);
 pub struct Descriptor {
     /// Its media type.
     pub media_type: String,
-    /// The artifact type of a manifest.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub artifact_type: Option<String>,
     /// Its digest.
     pub digest: Digest,
     /// Its size in bytes.
     pub size: u64,
+    /// Names and values.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
     /// The content itself, in base64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<String>,
     /// What a manifest is for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub platform: Option<Platform>,
-    /// Names and values.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub annotations: BTreeMap<String, String>,
+    /// The artifact type of a manifest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact_type: Option<String>,
     /// Fields that only others use. They are written as they were read.
     #[serde(flatten)]
     pub other: BTreeMap<String, Value>,

@@ -7,6 +7,8 @@
 //! | module | job |
 //! |---|---|
 //! | `update` | publish, add and remove: new content under a tag |
+//! | `promote` | a repository as it is, from a tag or a layout to a tag |
+//! | `mirror` | into registries, out of them, and back |
 //! | `prune` | what is no longer needed leaves the tag |
 //! | `listing`, `diff` | what a reference leads to, and what two have of each other |
 //! | `verify` | whether it is complete and right |
@@ -25,7 +27,9 @@ mod document;
 mod error;
 mod listing;
 mod metadata;
+mod mirror;
 mod plan;
+mod promote;
 mod prune;
 mod push;
 mod segments;
@@ -39,6 +43,8 @@ mod workspace;
 pub use diff::{Change as PackageChange, Difference};
 pub use error::Error;
 pub use listing::{Architecture, ListedPackage, Listing};
+pub use mirror::{InvalidUrl, Url};
+pub use promote::Transferred;
 pub use prune::{Pruned, Pruning};
 pub use update::{Change, Directory};
 pub use verify::{Problem, Verified};

@@ -11,7 +11,7 @@ use super::segments::{Arrangement, Placement, arrange, layer_of, outgrown};
 use super::state::{Held, Instance, Removed, Segment, State, rfc3339};
 use crate::artifact::locations::{Located, Table};
 use crate::artifact::media_types::{
-    CREATED, EMPTY, LOCATIONS, PACKAGE, PACKAGES, PREVIOUS, REMOVED, REPOSITORY, SEGMENTS,
+    CREATED, EMPTY, LOCATIONS, PACKAGE, PACKAGES, PREVIOUS, REMOVED, REPOSITORY, SEGMENTS, ZSTD,
 };
 
 /// What is to be pushed, and what the tag will lead to.
@@ -260,6 +260,7 @@ impl Document {
 
     fn entry(&self, arch: Option<&str>) -> Descriptor {
         Descriptor {
+            annotations: [(ZSTD.to_owned(), "true".to_owned())].into(),
             artifact_type: Some(REPOSITORY.to_owned()),
             platform: arch.map(Platform::linux),
             ..Descriptor::new(MANIFEST, self.digest.clone(), self.bytes.len() as u64)

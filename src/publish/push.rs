@@ -280,7 +280,7 @@ fn instances(document: &Document) -> Instances {
 }
 
 /// What a signature is for.
-fn identity(source: &Source) -> Option<String> {
+pub fn identity(source: &Source) -> Option<String> {
     match &source.reference {
         Reference::Registry(registry) => Some(format!("{}:{}", registry.name(), registry.tag()?)),
         Reference::Layout(_) => None,

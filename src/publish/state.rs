@@ -196,7 +196,7 @@ impl Publisher {
         Ok(segments)
     }
 
-    async fn raw_if_any(&self, source: &Source) -> Result<Option<RawManifest>, Error> {
+    pub(super) async fn raw_if_any(&self, source: &Source) -> Result<Option<RawManifest>, Error> {
         match self.registry.raw_manifest(source).await {
             Err(error) if error.kind() == Kind::NotFound => Ok(None),
             top => top.map(Some).map_err(|error| Error::registry(source, error)),
@@ -529,9 +529,17 @@ pub fn for_arch(source: &Source, arch: Option<String>) -> Source {
     source
 }
 
-fn describe(source: &Source, raw: &RawManifest) -> Result<Descriptor, Error> {
+/// The digest of a manifest.
+///
+/// # Errors
+/// If the registry uses another algorithm.
+pub fn raw_digest(source: &Source, raw: &RawManifest) -> Result<Digest, Error> {
     let digest = Digest::try_from(raw.digest.clone());
-    let digest = digest.map_err(|error| Error::not_a_repository(source, error))?;
+    digest.map_err(|error| Error::not_a_repository(source, error))
+}
+
+fn describe(source: &Source, raw: &RawManifest) -> Result<Descriptor, Error> {
+    let digest = raw_digest(source, raw)?;
     Ok(Descriptor::new(super::document::MANIFEST, digest, raw.bytes.len() as u64))
 }
 

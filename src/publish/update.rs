@@ -23,7 +23,7 @@ use crate::source::Source;
 use crate::temporary::TemporaryDir;
 
 /// How often the work begins again because others have moved the tag.
-const ATTEMPTS: usize = 5;
+pub(super) const ATTEMPTS: usize = 5;
 
 /// What a repository is to become.
 #[derive(Clone, Debug)]
@@ -118,38 +118,14 @@ impl Publisher {
         if let Some(warning) = &prepared.warning {
             progress.warn(warning);
         }
-        let Contents { paths, .. } = &prepared.contents;
-        let next =
-            Next::with(old.as_ref(), options.arch.as_deref(), prepared.contents.clone(), now());
-        let packages = next.packages.clone();
-        let conflict = |problem| Error::conflict(target, problem);
-        let mut plan = Plan::new(&state, next.clone(), paths, &options.limits).map_err(conflict)?;
-        let unfinished =
-            progress_target(target).filter(|_| plan.new_segments().count() >= CHECKPOINT);
-        let mut is_resumed = false;
-        if let Some(unfinished) = &unfinished {
-            let found = self.unfinished(unfinished, &state).await?;
-            is_resumed = !found.is_empty();
-            state
-                .segments
-                .extend(found.into_iter().filter(|segment| is_useful(segment, &packages)));
-            plan = Plan::new(&state, next, paths, &options.limits).map_err(conflict)?;
-        }
-        let push = Push::new(self, target, &state, &plan, paths, options, progress);
-        let (added, removed) = difference(old.as_ref(), &packages);
-        let outcome = Outcome {
-            reference: target.reference.to_string(),
-            digest: plan.top.digest.to_string(),
-            previous: state.digest.clone(),
-            changed: !plan.is_current(&state),
-            added,
-            removed,
-            packages: packages.len(),
-            segments: plan.segments.len(),
-            pushed: push.load.0,
-            bytes: push.load.1,
-            dry_run: options.is_dry_run,
-        };
+        let Prepared { contents, .. } = &prepared;
+        check_not_emptied(target, change, old.as_ref(), contents)?;
+        let next = Next::with(old.as_ref(), options.arch.as_deref(), contents.clone(), now());
+        let unfinished = progress_target(target);
+        let (plan, is_resumed) =
+            self.plan(target, &mut state, next, contents, unfinished.as_ref(), options).await?;
+        let push = Push::new(self, target, &state, &plan, &contents.paths, options, progress);
+        let outcome = outcome(target, &state, old.as_ref(), contents, &plan, &push, options);
         if options.is_dry_run {
             return Ok(Some(outcome));
         }
@@ -164,6 +140,34 @@ impl Publisher {
             self.forget_progress(target, &unfinished, &outcome.digest).await;
         }
         Ok(Some(outcome))
+    }
+
+    /// The plan; and whether it builds on a push that was not finished, whose segments are then in the state.
+    async fn plan(
+        &self,
+        target: &Source,
+        state: &mut State,
+        next: Next,
+        contents: &Contents,
+        unfinished: Option<&Source>,
+        options: &Options,
+    ) -> Result<(Plan, bool), Error> {
+        let plan = |state: &State| {
+            let plan = Plan::new(state, next.clone(), &contents.paths, &options.limits);
+            plan.map_err(|problem| Error::conflict(target, problem))
+        };
+        let first = plan(state)?;
+        let Some(unfinished) = unfinished.filter(|_| first.new_segments().count() >= CHECKPOINT)
+        else {
+            return Ok((first, false));
+        };
+        let found = self.unfinished(unfinished, state).await?;
+        if found.is_empty() {
+            return Ok((first, false));
+        }
+        let useful = found.into_iter().filter(|segment| is_useful(segment, &contents.packages));
+        state.segments.extend(useful);
+        Ok((plan(state)?, true))
     }
 
     /// Makes the other tags lead to what the repository has already.
@@ -306,6 +310,53 @@ pub(super) fn check_target(target: &Source, options: &Options) -> Result<(), Err
     }
 }
 
+/// A job that has built nothing must not empty a repository.
+fn check_not_emptied(
+    target: &Source,
+    change: &Change,
+    old: Option<&Instance>,
+    contents: &Contents,
+) -> Result<(), Error> {
+    let had = old.map_or(0, |old| old.packages.len());
+    match change {
+        Change::Publish(directory) if contents.packages.is_empty() && had > 0 => {
+            let reason = format!(
+                "{} has no packages, and the repository has {had}; to remove them, use \"dnf5-oci remove\"",
+                directory.path.display()
+            );
+            Err(Error::conflict(target, reason))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn outcome(
+    target: &Source,
+    state: &State,
+    old: Option<&Instance>,
+    contents: &Contents,
+    plan: &Plan,
+    push: &Push<'_>,
+    options: &Options,
+) -> Outcome {
+    let changed = !plan.is_current(state);
+    let (added, removed) = difference(old, &contents.packages);
+    let (pushed, bytes) = if changed { push.load } else { (0, 0) };
+    Outcome {
+        reference: target.reference.to_string(),
+        digest: plan.top.digest.to_string(),
+        previous: state.digest.clone(),
+        changed,
+        added,
+        removed,
+        packages: contents.packages.len(),
+        segments: plan.segments.len(),
+        pushed,
+        bytes,
+        dry_run: options.is_dry_run,
+    }
+}
+
 fn check_extensible(target: &Source, old: &Instance, options: &Options) -> Result<(), Error> {
     if !old.is_extensible {
         let reason = "its packages are not layers of their own; publish the whole directory once with \
@@ -320,7 +371,7 @@ fn check_extensible(target: &Source, old: &Instance, options: &Options) -> Resul
     Ok(())
 }
 
-fn new_directory() -> Result<TemporaryDir, Error> {
+pub(super) fn new_directory() -> Result<TemporaryDir, Error> {
     TemporaryDir::new().map_err(|error| Error::file(&std::env::temp_dir(), error))
 }
 
@@ -332,7 +383,10 @@ fn is_useful(segment: &Segment, packages: &BTreeMap<String, Held>) -> bool {
 }
 
 /// The locations of packages that came and that left. A package with other bytes did both.
-fn difference(old: Option<&Instance>, new: &BTreeMap<String, Held>) -> (Vec<String>, Vec<String>) {
+pub(super) fn difference(
+    old: Option<&Instance>,
+    new: &BTreeMap<String, Held>,
+) -> (Vec<String>, Vec<String>) {
     let none = BTreeMap::new();
     let old = old.map_or(&none, |old| &old.packages);
     let only = |these: &BTreeMap<String, Held>, those: &BTreeMap<String, Held>| {

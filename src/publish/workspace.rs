@@ -14,7 +14,7 @@ use crate::source::{Access, Source};
 use crate::temporary::TemporaryDir;
 
 /// The annotation with the name of a manifest in a layout: image-spec, annotations.md.
-const NAME: &str = "org.opencontainers.image.ref.name";
+pub const NAME: &str = "org.opencontainers.image.ref.name";
 
 /// A layout in a temporary directory, which is removed with it.
 pub struct Workspace {

@@ -39,7 +39,8 @@ pub struct Copy<'a> {
     pub to: &'a Source,
     /// What is copied if `from` leads to an index.
     pub instances: Instances,
-    /// How the copy is signed, if it is.
+    /// How the copy is signed, if it is. skopeo signs it when the target has it: to have no tag lead to something
+    /// unsigned, copy to the digest first, with the tag as the identity, and then to the tag without this.
     pub signing: Option<&'a Signing>,
     /// Whether `from` was made by this process, so that no signature policy applies to it.
     pub trusted: bool,
@@ -229,7 +230,10 @@ fn written(target: &Reference) -> io::Result<Vec<PathBuf>> {
     match target {
         Reference::Layout(layout) => {
             fs::create_dir_all(layout.directory())?;
-            Ok(vec![layout.directory().to_owned()])
+            let mut written = vec![layout.directory().to_owned()];
+            // It may be a link into another layout.
+            written.extend(fs::canonicalize(layout.directory().join("blobs")));
+            Ok(written)
         }
         Reference::Registry(_) => Ok(containers_config::written_by_pushes()),
     }

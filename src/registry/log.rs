@@ -136,6 +136,21 @@ impl Log {
         })
     }
 
+    /// Waits until the limit on requests allows all those that the process has sent.
+    pub(super) async fn settle(&self) {
+        loop {
+            let ended = self.ended.notified();
+            if self.with(|state| state.has_ended) {
+                return;
+            }
+            let is_end = tokio::time::timeout(END, ended).await.is_ok();
+            // Another process may hold the pipe open.
+            if is_end || !self.is_throttled() {
+                return;
+            }
+        }
+    }
+
     /// Why the process has ended, if it wrote that. Waits for the end of the log, which follows at once.
     pub(super) async fn last_words(&self) -> Option<String> {
         let ended = self.ended.notified();

@@ -46,6 +46,7 @@ pub(super) struct Running {
     _certificates: Vec<TemporaryDir>,
     settings: Settings,
     accesses: Vec<Access>,
+    has_limit: bool,
 }
 
 /// Why a program has ended with an error, before anything is removed from that.
@@ -70,6 +71,7 @@ impl Program {
 
     fn start_here(self) -> Result<Running, Error> {
         let Self { settings, mut command, reaches, accesses, rules, limit } = self;
+        let has_limit = limit.is_some();
         let (mut inherited, mut certificates) = (Vec::new(), Vec::new());
         for reach in reaches {
             inherited.extend(reach.auth_file);
@@ -96,6 +98,7 @@ impl Program {
             _certificates: certificates,
             settings,
             accesses,
+            has_limit,
         })
     }
 }
@@ -111,7 +114,11 @@ impl Running {
         let stdout = self.stdout.take().ok_or_else(|| Error::Process("it has ended".into()))?;
         let ended = async {
             let output = read(stdout).await?;
-            Ok::<_, Error>((output, self.process.wait().await?))
+            let status = self.process.wait().await?;
+            if self.has_limit {
+                self.log.settle().await;
+            }
+            Ok::<_, Error>((output, status))
         };
         let (output, status) = tokio::select! {
             biased;

@@ -67,7 +67,10 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(found["status"], found.get("headers", {}).items(), found.get("body", "").encode())
             return
         behind = http.client.HTTPConnection("127.0.0.1", BEHIND)
-        behind.request(self.command, self.path, body, dict(self.headers.items()))
+        behind.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+        for name, value in self.headers.items():
+            behind.putheader(name, value)
+        behind.endheaders(body)
         response = behind.getresponse()
         content = response.read()
         headers = [(name, value) for name, value in response.getheaders()

@@ -1,7 +1,7 @@
 //! What the messages of `skopeo copy`, `inspect` and `delete` mean.
 
-use super::{contains_any, refused, shown};
-use crate::error_kind::{Failure as _, Kind};
+use super::{contains_any, shown};
+use crate::error_kind::Kind;
 use crate::reference::Reference;
 use crate::registry::Error;
 use crate::registry::program::Failure;
@@ -37,10 +37,13 @@ const IMMUTABLE: &[&str] = &["immutable", "tag invalid"];
 const TOO_LARGE: &[&str] = &["statuscode: 413", "413 request entity too large", "too large"];
 
 /// Words in messages about a file that is not what the manifest says, in lower case.
-const CHANGED: &[&str] = &["digest did not match", "no such file or directory"];
+const WRONG_BYTES: &str = "digest did not match";
+const READING_BLOB: &str = "reading blob ";
+const NO_FILE: &str = "no such file or directory";
 
 /// Words in messages about signing, in lower case.
-const SIGNING: &[&str] = &["signing ", "private key", "passphrase", "sign-"];
+const SIGNING: &[&str] =
+    &["creating signature", "private key", "passphrase", "parse --sign-identity"];
 
 /// What `skopeo delete` says instead of the registry's 404.
 const NOT_THERE: &str = "image may not exist";
@@ -77,11 +80,13 @@ pub fn of_copy(mut failure: Failure, from: &Reference, to: &Reference) -> Error 
     let is_about_manifest = text.contains(MANIFEST);
     let is_push = matches!(to, Reference::Registry(_)) && !contains_any(&text, READING);
     failure.message = Some(message);
-    if matches!(from, Reference::Layout(_))
-        && !text.starts_with(READING[0])
-        && contains_any(&text, CHANGED)
-    {
+    let is_gone = text.starts_with(READING_BLOB) && text.contains(NO_FILE);
+    if matches!(from, Reference::Layout(_)) && (is_gone || text.contains(WRONG_BYTES)) {
         return Error::Changed(shown);
+    }
+    // Of files that are opened before anything else, only that with the passphrase can be missing.
+    if contains_any(&text, SIGNING) || text.starts_with("open ") {
+        return Error::Signing(shown);
     }
     if is_push && contains_any(&text, IMMUTABLE) {
         return Error::TagImmutable(shown);

@@ -28,7 +28,8 @@ fn read(table: Table, input: &[u8]) {
         Ok(segments) => {
             let written = table.write(&segments, &packages).expect("what was read can be written");
             let mut again = Vec::new();
-            let read = table.read(&written[..], written.len() as u64, |package| again.push(package));
+            let read =
+                table.read(&written[..], written.len() as u64, |package| again.push(package));
             assert_eq!((read.expect("valid"), again), (segments, packages));
         }
         Err(error) => assert!(error.to_string().len() <= 8192, "{error}"),
