@@ -6,8 +6,7 @@ import pytest
 
 from harness import publishing
 from harness.layout import REMOVED, conforms
-from harness.publishing import (
-    Tree, command, garbage_collect, many, numbered, outcome, publish, refused, remove, sha256, verify)
+from harness.publishing import Tree, command, garbage_collect, many, numbered, outcome, publish, remove, sha256, verify
 from harness.repository import build
 
 FEW = ("--layers-per-manifest", "20")
@@ -203,6 +202,6 @@ def test_what_was_not_published_by_us(dnf, registry, tools):
 
 
 def test_what_cannot_be_pruned(tools, published):
-    refused("prune", f"{tools.rpartition(':')[0]}@{published.digest}", "--yes").has("not a tag in a registry")
-    refused("prune", tools.replace(":stable", ":none"), "--yes").has("there is no such repository")
+    publishing.refused("prune", f"{tools.rpartition(':')[0]}@{published.digest}", "--yes").has("not a tag in a registry")
+    publishing.refused("prune", tools.replace(":stable", ":none"), "--yes").has("there is no such repository")
     command("prune", tools, "--keep", "soon", code=2)

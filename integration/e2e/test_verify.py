@@ -4,7 +4,7 @@ import pytest
 
 from harness import publishing
 from harness.commands import run
-from harness.publishing import Tree, command, many, numbered, outcome, publish, remove, sha256, verify
+from harness.publishing import Tree, command, many, numbered, outcome, publish, remove, sha256
 from harness.repository import build
 from harness.segments import segmented
 from harness.signing import NOTHING, POLICY, policy, scope
