@@ -202,6 +202,7 @@ def test_what_was_not_published_by_us(dnf, registry, tools):
 
 
 def test_what_cannot_be_pruned(tools, published):
-    publishing.refused("prune", f"{tools.rpartition(':')[0]}@{published.digest}", "--yes").has("not a tag in a registry")
+    pinned = f"{tools.rpartition(':')[0]}@{published.digest}"
+    publishing.refused("prune", pinned, "--yes").has("not a tag in a registry")
     publishing.refused("prune", tools.replace(":stable", ":none"), "--yes").has("there is no such repository")
     command("prune", tools, "--keep", "soon", code=2)
