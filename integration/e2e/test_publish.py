@@ -75,7 +75,7 @@ def test_the_same_again_writes_nothing(dnf, registry, tools, layers):
     assert (again.changed, again.digest, again.pushed, again.bytes) == (False, first.digest, 0, 0)
     assert not writes(registry)
     assert not [path for _, path, _ in registry.requests("/blobs/") if sha256(many(numbered(30))[0]) in path]
-    command("publish", repository.directory, tools, "--layers-per-manifest", layers).has("nothing to do")
+    command("publish", repository.directory, tools, "--layers-per-manifest", layers).has("Nothing to do: ")
 
 
 def test_without_metadata_the_same_again_writes_nothing(dnf, registry, tools):

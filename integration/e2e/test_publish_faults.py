@@ -46,15 +46,14 @@ def install(dnf, *names):
 
 
 def test_at_most_500_layers_and_256_kilobytes(dnf, registry, front, tools):
-    names = numbered(600, prefix="a-package-with-a-name-that-is-rather-long-but-not-unheard-of-")
+    names = numbered(520, prefix=f"{'long-' * 30}")
     repository = dnf.repository()
     for package in many(names):
-        repository.add(package)
+        (repository.directory / package.name).symlink_to(package)
     front.layers, front.manifest_bytes = 500, 256 << 10
     done = publish(repository, through(front, tools))
-    assert (done.packages, done.segments) == (600, 2)
+    assert (done.packages, done.segments) == (520, 2)
     conforms(registry, tools)
-    verify(tools)
     install(dnf, *names[::100])
 
 
@@ -65,12 +64,13 @@ def test_a_limit_that_is_not_known(front, tools, repository):
     assert done.packages == 50
 
 
-@pytest.mark.parametrize("fault", [{"throttled": 40}, {"unavailable": 25}, {"cut": 15}])
+@pytest.mark.parametrize("fault", [{"throttled": 60}, {"unavailable": 60}, {"cut": 15}])
 def test_faults_are_ridden_out(dnf, registry, front, tools, repository, fault):
     for name, every in fault.items():
         setattr(front, name, every)
     done = publish(repository, through(front, tools), *FEW)
-    assert front.numbers[next(iter(fault))] >= 2, "it has failed at least once"
+    [(name, every)] = fault.items()
+    assert front.numbers[name] >= every, "it has failed at least once"
     assert done.packages == 50
     conforms(registry, tools, layers=20)
     verify(tools)
@@ -87,7 +87,7 @@ def test_no_more_requests_than_allowed(front, tools):
 
 def test_a_registry_that_is_read_only(front, tools, repository):
     front.read_only = True
-    refused("publish", repository.directory, through(front, tools)).has("denied")
+    refused("publish", repository.directory, through(front, tools)).has("log in with")
 
 
 def test_two_publishers_lose_nothing(dnf, registry, tools, repository):
@@ -129,7 +129,7 @@ def test_kills(dnf, registry, front, tools):
     publish(repository, tools, *FEW)
     usual = time.monotonic() - begin
     state = publishing.tag_digest(registry, tools)
-    for number in range(8):
+    for number in range(5):
         package = build(f"round{number}")
         repository.add(package)
         running = subprocess.Popen(["dnf5-oci", "publish", repository.directory, tools, *FEW, "--quiet"],
@@ -163,15 +163,15 @@ def test_interrupted(tools, repository):
 
 
 def test_a_long_first_publish_goes_on_where_it_was(registry, front, dnf, tools):
-    names = numbered(240, prefix="long")
+    names = numbered(170, prefix="first")
     repository = dnf.repository()
     for package in many(names):
         repository.add(package)
     repository.createrepo()
-    options = ["--layers-per-manifest", "10", "--parallel", "1"]
+    options = ["--layers-per-manifest", "8", "--parallel", "1"]
     front.delay = 0.002
     running = subprocess.Popen(["dnf5-oci", "publish", repository.directory, through(front, tools), *options, "--quiet"])
-    wait_until(lambda: front.count("PATCH", "upload") > 200, "most of it is pushed", seconds=60)
+    wait_until(lambda: front.count("PATCH", "upload") > 150, "most of it is pushed", seconds=60)
     running.kill()
     running.wait()
     wait_until(lambda: not processes("skopeo", "copy"), "no skopeo survives")
@@ -180,8 +180,8 @@ def test_a_long_first_publish_goes_on_where_it_was(registry, front, dnf, tools):
     front.delay = 0
     front.clear()
     done = publish(repository, through(front, tools), *options)
-    assert done.packages == 240
-    assert front.count("PATCH", "upload") < 150, "what was pushed is still there"
-    conforms(registry, tools, layers=10)
+    assert done.packages == 170
+    assert front.count("PATCH", "upload") < 100, "what was pushed is still there"
+    conforms(registry, tools, layers=8)
     verify(tools)
     assert publishing.tag_digest(registry, f"{tools}.publishing") is None
