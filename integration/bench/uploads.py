@@ -85,7 +85,8 @@ class Layout:
         for entry in self.parts:
             name = entry["digest"].removeprefix("sha256:")
             named = {"org.opencontainers.image.ref.name": name}
-            index["manifests"].append({key: entry[key] for key in ("mediaType", "digest", "size")} | {"annotations": named})
+            plain = {key: entry[key] for key in ("mediaType", "digest", "size")}
+            index["manifests"].append(plain | {"annotations": named})
         path.write_text(json.dumps(index))
 
     def push(self, target):
@@ -119,4 +120,5 @@ class Update:
 
     def cells(self):
         memory = sum(self.memory.get(program, 0) for program in ("dnf5-oci", "skopeo"))
-        return [f"{statistics.median(self.seconds):.2f} s", "", "", "", "", str(self.requests), f"{memory / 1e6:.0f} MB"]
+        seconds = statistics.median(self.seconds)
+        return [f"{seconds:.2f} s", "", "", "", "", str(self.requests), f"{memory / 1e6:.0f} MB"]

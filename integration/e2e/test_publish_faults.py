@@ -4,14 +4,13 @@ import random
 import signal
 import subprocess
 import time
-from pathlib import Path
 
 import pytest
 
 from harness import publishing
-from harness.commands import processes, run, wait_until
+from harness.commands import processes, wait_until
 from harness.layout import conforms
-from harness.publishing import add, many, numbered, outcome, publish, refused, remove, verify
+from harness.publishing import add, many, numbered, publish, refused, verify
 from harness.repository import build
 
 NAMES = numbered(50)
@@ -170,7 +169,8 @@ def test_a_long_first_publish_goes_on_where_it_was(registry, front, dnf, tools):
     repository.createrepo()
     options = ["--layers-per-manifest", "8", "--parallel", "1"]
     front.delay = 0.002
-    running = subprocess.Popen(["dnf5-oci", "publish", repository.directory, through(front, tools), *options, "--quiet"])
+    command = ["dnf5-oci", "publish", repository.directory, through(front, tools), *options, "--quiet"]
+    running = subprocess.Popen(command)
     wait_until(lambda: front.count("PATCH", "upload") > 150, "most of it is pushed", seconds=60)
     running.kill()
     running.wait()

@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from conftest import insecure
 from harness import publishing
 from harness.commands import run
 from harness.layout import REMOVED, conforms
@@ -22,7 +23,6 @@ from harness.publishing import (
 )
 from harness.registry import Registry
 from harness.repository import build
-from conftest import insecure
 
 FEW = ("--layers-per-manifest", "20")
 NAMES = numbered(50)
@@ -93,11 +93,12 @@ def test_rollback(dnf, registry, tools, published):
     dnf("repoquery", "--refresh", "new").has_not("new-0")
 
 
-def test_to_another_repository_of_the_registry(dnf, registry, front, tools, published):
+def test_to_another_repository_of_the_registry(dnf, registry, tools, published):
     target = tools.replace("/acme/", "/released/")
-    front.clear()
-    outcome("promote", through(front, tools), through(front, target))
-    assert front.count("PATCH", "upload") == 0, "blobs are mounted"
+    registry.clear()
+    outcome("promote", tools, target)
+    uploads = [request for request in registry.requests() if request[0] == "PATCH"]
+    assert len(uploads) <= 1, "blobs are mounted, perhaps except the config"
     conforms(registry, target, layers=20)
     verify(target)
     dnf.add("tools", f"oci://{target}")

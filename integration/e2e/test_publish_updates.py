@@ -220,9 +220,11 @@ def test_a_reader_in_the_middle_gets_what_it_saw(dnf, registry, tools, repositor
     assert run("rpm", "-q", *NAMES[:3]).code == 0
 
 
-def test_list_and_diff(tools, repository, published):
+def test_list_and_diff(tools, published):
     listed = outcome("list", tools)
-    assert listed.packages
+    [repository] = listed.architectures
+    assert [package["location"] for package in repository["packages"]] == [f"{name}-1-1.noarch.rpm" for name in NAMES]
+    assert len(listed.segments) == published.segments
     command("list", tools).has(f"{NAMES[0]}-1-1.noarch")
     add(tools, build("new"))
     remove(tools, f"{NAMES[0]}-1-1.noarch")
