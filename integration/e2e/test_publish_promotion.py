@@ -97,7 +97,10 @@ def test_to_another_repository_of_the_registry(dnf, registry, front, tools, publ
     target = tools.replace("/acme/", "/released/")
     front.clear()
     outcome("promote", through(front, tools), through(front, target))
-    assert front.count("PATCH", "upload") == 0, "blobs are mounted"
+    # Of what is not mounted, skopeo reads and sends the config alone, which has two bytes.
+    manifests = published.segments + 1
+    assert front.count("GET", "blob") <= manifests
+    assert front.count("PATCH", "upload") <= manifests
     conforms(registry, target, layers=20)
     verify(target)
     dnf.add("tools", f"oci://{target}")
