@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `update` | publish, add and remove: new content under a tag |
 //! | `promote` | a repository as it is, from a tag or a layout to a tag |
+//! | `mounts` | blobs from another repository of the registry |
 //! | `mirror` | into registries, out of them, and back |
 //! | `prune` | what is no longer needed leaves the tag |
 //! | `listing`, `diff` | what a reference leads to, and what two have of each other |
@@ -28,6 +29,7 @@ mod error;
 mod listing;
 mod metadata;
 mod mirror;
+mod mounts;
 mod plan;
 mod promote;
 mod prune;

@@ -1,6 +1,7 @@
 //! A repository as it is, from a tag or a layout to a tag.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::{TryStreamExt, stream};
 
@@ -11,7 +12,7 @@ use super::push::{CHECKPOINT, identity, progress_target};
 use super::state::{at, raw_digest};
 use super::update::check_target;
 use super::workspace::Workspace;
-use super::{Options, Progress, Publisher};
+use super::{Options, Progress, Publisher, mounts};
 use crate::artifact::media_types::REPOSITORY;
 use crate::reference::Reference;
 use crate::registry::{Copy, Instances, RawManifest, Signing};
@@ -126,8 +127,10 @@ impl Publisher {
         if options.is_dry_run || !outcome.changed && options.signing.is_none() {
             return Ok(outcome);
         }
-        if !original.is_in(target) {
-            // The signature of an index covers its manifests, which have none of their own.
+        if !original.is_in(target) || options.signing.is_some() {
+            // The signature of an index covers its manifests, which have none of their own. What is signed
+            // here must be what the policy accepts: whoever may push to one tag is not to get it signed for
+            // another.
             self.check_policy(&original).await?;
         }
         self.copy_manifests(&original, &lacking, target, options, progress).await?;
@@ -188,6 +191,7 @@ impl Publisher {
         options: &Options,
         progress: &dyn Progress,
     ) -> Result<(), Error> {
+        let can_mount = AtomicBool::new(mounts::are_possible(&original.source, target));
         for (number, batch) in all.chunks(CHECKPOINT).enumerate() {
             let done = number * CHECKPOINT;
             progress.step(&format!("Copying manifests: {done} of {} are there", all.len()));
@@ -196,6 +200,10 @@ impl Publisher {
                 .try_for_each_concurrent(options.parallel, async |entry| {
                     let (from, to) =
                         (original.manifest(&entry.digest)?, at(target, entry.digest.as_str()));
+                    if can_mount.load(Ordering::Relaxed) {
+                        let shown = self.show_blobs(&from, options).await?;
+                        can_mount.fetch_and(shown, Ordering::Relaxed);
+                    }
                     self.transfer(&from, &to, Instances::Manifest, None, options).await
                 })
                 .await?;
