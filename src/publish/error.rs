@@ -6,9 +6,15 @@ use std::path::{Path, PathBuf};
 
 use crate::blocking::Cancelled;
 use crate::engine;
-use crate::error_kind::{Failure, Kind};
+use crate::error_kind::{Failure, Kind, shortened};
 use crate::registry;
 use crate::source::Source;
+
+/// The most that a reason from elsewhere has, in characters: the line must say the rest as well.
+const MAX_REASON: usize = 120;
+
+/// What the system says if a disk is full: strerror(3).
+const NO_SPACE: &str = "no space left on device";
 
 /// Why publishing failed. Its text is the whole line that a user sees.
 #[derive(Debug, thiserror::Error)]
@@ -70,13 +76,17 @@ impl Error {
     }
 
     pub(super) fn not_a_repository(source: &Source, reason: impl Display) -> Self {
-        let (reference, reason) = (source.reference.to_string(), reason.to_string());
-        Self::NotARepository { reference, reason }
+        let reason = shortened(&reason.to_string(), MAX_REASON);
+        Self::NotARepository { reference: source.reference.to_string(), reason }
     }
 
     pub(super) fn conflict(source: &Source, reason: impl Display) -> Self {
         let (reference, reason) = (source.reference.to_string(), reason.to_string());
         Self::Conflict { reference, reason }
+    }
+
+    pub(super) fn program(program: &'static str, reason: &str) -> Self {
+        Self::Program { program, reason: with_room(reason) }
     }
 
     pub(super) fn file(path: &Path, reason: impl Display) -> Self {
@@ -88,8 +98,16 @@ impl Error {
 /// begins with a capital.
 fn plain(reason: &str) -> String {
     match reason.rsplit_once(" (os error ") {
-        Some((text, _)) => text.to_lowercase(),
+        Some((text, _)) => with_room(&text.to_lowercase()),
         None => reason.to_owned(),
+    }
+}
+
+/// A reason, and what helps if it is that the disk is full.
+fn with_room(reason: &str) -> String {
+    match reason.to_lowercase().contains(NO_SPACE) {
+        true => format!("{reason}; set TMPDIR to a directory with more space"),
+        false => reason.to_owned(),
     }
 }
 

@@ -82,9 +82,7 @@ pub fn sign(metadata: &Path, key: &str) -> Result<(), Error> {
 /// The same input makes the same metadata: its times are those of the packages, not that of the clock.
 fn createrepo(revision: u64) -> Command {
     let mut command = Command::new(CREATEREPO);
-    command
-        .args(["--quiet", "--set-timestamp-to-revision", "--revision"])
-        .arg(revision.to_string());
+    command.args(["--set-timestamp-to-revision", "--revision"]).arg(revision.to_string());
     command
 }
 
@@ -141,7 +139,7 @@ fn run(program: &'static str, mut command: Command, install: &str) -> Result<(),
     }
     let said = String::from_utf8_lossy(&output.stderr);
     let reason = last_warning(&said).unwrap_or_else(|| output.status.to_string());
-    Err(Error::Program { program, reason })
+    Err(Error::program(program, &reason))
 }
 
 /// The last line that a program has printed as a reason for its failure, without the prefix that GLib and gpg

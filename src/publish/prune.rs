@@ -237,3 +237,96 @@ fn kept<'a>(state: &'a State, plan: &'a Plan, instances: &'a [Next]) -> HashSet<
     }
     kept
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::document::Descriptor;
+    use super::super::state::{Held, Instance, Removed};
+    use super::*;
+
+    fn digest(name: &str) -> Digest {
+        Digest::of(name.as_bytes())
+    }
+
+    fn held(name: &str) -> Held {
+        Held { digest: digest(name), size: name.len() as u64 }
+    }
+
+    fn segment(names: &[&str]) -> Segment {
+        let entry = Descriptor::new("", digest(&names.concat()), 1);
+        let packages =
+            names.iter().map(|name| (digest(name), ((*name).to_owned(), name.len() as u64)));
+        Segment { entry, variant: "s".to_owned(), packages: packages.collect() }
+    }
+
+    fn instance(arch: Option<&str>, names: &[&str], removed: &[(&str, u64)]) -> Instance {
+        let packages = names.iter().map(|name| ((*name).to_owned(), held(name)));
+        let removed = removed.iter().map(|(name, time)| Removed {
+            location: (*name).to_owned(),
+            package: held(name),
+            time: *time,
+        });
+        Instance {
+            arch: arch.map(str::to_owned),
+            descriptor: Descriptor::new("", digest("m"), 1),
+            annotations: BTreeMap::new(),
+            files: Vec::new(),
+            is_extensible: true,
+            is_segmented: true,
+            packages: packages.collect(),
+            removed: removed.collect(),
+        }
+    }
+
+    fn state(instances: Vec<Instance>, segments: &[&[&str]]) -> State {
+        let segments = segments.iter().map(|names| segment(names)).collect();
+        State { instances, segments, ..State::default() }
+    }
+
+    fn selected(state: &State, before: u64) -> (Vec<String>, Vec<bool>) {
+        let Selection { packages, wasteful, .. } = Selection::new(state, before);
+        (packages, wasteful)
+    }
+
+    #[test]
+    fn a_segment_is_replaced_if_less_than_half_of_it_is_needed() {
+        let segments: [&[&str]; 5] = [&["a", "b"], &["c", "d"], &["e", "f", "g"], &["h"], &[]];
+        let state = state(vec![instance(None, &["a", "b", "c", "e"], &[])], &segments);
+        assert_eq!(selected(&state, 0), (Vec::new(), vec![false, false, true, true, true]));
+    }
+
+    #[test]
+    fn bytes_count_as_packages_do() {
+        let state = state(vec![instance(None, &["a", "b"], &[])], &[&["a", "b", "a long name"]]);
+        assert_eq!(selected(&state, 0).1, [true]);
+    }
+
+    #[test]
+    fn what_was_removed_is_needed_until_its_time_is_over() {
+        let removed = [("a", 10), ("b", 11), ("x", 9)];
+        let state = state(vec![instance(None, &["c"], &removed)], &[&["a"], &["b"], &["c"]]);
+        assert!(Selection::new(&state, 8).is_empty());
+        assert_eq!(selected(&state, 9), (vec!["x".to_owned()], vec![false; 3]));
+        let expected = (vec!["a".to_owned(), "x".to_owned()], vec![true, false, false]);
+        assert_eq!(selected(&state, 10), expected);
+        let selection = Selection::new(&state, 10);
+        assert_eq!(selection.instances[0].removed.len(), 1);
+        assert!(selection.instances[0].entry.is_none(), "its table changes");
+    }
+
+    #[test]
+    fn another_architecture_may_need_it() {
+        let (one, other) = (Some("amd64"), Some("arm64"));
+        let instances = vec![instance(one, &["b"], &[("a", 1)]), instance(other, &["a"], &[])];
+        let state = state(instances, &[&["a"], &["b"]]);
+        assert_eq!(selected(&state, 5), (vec!["a".to_owned()], vec![false, false]));
+        let selection = Selection::new(&state, 5);
+        assert!(selection.instances[1].entry.is_some(), "nothing of it changes");
+    }
+
+    #[test]
+    fn a_package_counts_for_the_first_segment_that_has_it() {
+        let state = state(vec![instance(None, &["a", "b"], &[])], &[&["a", "b"], &["a", "b"]]);
+        assert_eq!(selected(&state, 0).1, [false, true]);
+    }
+}

@@ -185,6 +185,27 @@ impl<'a> Push<'a> {
         Ok(())
     }
 
+    /// Signs what the tag leads to already, if it is to be signed and is not known to be. A sigstore signature
+    /// has a tag of its own; where others are stored, podman's configuration tells.
+    ///
+    /// # Errors
+    /// If the signature cannot be made or stored.
+    pub async fn sign_again(&self) -> Result<(), Error> {
+        let Some(signing) = &self.options.signing else {
+            return Ok(());
+        };
+        let signature = format!("{}.sig", self.plan.top.digest.as_str().replace(':', "-"));
+        let signature = with_tag(self.target, &signature);
+        if let Some(signature) = signature.filter(|_| signing.gpg_fingerprint.is_none())
+            && self.publisher.tag(&signature).await?.is_some()
+        {
+            return Ok(());
+        }
+        let mut workspace = Workspace::new()?;
+        self.fill(&mut workspace)?;
+        self.prepare_top(&workspace).await
+    }
+
     async fn move_tag(&self, workspace: &Workspace) -> Result<Pushed, Error> {
         let begin = Instant::now();
         let before = self.publisher.tag(self.target).await?.map(|tag| tag.digest);

@@ -205,7 +205,11 @@ impl Publisher {
 
     async fn read_single(&self, source: &Source, top: RawManifest) -> Result<State, Error> {
         let descriptor = describe(source, &top)?;
-        let read = self.read_instance(source, None, descriptor, &top.bytes).await?;
+        let mut read = self.read_instance(source, None, descriptor, &top.bytes).await?;
+        if read.is_promise {
+            // A container image may have a layer with the title of a tar file, and must not be overwritten.
+            read.instance.packages = self.listed(source, &top.digest, &read.instance).await?;
+        }
         Ok(State {
             digest: Some(top.digest),
             previous: read.instance.annotations.get(PREVIOUS).cloned(),
@@ -373,7 +377,8 @@ impl Publisher {
                 (_, None) => {}
             }
         }
-        Ok(ReadInstance { instance, segments })
+        let is_promise = matches!(artifact.repodata(), Repodata::Inside(_));
+        Ok(ReadInstance { instance, segments, is_promise })
     }
 
     /// Reads a table: each package with the variant of its segment.
@@ -429,6 +434,8 @@ impl Publisher {
 struct ReadInstance {
     instance: Instance,
     segments: Vec<Placed>,
+    /// Whether the metadata is inside a layer, if there is some.
+    is_promise: bool,
 }
 
 /// Where a table has a package.

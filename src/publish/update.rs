@@ -130,6 +130,7 @@ impl Publisher {
             return Ok(Some(outcome));
         }
         if !outcome.changed {
+            push.sign_again().await?;
             self.retag(target, &state, &outcome.digest, options).await?;
             return Ok(Some(outcome));
         }
