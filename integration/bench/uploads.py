@@ -94,7 +94,7 @@ class Layout:
         names = " ".join(entry["digest"].removeprefix("sha256:") for entry in self.parts)
         copy = f"skopeo copy --quiet --preserve-digests oci:{self.directory}"
         repository = target.rpartition(":")[0]
-        return ["sh", "-ec", f"echo {names} | xargs -n 1 -P {SIDE_BY_SIDE} -I NAME "
+        return ["sh", "-ec", f"printf '%s\\n' {names} | xargs -P {SIDE_BY_SIDE} -I NAME "
                              f"{copy}:NAME docker://{repository}@sha256:NAME\n"
                              f"{copy}:top --multi-arch=index-only docker://{target}"]
 
