@@ -58,7 +58,7 @@ def test_one_manifest(dnf, tools):
     install(dnf, "two", "new")
 
 
-def test_an_index_of_segments(dnf, tools, repository, fetch):
+def test_an_index_of_segments(dnf, tools, repository):
     first = publish(repository, tools, *FEW)
     assert (first.packages, first.segments) == (45, 3)
     install(dnf, *NAMES[::10])
