@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 
 use super::Limits;
-use super::contents::{Blob, Content, Contents};
+use super::contents::{Blob, Content, Contents, REPOMD, title};
 use super::document::{CONFIG, Descriptor, Digest, Index, MANIFEST, Manifest, Platform, to_bytes};
 use super::segments::{Arrangement, Placement, arrange, layer_of, outgrown};
 use super::state::{Held, Instance, Removed, Segment, State, rfc3339};
@@ -64,6 +64,11 @@ pub enum Problem {
     /// A location cannot be written to the table.
     #[error("{0}")]
     Table(#[from] std::io::Error),
+    /// Metadata is in a tar layer, which cannot be pushed again without a look at it.
+    #[error(
+        "its metadata files are not layers of their own; publish the whole directory once with \"dnf5-oci publish\""
+    )]
+    Packed,
     /// There is metadata for each architecture, and it was not said which is meant.
     #[error("it has metadata for each architecture ({0}); use --arch")]
     ArchMissing(String),
@@ -324,6 +329,10 @@ fn render(
     before: Option<&str>,
     paths: &HashMap<Digest, PathBuf>,
 ) -> Result<Document, Problem> {
+    let repomd = title(REPOMD);
+    if next.files.iter().all(|file| file.descriptor.title() != Some(&repomd)) {
+        return Err(Problem::Packed);
+    }
     let mut blobs = next.files.clone();
     let mut untitled = Vec::new();
     let content = |digest: &Digest| {

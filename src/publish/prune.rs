@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::contents::{REPOMD, title};
 use super::document::Digest;
 use super::error::Error;
 use super::plan::{Next, Plan, needed};
@@ -139,7 +138,6 @@ impl Publisher {
             }
             return Ok(Some(unchanged(target, digest, &state, options)));
         }
-        check_renderable(target, &selection.instances)?;
         let paths = HashMap::new();
         let replaced = |segments: &[Segment], limits: &_| {
             let outgrown = outgrown(segments, limits).into_iter();
@@ -159,23 +157,6 @@ impl Publisher {
             self.forget_progress(target, &unfinished, &outcome.digest).await;
         }
         Ok(Some(outcome))
-    }
-}
-
-/// Metadata that is in a tar layer cannot be pushed again without a look at it, and nothing that we have
-/// published is.
-fn check_renderable(target: &Source, instances: &[Next]) -> Result<(), Error> {
-    let repomd = title(REPOMD);
-    let has_repomd = |next: &Next| {
-        next.files.iter().any(|file| file.descriptor.title() == Some(repomd.as_str()))
-    };
-    match instances.iter().all(has_repomd) {
-        true => Ok(()),
-        false => {
-            let reason = "its metadata files are not layers of their own; publish the whole directory once \
-                          with \"dnf5-oci publish\"";
-            Err(Error::conflict(target, reason))
-        }
     }
 }
 

@@ -415,9 +415,8 @@ fn read_directory(
     let metadata = if is_made { workspace.path().to_owned() } else { path.clone() };
     let known = old.map(|old| old.packages.clone()).unwrap_or_default();
     let mut contents = Contents::read(&metadata, path, &known)?;
-    if is_made && contents.packages == known {
-        contents.files = old.map(metadata_of).unwrap_or_default();
-        contents.created = old.map(Instance::created).unwrap_or_default();
+    if let Some(old) = old.filter(|_| is_made) {
+        contents.keep_metadata(old, key);
     }
     contents.add_keys(path)?;
     let warning = if is_made { None } else { unlisted(path, &contents)? };
@@ -443,6 +442,20 @@ fn unlisted(directory: &Path, contents: &Contents) -> Result<Option<String>, Err
             directory.display()
         )
     }))
+}
+
+impl Contents {
+    /// Takes the metadata of an instance, if that lists the same packages: metadata that is made again differs
+    /// by its times. Whether it does. Metadata in a tar layer cannot be taken.
+    fn keep_metadata(&mut self, old: &Instance) -> bool {
+        let metadata = metadata_of(old);
+        let is_kept = self.packages == old.packages && !metadata.is_empty();
+        if is_kept {
+            self.files = metadata;
+            self.created = old.created();
+        }
+        is_kept
+    }
 }
 
 /// The metadata files of an instance, which stay in the registry.
@@ -625,11 +638,8 @@ fn changed(
     let known = old.map(|old| old.packages.clone()).unwrap_or_default();
     let mut contents = workspace.contents(&known)?;
     let mut directories = Vec::new();
-    if contents.packages == known
-        && let Some(old) = old
-    {
-        contents.files = metadata_of(old);
-        contents.created = old.created();
+    if old.is_some_and(|old| contents.keep_metadata(old, key)) {
+        // Its signature, if it has one, is kept with it.
     } else if let Some(key) = key {
         directories.push(sign(&mut contents, &workspace.path, old, key)?);
     }
