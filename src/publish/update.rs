@@ -446,10 +446,17 @@ fn unlisted(directory: &Path, contents: &Contents) -> Result<Option<String>, Err
 
 impl Contents {
     /// Takes the metadata of an instance, if that lists the same packages: metadata that is made again differs
-    /// by its times. Whether it does. Metadata in a tar layer cannot be taken.
-    fn keep_metadata(&mut self, old: &Instance) -> bool {
+    /// by its times. Whether it does. Metadata in a tar layer cannot be taken, nor metadata that is to be
+    /// signed and is not.
+    fn keep_metadata(&mut self, old: &Instance, key: Option<&str>) -> bool {
         let metadata = metadata_of(old);
-        let is_kept = self.packages == old.packages && !metadata.is_empty();
+        let has = |name| {
+            let title = title(name);
+            metadata.iter().any(|file| file.descriptor.title() == Some(&title))
+        };
+        let is_kept = self.packages == old.packages
+            && has(REPOMD)
+            && (key.is_none() || has(SIGNATURE));
         if is_kept {
             self.files = metadata;
             self.created = old.created();
