@@ -21,7 +21,7 @@ const NO_SPACE: &str = "no space left on device";
 pub enum Error {
     /// The registry has refused a request, or reading the repository failed.
     #[error(transparent)]
-    Repository(#[from] engine::Error),
+    Repository(Box<engine::Error>),
     /// The tag leads to something else.
     #[error(
         "{reference} is not an RPM repository that can be updated: {reason}; choose another tag"
@@ -66,13 +66,13 @@ pub enum Error {
 
 impl Error {
     pub(super) fn registry(source: &Source, error: registry::Error) -> Self {
-        Self::Repository(engine::Error::new(None, source, error.into()))
+        engine::Error::new(None, source, error.into()).into()
     }
 
     /// A failure while a blob was read.
     pub(super) fn reading(source: &Source, error: io::Error) -> Self {
         let cause = engine::error::Cause::reading(error);
-        Self::Repository(engine::Error::new(None, source, cause))
+        engine::Error::new(None, source, cause).into()
     }
 
     pub(super) fn not_a_repository(source: &Source, reason: impl Display) -> Self {
@@ -108,6 +108,12 @@ fn with_room(reason: &str) -> String {
     match reason.to_lowercase().contains(NO_SPACE) {
         true => format!("{reason}; set TMPDIR to a directory with more space"),
         false => reason.to_owned(),
+    }
+}
+
+impl From<engine::Error> for Error {
+    fn from(error: engine::Error) -> Self {
+        Self::Repository(Box::new(error))
     }
 }
 

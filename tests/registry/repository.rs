@@ -77,7 +77,7 @@ impl Repository {
             layers.push(layer);
         }
         let metadata = repository.manifest("repository", &layers);
-        let manifests = [&[metadata.clone()], entries.as_slice()].concat();
+        let manifests = [std::slice::from_ref(&metadata), &entries].concat();
         let index = json!({
             "schemaVersion": 2,
             "mediaType": INDEX,
