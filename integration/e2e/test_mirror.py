@@ -1,7 +1,7 @@
 """Repositories of web servers, mirrored into a registry."""
 
-import signal
 import shutil
+import signal
 import subprocess
 
 import pytest

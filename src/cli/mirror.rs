@@ -18,11 +18,11 @@ const LAYOUT: &str = "oci:";
 /// Arguments of `dnf5-oci mirror`.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// A repository: https://HOST/PATH, HOST/PATH:TAG in a registry, or oci:DIRECTORY[:TAG]
+    /// A repository: `https://HOST/PATH`, `HOST/PATH:TAG` in a registry, or `oci:DIRECTORY:TAG`
     #[arg(value_name = "FROM")]
     from: String,
 
-    /// HOST/PATH:TAG in a registry, or oci:DIRECTORY[:TAG]
+    /// `HOST/PATH:TAG` in a registry, or `oci:DIRECTORY:TAG`; the default tag is `latest`
     #[arg(value_name = "TO")]
     to: String,
 

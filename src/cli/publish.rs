@@ -46,7 +46,7 @@ pub struct RemoveArguments {
     #[command(flatten)]
     target: Target,
 
-    /// The packages: NAME-[EPOCH:]VERSION-RELEASE.ARCH, or their locations
+    /// The packages: `NAME-[EPOCH:]VERSION-RELEASE.ARCH`, or their locations
     #[arg(required = true, value_name = "NEVRA")]
     packages: Vec<String>,
 }

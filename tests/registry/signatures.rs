@@ -180,8 +180,9 @@ async fn a_gpg_signature_comes_before_the_tag_moves() {
     let exported = run(gpg().args(["--armor", "--export"]));
     fs::write(keys.path("acme.gpg"), exported).expect("written");
     let listed = run(gpg().args(["--list-keys", "--with-colons"]));
-    let line = listed.lines().find(|line| line.starts_with("fpr:")).expect("a fingerprint");
-    let fingerprint = line.split(':').nth(9).expect("a fingerprint").to_owned();
+    // The only field of 40 digits.
+    let fingerprint = listed.split([':', '\n']).find(|field| field.len() == 40);
+    let fingerprint = fingerprint.expect("a fingerprint").to_owned();
     let store = format!("lookaside: file://{}", keys.path("signatures-PORT").display());
     signed_before_the_tag_moves(&keys, &keys.path("acme.gpg"), &store, |name| Signing {
         gpg_fingerprint: Some(fingerprint.clone()),
