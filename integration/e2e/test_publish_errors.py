@@ -124,7 +124,7 @@ def test_unreadable_files(repository, tools):
         parent.chmod(0o755) if parent != repository.directory.parents[-2] else None
     result = run("setpriv", "--reuid=publisher", "--regid=publisher", "--clear-groups", "env", "HOME=/home/publisher",
                  "dnf5-oci", "publish", repository.directory, tools, "--quiet", code=1)
-    result.has("one-1-1.noarch.rpm").has("permission denied")
+    result.has("one-1-1.noarch.rpm").has("Permission denied")
     assert len(result.output.splitlines()) == 1, result
 
 
