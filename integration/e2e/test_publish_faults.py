@@ -76,6 +76,17 @@ def test_faults_are_ridden_out(dnf, registry, front, tools, repository, fault):
     install(dnf, *NAMES[::10])
 
 
+REQUESTS = [("GET", "manifest"), ("HEAD", "blob"), ("POST", "upload"), ("PATCH", "upload"), ("PUT", "upload"),
+            ("PUT", "manifest")]
+
+
+@pytest.mark.parametrize("request_", REQUESTS, ids="-".join)
+def test_any_request_may_be_answered_with_429(dnf, front, tools, request_):
+    front.busy[request_] = 2
+    assert add(through(front, tools), build("one")).packages == 1
+    install(dnf, "one")
+
+
 def test_no_more_requests_than_allowed(front, tools):
     repository_of = many(NAMES)[:3]
     begin = time.monotonic()

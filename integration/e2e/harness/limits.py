@@ -24,6 +24,7 @@ class Front:
     manifest_bytes  the most bytes that a manifest may have, as at gitlab.com
     throttled       of how many requests one is answered with 429 and `Retry-After: 1`
     unavailable     of how many requests one is answered with 503
+    busy            how many of the next requests of a (method, kind) are answered with 429
     cut             of how many uploads one is cut off in the middle
     read_only       whether it refuses whatever writes
     delay           how long each request takes, in seconds, as over a distance
@@ -35,6 +36,7 @@ class Front:
         self.target = registry.port
         self.layers = self.manifest_bytes = None
         self.throttled = self.unavailable = self.cut = None
+        self.busy = Counter()
         self.read_only = False
         self.delay = 0
         self.before_manifest = None
@@ -68,11 +70,16 @@ class Front:
             self.numbers[name] += 1
             return self.numbers[name] % every == 0
 
+    def is_busy(self, method, kind):
+        with self.lock:
+            self.busy[method, kind] -= 1
+            return self.busy[method, kind] >= 0
+
     def refusal(self, method, kind, body):
         """The status and the error with which a request is refused, or None."""
         if self.read_only and method not in ("GET", "HEAD"):
             return 403, "DENIED", "requested access to the resource is denied"
-        if kind != "ping" and self.turn("throttled", self.throttled):
+        if self.is_busy(method, kind) or kind != "ping" and self.turn("throttled", self.throttled):
             return 429, "TOOMANYREQUESTS", "rate exceeded"
         if kind != "ping" and self.turn("unavailable", self.unavailable):
             return 503, "UNAVAILABLE", "service unavailable"
