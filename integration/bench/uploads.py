@@ -11,7 +11,7 @@ from harness.repository import Repository
 from usage import PeakMemory
 
 # As many skopeo processes as dnf5-oci starts.
-SIDE_BY_SIDE = 4
+SIDE_BY_SIDE = 8
 
 HEAD = ["", "dnf5-oci", "oras", "to oras", "skopeo", "to skopeo", "requests", "memory"]
 

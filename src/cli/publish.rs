@@ -119,7 +119,7 @@ pub(super) struct SpeedArguments {
     rate: Option<NonZeroU32>,
 
     /// How many skopeo processes push side by side
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=32))]
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u8).range(1..=32))]
     parallel: u8,
 }
 

@@ -103,7 +103,7 @@ impl Default for Options {
             metadata_key: None,
             limits: Limits::default(),
             rate: None,
-            parallel: 4,
+            parallel: 8,
             is_dry_run: false,
         }
     }

@@ -88,14 +88,20 @@ pub fn arrange(
 
 type Needed<'a> = (&'a Digest, &'a (String, u64));
 
+/// Into how many segments a first publish is cut at least, as long as each has so many packages: a copy of skopeo
+/// pushes one blob at a time, and several segments are pushed side by side.
+const SIDE_BY_SIDE: usize = 8;
+const WORTH_A_SEGMENT: usize = 100;
+
 /// Cuts the packages into segments that keep to the limits.
 fn chunks<'a, 'b>(packages: &'b [Needed<'a>], limits: &Limits) -> Vec<&'b [Needed<'a>]> {
+    let most = packages.len().div_ceil(SIDE_BY_SIDE).max(WORTH_A_SEGMENT).min(limits.layers);
     let mut chunks = Vec::new();
     let (mut start, mut bytes, mut size) = (0, 0, 0);
     for (position, (digest, (location, package_size))) in packages.iter().enumerate() {
         let entry = layer(digest, location, *package_size);
         let entry = document::to_bytes(&entry).len() + 1;
-        let is_full = position - start == limits.layers
+        let is_full = position - start == most
             || bytes + entry > limits.manifest_bytes - ENVELOPE
             || size + package_size > limits.segment_size;
         if is_full && position > start {

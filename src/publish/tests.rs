@@ -293,6 +293,21 @@ fn segments_keep_to_the_size_limits() {
 }
 
 #[test]
+fn a_first_publish_is_cut_into_parts_that_can_be_pushed_side_by_side() {
+    let limits = Limits::default();
+    for (packages, expected) in [(401, 5), (800, 8), (2000, 8), (3200, 8), (4000, 10)] {
+        let needed: BTreeMap<_, _> = numbered(0..packages)
+            .into_iter()
+            .map(|(location, held)| (held.digest, (location, held.size)))
+            .collect();
+        let segments = segments::arrange(&[], &[], &needed, &limits).segments;
+        assert_eq!(segments.len(), expected, "{packages}");
+        let sizes = segments.iter().map(|place| place.new.as_ref().expect("new").packages.len());
+        assert!(sizes.clone().max() <= Some(limits.layers) && sizes.sum::<usize>() == packages);
+    }
+}
+
+#[test]
 fn what_cannot_be_planned() {
     let state = read(&plan(&State::default(), numbered(0..4), 1));
     let next = Next::with(state.instance(None), None, contents(numbered(0..5)), 1);

@@ -454,9 +454,8 @@ impl Contents {
             let title = title(name);
             metadata.iter().any(|file| file.descriptor.title() == Some(&title))
         };
-        let is_kept = self.packages == old.packages
-            && has(REPOMD)
-            && (key.is_none() || has(SIGNATURE));
+        let is_kept =
+            self.packages == old.packages && has(REPOMD) && (key.is_none() || has(SIGNATURE));
         if is_kept {
             self.files = metadata;
             self.created = old.created();

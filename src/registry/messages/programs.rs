@@ -1,6 +1,6 @@
 //! What the messages of `skopeo copy`, `inspect` and `delete` mean.
 
-use super::{contains_any, shown};
+use super::{LIMITED, contains_any, shown};
 use crate::error_kind::Kind;
 use crate::reference::Reference;
 use crate::registry::Error;
@@ -91,7 +91,8 @@ pub fn of_copy(mut failure: Failure, from: &Reference, to: &Reference) -> Error 
     if is_push && contains_any(&text, IMMUTABLE) {
         return Error::TagImmutable(shown);
     }
-    if is_push && is_about_manifest && contains_any(&text, REJECTED) {
+    let is_rejected = contains_any(&text, REJECTED) && !contains_any(&text, LIMITED);
+    if is_push && is_about_manifest && is_rejected {
         return Error::ManifestRejected(shown);
     }
     if is_push && contains_any(&text, TOO_LARGE) {
