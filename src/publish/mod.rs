@@ -14,7 +14,8 @@
 //! | `listing`, `diff` | what a reference leads to, and what two have of each other |
 //! | `verify` | whether it is complete and right |
 //! | `state` | what a tag leads to |
-//! | `contents` | what it is to lead to: metadata, packages and keys of a directory |
+//! | `prepare` | what it is to lead to, from a directory or a change |
+//! | `contents` | metadata, packages and keys of a directory |
 //! | `metadata` | createrepo_c and gpg |
 //! | `plan` | the next manifests and the next index |
 //! | `segments` | which package is in which segment |
@@ -31,6 +32,7 @@ mod metadata;
 mod mirror;
 mod mounts;
 mod plan;
+mod prepare;
 mod promote;
 mod prune;
 mod push;

@@ -17,10 +17,11 @@ use crate::publish::contents::{Contents, REPOMD, SIGNATURE, hash, packages, pars
 use crate::publish::document::{Descriptor, Digest};
 use crate::publish::error::Error;
 use crate::publish::plan::{Next, Plan, held};
+use crate::publish::prepare::new_directory;
 use crate::publish::push::{CHECKPOINT, Push, Pushed, progress_target};
 use crate::publish::segments::{NewSegment, arrange};
 use crate::publish::state::{Held, REPODATA, Segment, State, at};
-use crate::publish::update::{ATTEMPTS, check_target, difference, new_directory, now};
+use crate::publish::update::{ATTEMPTS, check_target, difference, now};
 use crate::publish::workspace::Workspace;
 use crate::publish::{Limits, Options, Outcome, Progress, Publisher};
 use crate::redact::Secrets;
