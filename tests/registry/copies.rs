@@ -214,6 +214,21 @@ async fn attempts_are_limited_unless_they_get_further() {
     assert_eq!(tried, PACKAGES * Settings::default().attempts);
 }
 
+#[tokio::test]
+async fn who_gets_further_gets_the_full_number_of_attempts() {
+    let (server, repository) = (Server::start(), Repository::new(1, "a"));
+    let to = at(&server.source("acme/rpms:stable"), &repository.segments[0]);
+    server.fail(&json!([
+        {"method": "PATCH", "times": PACKAGES - 1, "status": 503},
+        {"method": "PUT", "path": "manifests", "times": 2, "status": 503},
+    ]));
+    let settings =
+        Settings { attempts: 3, backoff: Duration::from_millis(1), ..Settings::default() };
+    let from = repository.source("s0");
+    let copy = copy_of(&from, &to, Instances::Manifest);
+    Registry::new(settings).copy(&copy, &|_| {}).await.expect("the fourth attempt");
+}
+
 /// What does not pass, with what is said of it.
 #[tokio::test]
 async fn final_failures_are_told_at_once() {
