@@ -12,6 +12,7 @@ from harness.limits import Front
 from harness.registry import Registry
 from harness.repository import Repository
 from harness.service import Service
+from harness.signing import LOOKASIDE, POLICY, REGISTRIES_D, Keys, registries_d
 from harness.web import Web
 
 CACHE = Path("/var/cache/libdnf5")
@@ -210,3 +211,28 @@ def front(registry):
     insecure(running.address)
     yield running
     running.stop()
+
+
+@pytest.fixture
+def tools(dnf, registry):
+    """A reference in the registry that dnf5 knows as `tools`."""
+    reference = dnf.reference(registry)
+    dnf.add("tools", f"oci://{reference}")
+    return reference
+
+
+@pytest.fixture(scope="module")
+def acme(tmp_path_factory):
+    """The owner of the keys that the policy names."""
+    return Keys(tmp_path_factory.mktemp("acme"), "acme")
+
+
+@pytest.fixture
+def signatures(registry):
+    """Enables all kinds of signatures; restores the configuration after the test."""
+    original = POLICY.read_text()
+    registries_d(registry.address, lookaside=f"file://{LOOKASIDE}", use_sigstore_attachments="true")
+    yield
+    POLICY.write_text(original)
+    shutil.rmtree(REGISTRIES_D)
+    shutil.rmtree(LOOKASIDE, ignore_errors=True)

@@ -6,11 +6,9 @@ import pytest
 
 from harness import publishing
 from harness.commands import run
-from harness.publishing import Tree, add, command, many, numbered, outcome, publish, refused, remove, sha256
+from harness.publishing import FEW, Tree, add, command, many, numbered, outcome, publish, refused, remove, sha256
 from harness.repository import build
 
-# So that a repository has segments with few packages.
-FEW = ("--layers-per-manifest", "20")
 NAMES = numbered(30)
 
 

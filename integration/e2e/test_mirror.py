@@ -9,20 +9,11 @@ import pytest
 from harness import publishing, secrets
 from harness.commands import run, wait_until
 from harness.layout import conforms
-from harness.publishing import Tree, many, numbered, outcome, refused, verify
+from harness.publishing import FEW, Tree, install, many, numbered, outcome, refused, verify
 from harness.repository import build
 
-FEW = ("--layers-per-manifest", "20")
 NAMES = numbered(50, prefix="m")
 ODD = "odd+name"
-
-
-@pytest.fixture
-def tools(dnf, registry):
-    """A reference that dnf5 knows as `tools`."""
-    reference = dnf.reference(registry)
-    dnf.add("tools", f"oci://{reference}")
-    return reference
 
 
 class Served:
@@ -55,12 +46,6 @@ def served(dnf, web):
         repository.add(package, "Packages")
     web.clear()
     return Served(web, repository, dnf.name)
-
-
-def install(dnf, *names):
-    """Has dnf5 fetch packages, with nothing cached."""
-    dnf("clean", "all")
-    dnf("-y", "install", "--downloadonly", *names).has("Complete!")
 
 
 @pytest.mark.parametrize("checksum", ["sha224", "sha512"])

@@ -6,27 +6,29 @@ import pytest
 
 from harness import publishing
 from harness.layout import REMOVED, conforms
-from harness.publishing import Tree, command, garbage_collect, many, numbered, outcome, publish, remove, sha256, verify
+from harness.publishing import (
+    FEW,
+    Tree,
+    command,
+    filled,
+    garbage_collect,
+    install,
+    many,
+    numbered,
+    outcome,
+    publish,
+    remove,
+    sha256,
+    verify,
+)
 from harness.repository import build
 
-FEW = ("--layers-per-manifest", "20")
 NAMES = numbered(50)
 
 
 @pytest.fixture
-def tools(dnf, registry):
-    """A reference that dnf5 knows as `tools`."""
-    reference = dnf.reference(registry)
-    dnf.add("tools", f"oci://{reference}")
-    return reference
-
-
-@pytest.fixture
 def published(dnf, tools):
-    repository = dnf.repository()
-    for package in many(NAMES):
-        repository.add(package)
-    return publish(repository, tools, *FEW)
+    return publish(filled(dnf.repository(), many(NAMES)), tools, *FEW)
 
 
 def take(reference, names):
@@ -35,11 +37,6 @@ def take(reference, names):
 
 def prune(reference, *options):
     return outcome("prune", reference, *options, *FEW)
-
-
-def install(dnf, *names):
-    dnf("clean", "all")
-    dnf("-y", "install", "--downloadonly", *names).has("Complete!")
 
 
 def test_nothing_to_do(registry, tools, published):

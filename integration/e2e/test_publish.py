@@ -7,33 +7,13 @@ import pytest
 from harness import publishing
 from harness.commands import processes, run
 from harness.layout import conforms
-from harness.publishing import command, garbage_collect, many, numbered, publish, sha256, verify
+from harness.publishing import FEW, command, filled, garbage_collect, install, many, numbered, publish, sha256, verify
 from harness.repository import build
 from harness.service import stop_services
 
-# So that a repository has segments with few packages.
-FEW = ("--layers-per-manifest", "20")
-
-
-@pytest.fixture
-def tools(dnf, registry):
-    """A reference that dnf5 knows as `tools`."""
-    reference = dnf.reference(registry)
-    dnf.add("tools", f"oci://{reference}")
-    return reference
-
 
 def directory(dnf, packages, name="repository"):
-    repository = dnf.repository(name)
-    for package in packages:
-        repository.add(package)
-    return repository
-
-
-def install(dnf, *names):
-    """Has dnf5 fetch packages, with nothing cached."""
-    dnf("clean", "all")
-    dnf("-y", "install", "--downloadonly", *names).has("Complete!")
+    return filled(dnf.repository(name), packages)
 
 
 def writes(registry):

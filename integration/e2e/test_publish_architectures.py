@@ -3,19 +3,11 @@
 import pytest
 
 from harness.layout import conforms
-from harness.publishing import add, garbage_collect, many, numbered, publish, remove, verify
+from harness.publishing import FEW, add, garbage_collect, many, numbered, publish, remove, verify
 from harness.repository import build
 
-FEW = ("--layers-per-manifest", "20")
 SHARED = numbered(30, "shared")
 ARCHES = ("x86_64", "aarch64")
-
-
-@pytest.fixture
-def tools(dnf, registry):
-    reference = dnf.reference(registry)
-    dnf.add("tools", f"oci://{reference}")
-    return reference
 
 
 def tree_of(dnf, arch):

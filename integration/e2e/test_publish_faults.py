@@ -10,38 +10,15 @@ import pytest
 from harness import publishing
 from harness.commands import processes, wait_until
 from harness.layout import conforms
-from harness.publishing import add, many, numbered, publish, refused, verify
+from harness.publishing import FEW, add, filled, install, many, numbered, publish, refused, through, verify
 from harness.repository import build
 
 NAMES = numbered(50)
-FEW = ("--layers-per-manifest", "20")
-
-
-@pytest.fixture
-def tools(dnf, registry):
-    """A reference that dnf5 knows as `tools`."""
-    reference = dnf.reference(registry)
-    dnf.add("tools", f"oci://{reference}")
-    return reference
 
 
 @pytest.fixture
 def repository(dnf):
-    repository = dnf.repository()
-    for package in many(NAMES):
-        repository.add(package)
-    return repository
-
-
-def through(front, reference):
-    """The same repository, seen through a front."""
-    return reference.replace(reference.partition("/")[0], front.address)
-
-
-def install(dnf, *names):
-    """Has dnf5 fetch packages, with nothing cached."""
-    dnf("clean", "all")
-    dnf("-y", "install", "--downloadonly", *names).has("Complete!")
+    return filled(dnf.repository(), many(NAMES))
 
 
 def test_at_most_500_layers_and_256_kilobytes(dnf, registry, front, tools):

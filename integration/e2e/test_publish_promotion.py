@@ -9,39 +9,31 @@ from harness import publishing
 from harness.commands import run
 from harness.layout import REMOVED, conforms
 from harness.publishing import (
+    FEW,
     Tree,
     add,
     command,
+    filled,
     garbage_collect,
+    install,
     many,
     numbered,
     outcome,
     publish,
     refused,
     remove,
+    through,
     verify,
 )
 from harness.registry import Registry
 from harness.repository import build
 
-FEW = ("--layers-per-manifest", "20")
 NAMES = numbered(50)
 
 
 @pytest.fixture
-def tools(dnf, registry):
-    """A reference that dnf5 knows as `tools`."""
-    reference = dnf.reference(registry)
-    dnf.add("tools", f"oci://{reference}")
-    return reference
-
-
-@pytest.fixture
 def published(dnf, tools):
-    repository = dnf.repository()
-    for package in many(NAMES):
-        repository.add(package)
-    return publish(repository, tools, *FEW)
+    return publish(filled(dnf.repository(), many(NAMES)), tools, *FEW)
 
 
 @pytest.fixture
@@ -59,16 +51,6 @@ def tag(reference, name):
 
 def at(reference, digest):
     return f"{reference.rpartition(':')[0]}@{digest}"
-
-
-def through(front, reference):
-    return reference.replace(reference.partition("/")[0], front.address)
-
-
-def install(dnf, *names):
-    """Has dnf5 fetch packages, with nothing cached."""
-    dnf("clean", "all")
-    dnf("-y", "install", "--downloadonly", *names).has("Complete!")
 
 
 def test_promotion_in_place_pushes_one_manifest(dnf, registry, front, tools, published, fetch):

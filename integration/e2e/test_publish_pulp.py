@@ -5,11 +5,10 @@ import pytest
 from conftest import insecure
 from harness import publishing
 from harness.commands import run
-from harness.publishing import add, many, numbered, outcome, publish, remove, verify
+from harness.publishing import FEW, add, filled, install, many, numbered, outcome, publish, remove, verify
 from harness.pulp import CONTENT_PORT, PASSWORD, USER, Pulp
 from harness.repository import build
 
-FEW = ("--layers-per-manifest", "20")
 NAMES = numbered(45)
 
 
@@ -34,16 +33,7 @@ def tools(dnf, pulp):
 
 @pytest.fixture
 def repository(dnf):
-    repository = dnf.repository()
-    for package in many(NAMES):
-        repository.add(package)
-    return repository
-
-
-def install(dnf, *names):
-    """Has dnf5 fetch packages, with nothing cached."""
-    dnf("clean", "all")
-    dnf("-y", "install", "--downloadonly", *names).has("Complete!")
+    return filled(dnf.repository(), many(NAMES))
 
 
 def test_one_manifest(dnf, tools):

@@ -11,39 +11,14 @@ from harness.commands import run
 from harness.keys import Key, remove_keys
 from harness.layout import conforms
 from harness.podman import refusal
-from harness.publishing import add, many, numbered, outcome, publish, refused, remove, verify
+from harness.publishing import FEW, add, filled, many, numbered, outcome, publish, refused, remove, verify
 from harness.repository import build
-from harness.signing import POLICY, REGISTRIES_D, Keys, policy, registries_d, scope
+from harness.signing import POLICY, policy, scope
 
-LOOKASIDE = Path("/srv/lookaside")
-FEW = ("--layers-per-manifest", "20")
+pytestmark = pytest.mark.usefixtures("signatures")
+
 NAMES = numbered(50)
 KEYS = Path("/tmp/publishing-keys")
-
-
-@pytest.fixture(scope="module")
-def acme(tmp_path_factory):
-    """The owner of the keys that the policy names."""
-    return Keys(tmp_path_factory.mktemp("acme"), "acme")
-
-
-@pytest.fixture(autouse=True)
-def files(registry):
-    """Enables both kinds of signatures; restores the configuration after each test."""
-    original = POLICY.read_text()
-    registries_d(registry.address, lookaside=f"file://{LOOKASIDE}", use_sigstore_attachments="true")
-    yield
-    POLICY.write_text(original)
-    shutil.rmtree(REGISTRIES_D)
-    shutil.rmtree(LOOKASIDE, ignore_errors=True)
-
-
-@pytest.fixture
-def tools(dnf, registry):
-    """A reference that dnf5 knows as `tools`."""
-    reference = dnf.reference(registry)
-    dnf.add("tools", f"oci://{reference}")
-    return reference
 
 
 @pytest.fixture(params=["sigstore", "gpg"])
@@ -59,10 +34,7 @@ def signed(request, acme, tools):
 
 @pytest.fixture
 def repository(dnf):
-    repository = dnf.repository()
-    for package in many(NAMES):
-        repository.add(package)
-    return repository
+    return filled(dnf.repository(), many(NAMES))
 
 
 class Watch:

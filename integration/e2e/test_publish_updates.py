@@ -9,10 +9,13 @@ from harness import publishing
 from harness.commands import run
 from harness.layout import LOCATIONS, REMOVED, conforms
 from harness.publishing import (
+    FEW,
     Tree,
     add,
     command,
+    filled,
     garbage_collect,
+    install,
     many,
     numbered,
     outcome,
@@ -20,20 +23,12 @@ from harness.publishing import (
     refused,
     remove,
     sha256,
+    through,
     verify,
 )
 from harness.repository import build
 
-FEW = ("--layers-per-manifest", "20")
 NAMES = numbered(50)
-
-
-@pytest.fixture
-def tools(dnf, registry):
-    """A reference that dnf5 knows as `tools`."""
-    reference = dnf.reference(registry)
-    dnf.add("tools", f"oci://{reference}")
-    return reference
 
 
 @pytest.fixture
@@ -46,23 +41,6 @@ def repository(dnf):
 def published(repository, tools):
     """It, as an index of segments."""
     return publish(repository, tools, *FEW)
-
-
-def filled(repository, packages):
-    for package in packages:
-        repository.add(package)
-    return repository
-
-
-def install(dnf, *names):
-    """Has dnf5 fetch packages, with nothing cached."""
-    dnf("clean", "all")
-    dnf("-y", "install", "--downloadonly", *names).has("Complete!")
-
-
-def through(front, reference):
-    """The same repository, seen through a front."""
-    return reference.replace(reference.partition("/")[0], front.address)
 
 
 def test_an_update_of_an_index_asks_for_no_old_package(dnf, registry, front, tools, repository, published):

@@ -15,6 +15,7 @@ from harness.repository import Repository, build
 from harness.signing import (
     ANY_TAG,
     ANYTHING,
+    LOOKASIDE,
     NOTHING,
     POLICY,
     REGISTRIES_D,
@@ -24,32 +25,16 @@ from harness.signing import (
     scope,
 )
 
+pytestmark = pytest.mark.usefixtures("signatures")
+
 GUIDE = Path(__file__).resolve().parents[2] / "docs/signatures.md"
 STORE = Path("/var/cache/dnf5-oci")
-LOOKASIDE = Path("/srv/lookaside")
 REFUSED = re.compile(r"Source image rejected: (.*)\"$", re.MULTILINE)
-
-
-@pytest.fixture(scope="module")
-def acme(tmp_path_factory):
-    """The owner of the keys that the policy names."""
-    return Keys(tmp_path_factory.mktemp("acme"), "acme")
 
 
 @pytest.fixture(scope="module")
 def other(tmp_path_factory):
     return Keys(tmp_path_factory.mktemp("other"), "other")
-
-
-@pytest.fixture(autouse=True)
-def files(registry):
-    """Enables all kinds of signatures; restores the configuration after each test."""
-    original = POLICY.read_text()
-    registries_d(registry.address, lookaside=f"file://{LOOKASIDE}", use_sigstore_attachments="true")
-    yield
-    POLICY.write_text(original)
-    shutil.rmtree(REGISTRIES_D)
-    shutil.rmtree(LOOKASIDE, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")

@@ -4,12 +4,11 @@ import pytest
 
 from harness import publishing
 from harness.commands import run
-from harness.publishing import Tree, command, many, numbered, outcome, publish, remove, sha256
+from harness.publishing import FEW, Tree, command, filled, many, numbered, outcome, publish, remove, sha256
 from harness.repository import build
 from harness.segments import segmented
 from harness.signing import NOTHING, POLICY, policy, scope
 
-FEW = ("--layers-per-manifest", "20")
 NAMES = numbered(30)
 
 
@@ -20,10 +19,7 @@ def tools(dnf, registry):
 
 @pytest.fixture
 def repository(dnf):
-    repository = dnf.repository()
-    for package in many(NAMES):
-        repository.add(package)
-    return repository
+    return filled(dnf.repository(), many(NAMES))
 
 
 @pytest.fixture

@@ -17,6 +17,9 @@ REPOSITORY = "application/vnd.io.github.dnf5-oci.repository.v1"
 SEGMENT = "application/vnd.io.github.dnf5-oci.segment.v1"
 PACKAGE = "application/x-rpm"
 
+# So that a repository has segments with few packages.
+FEW = ("--layers-per-manifest", "20")
+
 HEAD = """
 Name: many
 Version: {version}
@@ -65,6 +68,23 @@ def many(names, version="1", size=0):
 def numbered(count, prefix="p"):
     """Names of packages: p0000, p0001, …"""
     return [f"{prefix}{number:04}" for number in range(count)]
+
+
+def filled(repository, packages):
+    for package in packages:
+        repository.add(package)
+    return repository
+
+
+def through(front, reference):
+    """The same repository, seen through a front."""
+    return reference.replace(reference.partition("/")[0], front.address)
+
+
+def install(dnf, *names):
+    """Has dnf5 fetch packages, with nothing cached."""
+    dnf("clean", "all")
+    dnf("-y", "install", "--downloadonly", *names).has("Complete!")
 
 
 def command(*arguments, code=0, **options):

@@ -10,6 +10,7 @@ from .commands import run
 CONTAINERS = Path("/etc/containers")
 POLICY = CONTAINERS / "policy.json"
 REGISTRIES_D = CONTAINERS / "registries.d"
+LOOKASIDE = Path("/srv/lookaside")
 
 ANYTHING = {"type": "insecureAcceptAnything"}
 NOTHING = {"type": "reject"}
