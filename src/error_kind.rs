@@ -96,6 +96,11 @@ pub fn shortened(text: &str, max: usize) -> String {
     format!("{}{OMITTED}{}", head.trim_end(), tail.trim_start())
 }
 
+/// A number of things: `1 package`, `2 packages`.
+pub fn counted(number: usize, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

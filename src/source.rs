@@ -45,6 +45,9 @@ pub struct Access {
     pub timeout: Option<Duration>,
 }
 
+/// The operating system and the architecture in the platform of a segment: docs/layout.md, "The index".
+pub const UNKNOWN: &str = "unknown";
+
 /// Where the proxies of the environment come from.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Environment {

@@ -33,8 +33,7 @@ pub const PACKAGES: &str = "io.github.dnf5-oci.packages";
 /// The annotation of the layer with the locations that says how many segments there are.
 pub const SEGMENTS: &str = "io.github.dnf5-oci.segments";
 
-/// The operating system and the architecture in the platform of a segment.
-pub const UNKNOWN: &str = "unknown";
+pub use crate::source::UNKNOWN;
 
 /// The annotation with the digest of what the tag led to before.
 pub const PREVIOUS: &str = "io.github.dnf5-oci.previous";

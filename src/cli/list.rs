@@ -4,8 +4,8 @@ use std::error::Error;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use super::publishing::{Common, Output, counted, run_async, size};
-use crate::error_kind::printable;
+use super::publishing::{Common, Output, run_async, size};
+use crate::error_kind::{counted, printable};
 use crate::publish::{Architecture, Difference, ListedPackage, Listing, PackageChange};
 use crate::settings::Settings;
 use crate::source::go_arch;

@@ -10,6 +10,7 @@ mod promote;
 mod prune;
 mod publish;
 mod publishing;
+mod runtime;
 mod serve;
 mod verify;
 

@@ -5,7 +5,8 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use super::publish::{SigningArguments, SpeedArguments};
-use super::publishing::{Common, Output, counted, run_async};
+use super::publishing::{Common, Output, run_async};
+use crate::error_kind::counted;
 use crate::publish::{Options, Transferred};
 use crate::settings::Settings;
 

@@ -5,8 +5,8 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use super::publish::{SigningArguments, TransferArguments};
-use super::publishing::{Common, Output, counted, run_async, size};
-use crate::error_kind::printable;
+use super::publishing::{Common, Output, run_async, size};
+use crate::error_kind::{counted, printable};
 use crate::publish::{Options, Pruned, Pruning};
 use crate::settings::Settings;
 

@@ -6,7 +6,8 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::publishing::{Common, Output, counted, run_async, size};
+use super::publishing::{Common, Output, in_segments, run_async, size};
+use crate::error_kind::counted;
 use crate::publish::{Change, Directory, Limits, Options, Outcome};
 use crate::registry::{RateLimit, Signing};
 use crate::settings::Settings;
@@ -215,10 +216,7 @@ pub(super) fn describe(out: &mut dyn Write, outcome: &Outcome) -> std::io::Resul
     if !outcome.changed {
         return writeln!(out, "Nothing to do: {reference} has these {packages}");
     }
-    let segments = match outcome.segments {
-        0 => String::new(),
-        number => format!(" in {}", counted(number, "segment")),
-    };
+    let segments = in_segments(outcome.segments);
     let (added, removed) = (outcome.added.len(), outcome.removed.len());
     let (files, size) = (counted(outcome.pushed, "file"), size(outcome.bytes));
     let (published, pushed) = match outcome.dry_run {

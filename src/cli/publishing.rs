@@ -7,13 +7,11 @@ use std::path::PathBuf;
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use crate::error_kind::printable;
+use super::runtime;
+use crate::error_kind::{counted, printable};
 use crate::publish::Progress;
 use crate::reference::{Reference, SCHEME};
 use crate::source::{Access, Source};
-
-/// The work is I/O-bound; two worker threads are enough.
-const THREADS: usize = 2;
 
 /// Arguments of all commands that publish.
 #[derive(Clone, Debug, clap::Args)]
@@ -55,29 +53,14 @@ impl Common {
 pub(super) fn run_async<T, E: Into<Box<dyn Error>>>(
     work: impl Future<Output = Result<T, E>>,
 ) -> Result<T, Box<dyn Error>> {
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).enable_all().build()?;
-    runtime.block_on(async {
+    runtime::new()?.block_on(async {
+        let terminated = runtime::terminated()?;
         tokio::select! {
             result = work => result.map_err(Into::into),
-            signal = interrupted() => {
-                signal?;
-                Err("interrupted".into())
-            }
+            // Work that is dropped removes its temporary files.
+            () = terminated => Err("interrupted".into()),
         }
     })
-}
-
-/// Returns when the user or systemd asks the process to end. Work that is dropped then removes its temporary
-/// files.
-async fn interrupted() -> io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (mut terminate, mut interrupt) =
-        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    tokio::select! {
-        _ = terminate.recv() => Ok(()),
-        _ = interrupt.recv() => Ok(()),
-    }
 }
 
 /// Shows progress on standard error, and the result on standard output.
@@ -174,9 +157,12 @@ impl Progress for Output {
     }
 }
 
-/// A number of things.
-pub(super) fn counted(number: usize, thing: &str) -> String {
-    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
+/// Where packages are, if they are in segments: ` in 2 segments`.
+pub(super) fn in_segments(number: usize) -> String {
+    match number {
+        0 => String::new(),
+        number => format!(" in {}", counted(number, "segment")),
+    }
 }
 
 /// A size as people read it: `1.50 MiB`.

@@ -8,17 +8,14 @@ use std::time::Duration;
 
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::net::{AddressFamily, SocketType, sockopt};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::filter::LevelFilter;
 
+use super::runtime;
 use crate::config_file;
 use crate::dbus::{self, Instance};
 use crate::error_kind::one_line;
 use crate::settings::Loaded;
-
-/// The work is I/O-bound; two worker threads are enough.
-const THREADS: usize = 2;
 
 /// Buffers of this many bytes and more go back to the system when they are freed.
 #[cfg(target_env = "gnu")]
@@ -70,8 +67,7 @@ pub(super) fn run(
     let refusal = loaded.as_ref().err().map(|error| one_line(error));
     let settings = loaded.unwrap_or_default().settings;
     let idle = arguments.idle.map_or_else(|| settings.idle(), Duration::from_secs);
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).enable_all().build()?;
+    let runtime = runtime::new()?;
     let result = runtime.block_on(async {
         let instance = Instance { refusal, ..super::instance(&settings) };
         serve(socket, idle, instance).await
@@ -98,15 +94,11 @@ async fn serve(
 
 /// Returns a token that SIGTERM and SIGINT cancel.
 fn stop_at_signals() -> std::io::Result<CancellationToken> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+    let terminated = runtime::terminated()?;
     let stop = CancellationToken::new();
     let cancelled = stop.clone();
     tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => (),
-            _ = interrupt.recv() => (),
-        }
+        terminated.await;
         cancelled.cancel();
     });
     Ok(stop)

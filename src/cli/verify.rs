@@ -4,8 +4,8 @@ use std::error::Error;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use super::publishing::{Common, Output, counted, run_async, size};
-use crate::error_kind::printable;
+use super::publishing::{Common, Output, in_segments, run_async, size};
+use crate::error_kind::{counted, printable};
 use crate::publish::{Problem, Verified};
 use crate::settings::Settings;
 use crate::source::go_arch;
@@ -53,10 +53,7 @@ fn describe(out: &mut dyn Write, verified: &Verified) -> io::Result<()> {
     }
     let Verified { reference, packages, segments, removed, .. } = verified;
     let packages = counted(*packages, "package");
-    let segments = match segments {
-        0 => String::new(),
-        number => format!(" in {}", counted(*number, "segment")),
-    };
+    let segments = in_segments(*segments);
     let arches = match verified.architectures {
         0 | 1 => String::new(),
         number => format!(" of {}", counted(number, "architecture")),

@@ -92,7 +92,7 @@ impl CacheDir {
     fn primary_modified(&self) -> Option<i64> {
         let repodata = self.dir.open_dir(REPODATA).ok()?;
         let repomd = Repomd::parse(&read_repomd(&repodata).ok()?).ok()?;
-        let primary = repomd.records.iter().find(|record| record.kind == "primary")?;
+        let primary = repomd.primary()?;
         repodata.metadata(&primary.name).ok().map(|metadata| metadata.mtime())
     }
 }

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, AtFlags, CWD, accessat, statvfs};
 
-use super::{Check, Step, Verdict, counted};
+use super::{Check, Step, Verdict};
 use crate::dnf_cache::{CacheDir, Freshness, MaxAge, directory_name};
+use crate::error_kind::counted;
 
 /// Looks at what `cachedir` has for these baseurls: dnf5 names the directory of a repository by
 /// its id and a hash of its baseurl. `needed` is the size of the metadata in bytes.

@@ -7,9 +7,10 @@ use std::time::Instant;
 
 use tokio::io::AsyncReadExt;
 
-use super::{Check, Step, Verdict, counted};
+use super::{Check, Step, Verdict};
 use crate::artifact::{self, Artifact, Counts, Repodata, Titled};
 use crate::engine::{Error, PrefetchOptions, View};
+use crate::error_kind::counted;
 use crate::source::Source;
 use crate::temporary::TemporaryDir;
 

@@ -103,11 +103,6 @@ pub async fn examine(engine: &Engine, question: &Question) -> Vec<Step> {
     steps
 }
 
-/// A number of things.
-fn counted(number: usize, thing: &str) -> String {
-    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
-}
-
 impl Step {
     fn new(check: Check, verdict: Verdict, text: String) -> Self {
         Self { check, verdict, text }

@@ -14,7 +14,7 @@ use super::state::{Held, REPODATA};
 use crate::artifact::is_plain_path;
 use crate::artifact::media_types::FILE;
 use crate::checksum::{Algorithm, Checksum, Hasher};
-use crate::repomd::{Listed, MAX_REPOMD, Repomd, read_primary};
+use crate::repomd::{Listed, MAX_REPOMD, Nevra, Repomd, read_nevras, read_primary};
 
 /// The index of the metadata, and its signature.
 pub const REPOMD: &str = "repomd.xml";
@@ -78,8 +78,9 @@ impl Contents {
     ) -> Result<Self, Error> {
         let mut contents = Self::default();
         let repodata = metadata.join(REPODATA);
-        contents.read_metadata(&repodata)?;
-        contents.find_packages(&repodata, directory, known)?;
+        let repomd = parse_repomd(&repodata.join(REPOMD))?;
+        contents.read_metadata(&repodata, &repomd)?;
+        contents.find_packages(&repodata, &repomd, directory, known)?;
         Ok(contents)
     }
 
@@ -103,10 +104,8 @@ impl Contents {
         Ok(())
     }
 
-    fn read_metadata(&mut self, repodata: &Path) -> Result<(), Error> {
-        let path = repodata.join(REPOMD);
-        let repomd = parse_repomd(&path)?;
-        self.files.push(file(&title(REPOMD), &path)?);
+    fn read_metadata(&mut self, repodata: &Path, repomd: &Repomd) -> Result<(), Error> {
+        self.files.push(file(&title(REPOMD), &repodata.join(REPOMD))?);
         let signature = repodata.join(SIGNATURE);
         if signature.is_file() {
             self.files.push(file(&title(SIGNATURE), &signature)?);
@@ -126,11 +125,11 @@ impl Contents {
     fn find_packages(
         &mut self,
         repodata: &Path,
+        repomd: &Repomd,
         directory: &Path,
         known: &BTreeMap<String, Held>,
     ) -> Result<(), Error> {
-        let repomd = parse_repomd(&repodata.join(REPOMD))?;
-        let Some(primary) = repomd.records.iter().find(|record| record.kind == "primary") else {
+        let Some(primary) = repomd.primary() else {
             return Err(Error::file(&repodata.join(REPOMD), "it lists no primary metadata"));
         };
         for listed in packages(&repodata.join(&primary.name))? {
@@ -189,16 +188,33 @@ impl Contents {
 /// # Errors
 /// If it cannot be read.
 pub fn packages(primary: &Path) -> Result<Vec<Listed>, Error> {
-    let open = || {
-        let file = File::open(primary)?;
-        let size = file.metadata()?.len();
-        Ok((file, size))
-    };
-    let (file, size) = open().map_err(|error: io::Error| Error::file(primary, error))?;
+    let (file, size) = open(primary)?;
     let mut all = Vec::new();
     read_primary(file, size, |listed| all.push(listed))
         .map_err(|error| Error::file(primary, error))?;
     Ok(all)
+}
+
+/// The same, with their names.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn named_packages(primary: &Path) -> Result<Vec<(Listed, Nevra)>, Error> {
+    let (file, size) = open(primary)?;
+    let mut all = Vec::new();
+    read_nevras(file, size, |listed, nevra| all.push((listed, nevra)))
+        .map_err(|error| Error::file(primary, error))?;
+    Ok(all)
+}
+
+/// A file and its size in bytes.
+fn open(path: &Path) -> Result<(File, u64), Error> {
+    let open = || {
+        let file = File::open(path)?;
+        let size = file.metadata()?.len();
+        Ok((file, size))
+    };
+    open().map_err(|error: io::Error| Error::file(path, error))
 }
 
 /// Reads a repomd.xml.

@@ -1,15 +1,15 @@
 //! What a reference leads to, for people: its packages, by the metadata, and its segments.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::path::Path;
 
 use serde::Serialize;
 
 use super::Publisher;
-use super::contents::{self, REPOMD, parse_repomd};
+use super::contents::{REPOMD, named_packages, parse_repomd};
 use super::document::Digest;
 use super::error::Error;
-use super::prepare::{Workspace, nevras};
+use super::prepare::MetadataDir;
 use super::state::{Instance, REPODATA, Removed, Segment, State, at, rfc3339};
 use crate::blocking;
 use crate::checksum::Checksum;
@@ -165,7 +165,7 @@ impl Publisher {
         digest: &str,
         instance: &Instance,
     ) -> Result<Metadata, Error> {
-        let workspace = Workspace::new()?;
+        let workspace = MetadataDir::new()?;
         self.fetch_metadata(source, digest, instance, &workspace.path).await?;
         blocking::run(move || Metadata::read(&workspace.path)).await
     }
@@ -211,17 +211,18 @@ impl Metadata {
         let repodata = directory.join(REPODATA);
         let repomd = parse_repomd(&repodata.join(REPOMD))?;
         let created = repomd.created();
-        let Some(primary) = repomd.records.into_iter().find(|record| record.kind == "primary")
-        else {
+        let Some(primary) = repomd.primary() else {
             return Ok(Self { created, packages: Vec::new() });
         };
-        let names: HashMap<_, _> = nevras(&repodata)?.into_iter().collect();
-        let package = |Listed { location, checksum, size }| {
-            let nevra = names.get(&location)?.clone();
-            Some(Package { nevra, location, checksum, size })
-        };
-        let listed = contents::packages(&repodata.join(&primary.name))?;
-        let mut packages: Vec<_> = listed.into_iter().filter_map(package).collect();
+        let named = named_packages(&repodata.join(&primary.name))?.into_iter();
+        let mut packages: Vec<_> = named
+            .map(|(Listed { location, checksum, size }, nevra)| Package {
+                nevra,
+                location,
+                checksum,
+                size,
+            })
+            .collect();
         packages.sort_by(|one, other| one.key().cmp(&other.key()));
         Ok(Self { created, packages })
     }

@@ -21,12 +21,14 @@
 //! | `segments` | which package is in which segment |
 //! | `document` | manifests, indexes and descriptors |
 //! | `workspace` | the local layout that is pushed from |
+//! | `layout_files` | the files of a layout |
 //! | `push` | pushing a plan, the tag last |
 
 mod contents;
 mod diff;
 mod document;
 mod error;
+mod layout_files;
 mod listing;
 mod metadata;
 mod mirror;
@@ -55,6 +57,12 @@ pub use verify::{Problem, Verified};
 
 use crate::engine::Engine;
 use crate::registry::{RateLimit, Registry, Signing};
+use crate::temporary::TemporaryDir;
+
+/// A temporary directory for the files of one command.
+fn temporary_directory() -> Result<TemporaryDir, Error> {
+    TemporaryDir::new().map_err(|error| Error::file(&std::env::temp_dir(), error))
+}
 
 /// What registries take: docs/layout.md, "Limits".
 #[derive(Clone, Debug)]

@@ -38,8 +38,7 @@ impl Publisher {
         source: &Source,
         options: &Options,
     ) -> Result<bool, Error> {
-        let raw = self.registry.raw_manifest(source).await;
-        let raw = raw.map_err(|error| Error::registry(source, error))?;
+        let raw = self.raw_manifest(source).await?;
         let manifest = serde_json::from_slice::<Manifest>(&raw.bytes);
         let mut manifest = manifest.map_err(|error| Error::not_a_repository(source, error))?;
         let nowhere = Digest::of(&[&raw.bytes[..], b"nowhere"].concat());

@@ -8,7 +8,7 @@ use super::Limits;
 use super::contents::{Blob, Content, Contents, REPOMD, title};
 use super::document::{CONFIG, Descriptor, Digest, Index, MANIFEST, Manifest, Platform, to_bytes};
 use super::segments::{Arrangement, Placement, arrange, layer_of, outgrown};
-use super::state::{Held, Instance, Removed, Segment, State, rfc3339};
+use super::state::{Held, Instance, Removed, State, rfc3339};
 use crate::artifact::locations::{Located, Table};
 use crate::artifact::media_types::{
     CREATED, EMPTY, LOCATIONS, PACKAGE, PACKAGES, PREVIOUS, REMOVED, REPOSITORY, SEGMENTS, ZSTD,
@@ -157,12 +157,9 @@ impl Plan {
         all.push(next);
         all.sort_by(|one, other| one.arch.cmp(&other.arch));
         // Small segments are merged when there is something to push anyway.
-        let keep = |segments: &[Segment], _: &Limits| vec![false; segments.len()];
-        let plan = Self::of(state, all.clone(), paths, limits, keep)?;
-        if plan.is_current(state) {
-            return Ok(plan);
-        }
-        Self::of(state, all, paths, limits, outgrown)
+        let kept = vec![false; state.segments.len()];
+        let replaced = outgrown(&state.segments, limits);
+        Self::unless_current(state, all, paths, limits, &kept, &replaced)
     }
 
     /// Whether the tag leads to this already.
@@ -170,7 +167,7 @@ impl Plan {
         state.digest.as_deref() == Some(self.top.digest.as_str())
     }
 
-    /// The next state with these instances. `replaced` selects the segments that are given up.
+    /// The next state with these instances, without the segments that are `replaced`.
     ///
     /// # Errors
     /// If it cannot be.
@@ -179,16 +176,30 @@ impl Plan {
         all: Vec<Next>,
         paths: &HashMap<Digest, PathBuf>,
         limits: &Limits,
-        replaced: impl Fn(&[Segment], &Limits) -> Vec<bool>,
+        replaced: &[bool],
     ) -> Result<Self, Problem> {
-        let replaced = replaced(&state.segments, limits);
-        // The same state has the same digest only if it names the same one before it.
-        let before = state.previous.clone();
-        let plan = Self::after(state, before, all.clone(), paths, limits, &replaced)?;
-        if plan.is_current(state) || state.digest.is_none() {
-            return Ok(plan);
+        Self::unless_current(state, all, paths, limits, replaced, replaced)
+    }
+
+    /// The present state if these instances are what it has, without the segments in `dropped`; the next one
+    /// without those that are `replaced` if not.
+    fn unless_current(
+        state: &State,
+        all: Vec<Next>,
+        paths: &HashMap<Digest, PathBuf>,
+        limits: &Limits,
+        dropped: &[bool],
+        replaced: &[bool],
+    ) -> Result<Self, Problem> {
+        if state.digest.is_some() {
+            // The same state has the same digest only if it names the same one before it.
+            let before = state.previous.clone();
+            let plan = Self::after(state, before, all.clone(), paths, limits, dropped)?;
+            if plan.is_current(state) {
+                return Ok(plan);
+            }
         }
-        Self::after(state, state.digest.clone(), all, paths, limits, &replaced)
+        Self::after(state, state.digest.clone(), all, paths, limits, replaced)
     }
 
     fn after(

@@ -7,16 +7,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::contents::{
-    Blob, Content, Contents, REPOMD, SIGNATURE, file, hash, parse_repomd, title,
+    Blob, Content, Contents, REPOMD, SIGNATURE, file, hash, named_packages, parse_repomd, title,
 };
 use super::error::Error;
 use super::state::{Held, Instance, REPODATA, State, at, for_arch};
 use super::update::{Change, Directory};
-use super::{Options, Publisher, metadata};
+use super::{Options, Publisher, metadata, temporary_directory};
 use crate::artifact::is_plain_path;
 use crate::blocking;
 use crate::engine::PrefetchOptions;
-use crate::repomd::read_nevras;
 use crate::source::Source;
 use crate::temporary::TemporaryDir;
 
@@ -31,26 +30,22 @@ pub struct Prepared {
 
 /// A directory with metadata to change, and symbolic links to new packages. It is below a temporary one, which
 /// is locked: so is a cache while metadata is fetched into it.
-pub struct Workspace {
+pub struct MetadataDir {
     /// The directory.
     pub path: PathBuf,
     _directory: TemporaryDir,
 }
 
-impl Workspace {
+impl MetadataDir {
     /// An empty one.
     ///
     /// # Errors
     /// If there is no room for it.
     pub fn new() -> Result<Self, Error> {
-        let _directory = new_directory()?;
+        let _directory = temporary_directory()?;
         let path = _directory.path().join("repository");
         fs::create_dir(&path).map_err(|error| Error::file(&path, error))?;
         Ok(Self { path, _directory })
-    }
-
-    fn contents(&self, known: &BTreeMap<String, Held>) -> Result<Contents, Error> {
-        Contents::read(&self.path, &self.path, known)
     }
 }
 
@@ -67,37 +62,50 @@ impl Publisher {
         change: &Change,
         options: &Options,
     ) -> Result<Prepared, Error> {
-        let old = old.cloned();
-        let key = options.metadata_key.clone();
         match change.clone() {
             Change::Publish(directory) => {
+                let (old, key) = (old.cloned(), options.metadata_key.clone());
                 blocking::run(move || read_directory(&directory, old.as_ref(), key.as_deref()))
                     .await
             }
-            change => {
-                let workspace = Workspace::new()?;
-                if let Some(old) = &old {
-                    check_extensible(target, old, options)?;
-                    let digest = state.digest.as_deref().unwrap_or_default();
-                    self.fetch_metadata(target, digest, old, &workspace.path).await?;
-                }
-                let target = target.clone();
-                blocking::run(move || {
-                    let old = old.as_ref();
-                    match change {
-                        Change::Add { packages, replace } => {
-                            add(&target, &workspace.path, old, &packages, replace)?;
-                        }
-                        Change::Remove { packages } => {
-                            remove(&target, &workspace.path, old, &packages)?;
-                        }
-                        Change::Publish(_) => {}
-                    }
-                    changed(workspace, old, key.as_deref())
-                })
-                .await
+            Change::Add { packages, replace } => {
+                let add = move |target: &_, workspace: &_, old: Option<&_>| {
+                    add(target, workspace, old, &packages, replace)
+                };
+                self.prepare_change(target, state, old, options, add).await
+            }
+            Change::Remove { packages } => {
+                let remove = move |target: &_, workspace: &_, old: Option<&_>| {
+                    remove(target, workspace, old, &packages)
+                };
+                self.prepare_change(target, state, old, options, remove).await
             }
         }
+    }
+
+    /// Has `change` change the metadata that there is.
+    async fn prepare_change(
+        &self,
+        target: &Source,
+        state: &State,
+        old: Option<&Instance>,
+        options: &Options,
+        change: impl FnOnce(&Source, &Path, Option<&Instance>) -> Result<Contents, Error>
+        + Send
+        + 'static,
+    ) -> Result<Prepared, Error> {
+        let workspace = MetadataDir::new()?;
+        if let Some(old) = old {
+            check_extensible(target, old, options)?;
+            let digest = state.digest.as_deref().unwrap_or_default();
+            self.fetch_metadata(target, digest, old, &workspace.path).await?;
+        }
+        let (target, old, key) = (target.clone(), old.cloned(), options.metadata_key.clone());
+        blocking::run(move || {
+            let contents = change(&target, &workspace.path, old.as_ref())?;
+            changed(workspace, contents, old.as_ref(), key.as_deref())
+        })
+        .await
     }
 
     /// Fetches the metadata of an instance into `directory`.
@@ -122,10 +130,13 @@ impl Publisher {
         digest: &str,
         instance: &Instance,
     ) -> Result<BTreeMap<String, Held>, Error> {
-        let workspace = Workspace::new()?;
+        let workspace = MetadataDir::new()?;
         self.fetch_metadata(target, digest, instance, &workspace.path).await?;
         let known = instance.packages.clone();
-        blocking::run(move || Ok(workspace.contents(&known)?.packages)).await
+        blocking::run(
+            move || Ok(Contents::read(&workspace.path, &workspace.path, &known)?.packages),
+        )
+        .await
     }
 }
 
@@ -143,17 +154,13 @@ fn check_extensible(target: &Source, old: &Instance, options: &Options) -> Resul
     Ok(())
 }
 
-pub(super) fn new_directory() -> Result<TemporaryDir, Error> {
-    TemporaryDir::new().map_err(|error| Error::file(&std::env::temp_dir(), error))
-}
-
 fn read_directory(
     directory: &Directory,
     old: Option<&Instance>,
     key: Option<&str>,
 ) -> Result<Prepared, Error> {
     let path = &directory.path;
-    let workspace = new_directory()?;
+    let workspace = temporary_directory()?;
     let is_made = directory.createrepo || !path.join(title(REPOMD)).is_file();
     if is_made {
         metadata::create(path, workspace.path())?;
@@ -228,7 +235,7 @@ fn sign(
     old: Option<&Instance>,
     key: &str,
 ) -> Result<TemporaryDir, Error> {
-    let directory = new_directory()?;
+    let directory = temporary_directory()?;
     let find = |files: &[Blob], name: &str| {
         let mut files = files.iter();
         files.find(|file| file.descriptor.title() == Some(&title(name))).cloned()
@@ -253,14 +260,14 @@ fn sign(
     Ok(directory)
 }
 
-/// Adds packages to the metadata in `workspace`.
+/// Adds packages to the metadata in `workspace`, and returns the content that it describes then.
 fn add(
     target: &Source,
     workspace: &Path,
     old: Option<&Instance>,
     packages: &[PathBuf],
     replace: bool,
-) -> Result<(), Error> {
+) -> Result<Contents, Error> {
     let none = BTreeMap::new();
     let known = old.map_or(&none, |old| &old.packages);
     let (mut new, mut replaced) = (BTreeMap::new(), Vec::new());
@@ -292,32 +299,37 @@ fn add(
     }
     let new: Vec<_> = new.into_iter().collect();
     if new.is_empty() && old.is_some() {
-        return Ok(());
+        return Contents::read(workspace, workspace, known);
     }
     metadata::add(workspace, &new, after)?;
-    let listed = Contents::read(workspace, workspace, known)?.packages;
+    let contents = Contents::read(workspace, workspace, known)?;
+    let listed = &contents.packages;
     if let Some((_, path)) = new.iter().find(|(location, _)| !listed.contains_key(location)) {
         return Err(Error::file(path, "not an RPM package"));
     }
-    check_locations(known.keys().chain(new.iter().map(|(location, _)| location)), &listed)
+    check_locations(known.keys().chain(new.iter().map(|(location, _)| location)), listed)?;
+    Ok(contents)
 }
 
-/// Removes packages from the metadata in `workspace`.
+/// Removes packages from the metadata in `workspace`, and returns the content that it describes then.
 fn remove(
     target: &Source,
     workspace: &Path,
     old: Option<&Instance>,
     packages: &[String],
-) -> Result<(), Error> {
+) -> Result<Contents, Error> {
     let Some(old) = old else {
         return Err(Error::conflict(target, "there is no such repository"));
     };
     let mut locations = BTreeSet::new();
     let mut names: HashMap<String, Vec<String>> = HashMap::new();
     let repodata = workspace.join(REPODATA);
-    for (location, nevra) in nevras(&repodata)? {
-        for name in nevra.spellings() {
-            names.entry(name).or_default().push(location.clone());
+    let repomd = parse_repomd(&repodata.join(REPOMD))?;
+    if let Some(primary) = repomd.primary() {
+        for (listed, nevra) in named_packages(&repodata.join(&primary.name))? {
+            for name in nevra.spellings() {
+                names.entry(name).or_default().push(listed.location.clone());
+            }
         }
     }
     for package in packages {
@@ -333,10 +345,11 @@ fn remove(
         }
     }
     let locations: Vec<_> = locations.into_iter().collect();
-    metadata::remove(workspace, &locations, created(workspace)?)?;
-    let listed = Contents::read(workspace, workspace, &old.packages)?.packages;
+    metadata::remove(workspace, &locations, repomd.created())?;
+    let contents = Contents::read(workspace, workspace, &old.packages)?;
     let kept = old.packages.keys().filter(|location| !locations.contains(location));
-    check_locations(kept, &listed)
+    check_locations(kept, &contents.packages)?;
+    Ok(contents)
 }
 
 /// createrepo_c selects packages by patterns, which could select more than was meant.
@@ -359,36 +372,13 @@ fn created(workspace: &Path) -> Result<u64, Error> {
     Ok(parse_repomd(&workspace.join(title(REPOMD)))?.created())
 }
 
-/// The locations and names of all packages in the metadata.
-///
-/// # Errors
-/// If it is malformed.
-pub fn nevras(repodata: &Path) -> Result<Vec<(String, crate::repomd::Nevra)>, Error> {
-    let repomd = parse_repomd(&repodata.join(REPOMD))?;
-    let Some(primary) = repomd.records.into_iter().find(|record| record.kind == "primary") else {
-        return Ok(Vec::new());
-    };
-    let path = repodata.join(&primary.name);
-    let open = || {
-        let file = fs::File::open(&path)?;
-        let size = file.metadata()?.len();
-        Ok((file, size))
-    };
-    let (file, size) = open().map_err(|error: std::io::Error| Error::file(&path, error))?;
-    let mut all = Vec::new();
-    read_nevras(file, size, |location, nevra| all.push((location, nevra)))
-        .map_err(|error| Error::file(&path, error))?;
-    Ok(all)
-}
-
-/// What the metadata in a workspace and the old instance make together.
+/// What the changed metadata in a workspace and the old instance make together.
 fn changed(
-    workspace: Workspace,
+    workspace: MetadataDir,
+    mut contents: Contents,
     old: Option<&Instance>,
     key: Option<&str>,
 ) -> Result<Prepared, Error> {
-    let known = old.map(|old| old.packages.clone()).unwrap_or_default();
-    let mut contents = workspace.contents(&known)?;
     let mut directories = Vec::new();
     if old.is_some_and(|old| contents.keep_metadata(old, key)) {
         // Its signature, if it has one, is kept with it.

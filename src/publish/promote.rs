@@ -50,8 +50,7 @@ pub(super) struct Original {
 impl Original {
     /// Reads what a reference leads to.
     pub(super) async fn read(publisher: &Publisher, source: &Source) -> Result<Self, Error> {
-        let top = publisher.registry.raw_manifest(source).await;
-        let top = top.map_err(|error| Error::registry(source, error))?;
+        let top = publisher.raw_manifest(source).await?;
         let index: Option<Index> = serde_json::from_slice(&top.bytes).ok();
         let source = at(source, &top.digest);
         let layout = match &source.reference {

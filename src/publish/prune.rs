@@ -139,12 +139,12 @@ impl Publisher {
             return Ok(Some(unchanged(target, digest, &state, options)));
         }
         let paths = HashMap::new();
-        let replaced = |segments: &[Segment], limits: &_| {
-            let outgrown = outgrown(segments, limits).into_iter();
-            outgrown.zip(&selection.wasteful).map(|(one, other)| one || *other).collect()
-        };
-        let plan = Plan::of(&state, selection.instances.clone(), &paths, &options.limits, replaced)
-            .map_err(|problem| Error::conflict(target, problem))?;
+        let outgrown = outgrown(&state.segments, &options.limits).into_iter();
+        let replaced: Vec<_> =
+            outgrown.zip(&selection.wasteful).map(|(one, other)| one || *other).collect();
+        let plan =
+            Plan::of(&state, selection.instances.clone(), &paths, &options.limits, &replaced)
+                .map_err(|problem| Error::conflict(target, problem))?;
         let outcome = describe(target, &state, &plan, selection, options);
         if options.is_dry_run {
             return Ok(Some(outcome));

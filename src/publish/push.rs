@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 
 use futures_util::{TryStreamExt, stream};
 
-use super::document::{Digest, Index, to_bytes};
+use super::document::Digest;
 use super::error::Error;
 use super::plan::{Document, Plan, held};
 use super::segments::{NewSegment, Placement};
 use super::state::{PublishedTag, State, at};
 use super::workspace::Workspace;
 use super::{Options, Progress, Publisher};
-use crate::artifact::media_types::{EMPTY, REPOSITORY};
+use crate::artifact::media_types::EMPTY;
 use crate::reference::Reference;
 use crate::registry::{Copy, Instances, Signing};
 use crate::source::Source;
@@ -100,7 +100,7 @@ impl<'a> Push<'a> {
         let mut workspace = Workspace::new()?;
         self.fill(&mut workspace)?;
         self.progress.begin(self.load.0, self.load.1);
-        self.push_segments(&mut workspace).await?;
+        self.push_segments(&workspace).await?;
         for document in &self.plan.manifests {
             self.push_document(&workspace, document).await?;
         }
@@ -110,55 +110,40 @@ impl<'a> Push<'a> {
     }
 
     fn fill(&self, workspace: &mut Workspace) -> Result<(), Error> {
-        for document in self.plan.manifests.iter().chain([&self.plan.top]) {
-            workspace.add_document(&document.digest, &document.bytes, document.is_index)?;
-            document.blobs.iter().try_for_each(|blob| workspace.add_blob(blob))?;
+        let documents = || self.plan.manifests.iter().chain([&self.plan.top]);
+        let of_documents =
+            documents().map(|document| (&document.digest, &document.bytes[..], document.is_index));
+        let of_segments =
+            self.new_segments().map(|(place, new)| (&place.entry.digest, &new.bytes[..], false));
+        workspace.add_documents(of_documents.chain(of_segments))?;
+        for blob in documents().flat_map(|document| &document.blobs) {
+            workspace.add_blob(blob)?;
         }
-        for (place, segment) in self.new_segments() {
-            workspace.add_document(&place.entry.digest, &segment.bytes, false)?;
-            for (digest, _) in &segment.packages {
-                if let Some(path) = self.paths.get(digest) {
-                    workspace.link(digest, path)?;
-                }
+        for (digest, _) in self.new_segments().flat_map(|(_, new)| &new.packages) {
+            if let Some(path) = self.paths.get(digest) {
+                workspace.link(digest, path)?;
             }
         }
         workspace.add_config()
     }
 
-    async fn push_segments(&self, workspace: &mut Workspace) -> Result<(), Error> {
+    async fn push_segments(&self, workspace: &Workspace) -> Result<(), Error> {
         let all: Vec<_> = self.new_segments().map(|(place, _)| place).collect();
         let mut done: Vec<&Placement> = Vec::new();
         for batch in all.chunks(CHECKPOINT) {
-            let shared = &*workspace;
             stream::iter(batch.iter().map(Ok))
                 .try_for_each_concurrent(self.options.parallel, async |place| {
                     let digest = &place.entry.digest;
-                    self.copy(shared, digest, &self.at(digest), Instances::Manifest, None).await
+                    self.copy(workspace, digest, &self.at(digest), Instances::Manifest, None).await
                 })
                 .await?;
             done.extend(batch);
             if done.len() < all.len() {
-                self.keep_progress(workspace, &done).await?;
+                let entries = done.iter().map(|place| &place.entry);
+                self.publisher.keep_progress(self.target, entries, self.options).await?;
+                self.has_kept_progress.store(true, Ordering::Relaxed);
             }
         }
-        Ok(())
-    }
-
-    /// Keeps what was pushed under a tag.
-    async fn keep_progress(
-        &self,
-        workspace: &mut Workspace,
-        done: &[&Placement],
-    ) -> Result<(), Error> {
-        let entries = done.iter().map(|place| place.entry.clone()).collect();
-        let bytes = to_bytes(&Index::new(REPOSITORY, entries));
-        let digest = Digest::of(&bytes);
-        workspace.add_document(&digest, &bytes, true)?;
-        let Some(target) = progress_target(self.target) else {
-            return Ok(());
-        };
-        self.copy(workspace, &digest, &target, Instances::IndexOnly, None).await?;
-        self.has_kept_progress.store(true, Ordering::Relaxed);
         Ok(())
     }
 

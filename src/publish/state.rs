@@ -315,9 +315,16 @@ impl Publisher {
             let path = layout.directory().join("blobs/sha256").join(digest.hex());
             return blocking::run(move || read_file(&path)).await;
         }
-        let source = at(source, digest.as_str());
-        let raw = self.registry.raw_manifest(&source).await;
-        raw.map_err(|error| Error::registry(&source, error))
+        self.raw_manifest(&at(source, digest.as_str())).await
+    }
+
+    /// Reads what a reference leads to, byte for byte.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub(super) async fn raw_manifest(&self, source: &Source) -> Result<RawManifest, Error> {
+        let raw = self.registry.raw_manifest(source).await;
+        raw.map_err(|error| Error::registry(source, error))
     }
 
     async fn read_instance(

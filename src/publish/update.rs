@@ -15,7 +15,7 @@ use crate::registry::{Copy, Instances};
 use crate::source::Source;
 
 /// How often the work begins again because others have moved the tag.
-pub(super) const ATTEMPTS: usize = 5;
+const ATTEMPTS: usize = 5;
 
 /// What a repository is to become.
 #[derive(Clone, Debug)]

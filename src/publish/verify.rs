@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use super::document::{Descriptor, Digest, Index, MANIFEST, Manifest};
 use super::error::Error;
 use super::listing::{Metadata, Package};
-use super::prepare::Workspace;
+use super::prepare::MetadataDir;
 use super::state::{PARALLEL, Placed, at, for_arch, parse, variant_of};
 use super::{Progress, Publisher};
 use crate::artifact::locations::Table;
@@ -125,8 +125,7 @@ impl Publisher {
         progress: &dyn Progress,
     ) -> Result<Verified, Error> {
         progress.step("Reading the manifests");
-        let top = self.registry.raw_manifest(source).await;
-        let top = top.map_err(|error| Error::registry(source, error))?;
+        let top = self.raw_manifest(source).await?;
         let mut report = Verified {
             reference: source.reference.to_string(),
             digest: top.digest.clone(),
@@ -371,7 +370,7 @@ impl Verification<'_> {
             }
             Ok(_) => {}
         }
-        let workspace = Workspace::new()?;
+        let workspace = MetadataDir::new()?;
         let (cache, options) = (workspace.path.clone(), PrefetchOptions::default());
         if let Err(error) = view.prefetch(cache, options, Arc::new(())).await {
             return problem("metadata", &error);

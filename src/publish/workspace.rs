@@ -5,16 +5,13 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use serde_json::json;
-
 use super::contents::{Blob, Content};
-use super::document::{CONFIG, Descriptor, Digest, INDEX, Index, MANIFEST, to_bytes};
+use super::document::{CONFIG, Descriptor, Digest, INDEX, MANIFEST};
 use super::error::Error;
-use crate::source::{Access, Source};
+use super::layout_files::{self, BLOBS, blob_path, named, replace, write_index, write_version};
+use super::temporary_directory;
+use crate::source::Source;
 use crate::temporary::TemporaryDir;
-
-/// The annotation with the name of a manifest in a layout: image-spec, annotations.md.
-pub const NAME: &str = "org.opencontainers.image.ref.name";
 
 /// A layout in a temporary directory, which is removed with it.
 pub struct Workspace {
@@ -28,13 +25,12 @@ impl Workspace {
     /// # Errors
     /// If there is no room for it.
     pub fn new() -> Result<Self, Error> {
-        let directory =
-            TemporaryDir::new().map_err(|error| Error::file(&std::env::temp_dir(), error))?;
-        let workspace = Self { directory, entries: Vec::new() };
-        let blobs = workspace.path().join("blobs/sha256");
-        fs::create_dir_all(&blobs).map_err(|error| Error::file(&blobs, error))?;
-        workspace.write("oci-layout", &to_bytes(&json!({"imageLayoutVersion": "1.0.0"})))?;
-        Ok(workspace)
+        let directory = temporary_directory()?;
+        let path = directory.path();
+        fs::create_dir_all(path.join(BLOBS).join("sha256"))
+            .and_then(|()| write_version(path))
+            .map_err(|error| Error::file(path, error))?;
+        Ok(Self { directory, entries: Vec::new() })
     }
 
     /// Its directory.
@@ -52,15 +48,24 @@ impl Workspace {
         bytes: &[u8],
         is_index: bool,
     ) -> Result<(), Error> {
-        self.write(&blob_path(digest), bytes)?;
-        let media_type = if is_index { INDEX } else { MANIFEST };
-        let mut entry = Descriptor::new(media_type, digest.clone(), bytes.len() as u64);
-        entry.annotations.insert(NAME.to_owned(), digest.hex().to_owned());
-        self.entries.retain(|other| other.digest != *digest);
-        self.entries.push(entry);
-        let mut index = Index::new("", self.entries.clone());
-        index.artifact_type = None;
-        self.write("index.json", &to_bytes(&index))
+        self.add_documents([(digest, bytes, is_index)])
+    }
+
+    /// Adds several: digests, bytes, and whether they are indexes.
+    ///
+    /// # Errors
+    /// If they cannot be written.
+    pub fn add_documents<'a>(
+        &mut self,
+        documents: impl IntoIterator<Item = (&'a Digest, &'a [u8], bool)>,
+    ) -> Result<(), Error> {
+        for (digest, bytes, is_index) in documents {
+            self.write(digest, bytes)?;
+            let media_type = if is_index { INDEX } else { MANIFEST };
+            let entry = Descriptor::new(media_type, digest.clone(), bytes.len() as u64);
+            self.entries.push(named(&entry, digest.hex()));
+        }
+        write_index(self.path(), self.entries.clone())
     }
 
     /// Adds a blob, if its bytes are here.
@@ -70,7 +75,7 @@ impl Workspace {
     pub fn add_blob(&self, blob: &Blob) -> Result<(), Error> {
         match &blob.content {
             Content::File(path) => self.link(&blob.descriptor.digest, path),
-            Content::Bytes(bytes) => self.write(&blob_path(&blob.descriptor.digest), bytes),
+            Content::Bytes(bytes) => self.write(&blob.descriptor.digest, bytes),
             Content::Remote => Ok(()),
         }
     }
@@ -80,7 +85,7 @@ impl Workspace {
     /// # Errors
     /// If it cannot be written.
     pub fn add_config(&self) -> Result<(), Error> {
-        self.write(&blob_path(&Digest::of(CONFIG)), CONFIG)
+        self.write(&Digest::of(CONFIG), CONFIG)
     }
 
     /// Adds a file as a blob.
@@ -88,7 +93,7 @@ impl Workspace {
     /// # Errors
     /// If it cannot be written.
     pub fn link(&self, digest: &Digest, file: &Path) -> Result<(), Error> {
-        let link = self.path().join(blob_path(digest));
+        let link = blob_path(self.path(), digest);
         if link.is_symlink() {
             return Ok(());
         }
@@ -101,19 +106,11 @@ impl Workspace {
     /// # Errors
     /// If skopeo has no name for the directory.
     pub fn source(&self, digest: &Digest) -> Result<Source, Error> {
-        let text = format!("oci://{}:{}", self.path().display(), digest.hex());
-        let reference = text.parse().map_err(|error| Error::file(self.path(), error))?;
-        Ok(Source { reference, access: Access::default() })
+        layout_files::source(self.path(), digest)
     }
 
-    /// A file is replaced in one step: skopeo may be reading it.
-    fn write(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
-        let (path, new) = (self.path().join(name), self.path().join("new"));
-        let written = fs::write(&new, bytes).and_then(|()| fs::rename(&new, &path));
-        written.map_err(|error| Error::file(&path, error))
+    fn write(&self, digest: &Digest, bytes: &[u8]) -> Result<(), Error> {
+        let path = blob_path(self.path(), digest);
+        replace(&path, bytes).map_err(|error| Error::file(&path, error))
     }
-}
-
-fn blob_path(digest: &Digest) -> String {
-    format!("blobs/sha256/{}", digest.hex())
 }

@@ -20,7 +20,7 @@ use crate::confinement::Confinement;
 use crate::containers_config::{self, auth, paths};
 use crate::redact::Secrets;
 use crate::reference::Reference;
-use crate::source::{Access, Certificates, Environment, Login, Source};
+use crate::source::{Access, Certificates, Environment, Login, Source, UNKNOWN};
 use crate::temporary::TemporaryDir;
 
 /// The variables that set a proxy for skopeo. `NO_PROXY` makes exceptions, as it does for libcurl.
@@ -32,9 +32,6 @@ const OTHER_PROXY: [&str; 2] = ["https_proxy", "http_proxy"];
 /// Where skopeo looks for credential helpers if the environment has no `PATH`: the bus daemon starts services
 /// with an empty one. These are systemd's directories.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin";
-
-/// The operating system and the architecture of a segment: docs/layout.md, "The index".
-const UNKNOWN: &str = "unknown";
 
 /// How skopeo reaches a source: options, and what they refer to.
 pub(super) struct Reach {

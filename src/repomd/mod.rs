@@ -64,6 +64,11 @@ impl Repomd {
         Ok(Self { records })
     }
 
+    /// The record of primary.xml.
+    pub fn primary(&self) -> Option<&Record> {
+        self.records.iter().find(|record| record.kind == "primary")
+    }
+
     /// When the newest of the files was made, in seconds since 1970.
     pub fn created(&self) -> u64 {
         self.records.iter().map(|record| record.timestamp).max().unwrap_or_default()

@@ -3,7 +3,7 @@
 use std::io::Read;
 
 use super::Error;
-use super::primary::read_packages;
+use super::primary::{Listed, read_packages};
 use super::xml::{Item, Wanted};
 
 /// The name of a package: name, epoch, version, release and architecture.
@@ -17,18 +17,16 @@ pub struct Nevra {
     pub arch: String,
 }
 
-/// Reads primary.xml of this size, which may be compressed, and hands the location and the name of every
-/// package to `visit`.
+/// Reads primary.xml of this size, which may be compressed, and hands every package with its name to `visit`.
 ///
 /// # Errors
 /// As [`super::read_primary`].
 pub fn read_nevras(
     stream: impl Read,
     size: u64,
-    mut visit: impl FnMut(String, Nevra),
+    mut visit: impl FnMut(Listed, Nevra),
 ) -> Result<(), Error> {
     read_packages(stream, size, Wanted::Names, |item: &Item| {
-        let location = item.location().map_err(|problem| format!("a package {problem}"))?;
         let text = |text: &String| text.trim().to_owned();
         let names = &item.names;
         let nevra = Nevra {
@@ -38,7 +36,7 @@ pub fn read_nevras(
             release: text(&names.release),
             arch: text(&names.arch),
         };
-        visit(location.to_owned(), nevra);
+        visit(Listed::new(item)?, nevra);
         Ok(())
     })
 }
@@ -61,12 +59,15 @@ mod tests {
     #[test]
     fn an_epoch_is_part_of_the_name_unless_it_is_0() {
         let xml = r#"<metadata><package type="rpm"><name>a</name><arch>noarch</arch>
-            <version epoch="0" ver="1" rel="2"/><location href="p/x.rpm"/></package>
+            <version epoch="0" ver="1" rel="2"/><checksum type="sha1">SHA1</checksum>
+            <size package="5"/><location href="p/x.rpm"/></package>
             <package type="rpm"><name>b</name><arch>x86_64</arch>
-            <version epoch="3" ver="1~rc1" rel="2"/><location href="y.rpm"/></package></metadata>"#;
+            <version epoch="3" ver="1~rc1" rel="2"/><checksum type="sha1">SHA1</checksum>
+            <size package="5"/><location href="y.rpm"/></package></metadata>"#;
+        let xml = xml.replace("SHA1", &"0".repeat(40));
         let mut all = Vec::new();
-        read_nevras(xml.as_bytes(), 1 << 10, |location, nevra| {
-            all.push((location, nevra.spellings()));
+        read_nevras(xml.as_bytes(), 1 << 10, |listed, nevra| {
+            all.push((listed.location, nevra.spellings()));
         })
         .expect("well-formed");
         assert_eq!(all[0].0, "p/x.rpm");

@@ -78,7 +78,7 @@ fn parse(
 }
 
 impl Listed {
-    fn new(item: &Item) -> Result<Self, String> {
+    pub(super) fn new(item: &Item) -> Result<Self, String> {
         let location = item.location().map_err(|problem| format!("a package {problem}"))?;
         let of_package = |problem| format!("package {location:?} {problem}");
         Ok(Self {

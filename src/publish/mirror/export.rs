@@ -70,8 +70,7 @@ impl Publisher {
     }
 
     async fn segments_of(&self, source: &Source) -> Result<HashSet<Digest>, Error> {
-        let raw = self.registry.raw_manifest(source).await;
-        let raw = raw.map_err(|error| Error::registry(source, error))?;
+        let raw = self.raw_manifest(source).await?;
         let index = serde_json::from_slice::<Index>(&raw.bytes);
         let entries = index.map(|index| index.manifests).unwrap_or_default();
         Ok(entries.into_iter().filter(Descriptor::is_segment).map(|entry| entry.digest).collect())

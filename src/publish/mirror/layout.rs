@@ -8,16 +8,13 @@ use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
-
-use crate::publish::document::{Descriptor, Digest, Index, to_bytes};
+use crate::publish::document::{Descriptor, Digest, Index};
 use crate::publish::error::Error;
-use crate::publish::workspace::NAME;
-use crate::source::{Access, Source};
+use crate::publish::layout_files::{
+    self, BLOBS, INDEX, blob_path, has_name, named, replace, write_index, write_version,
+};
+use crate::source::Source;
 use crate::temporary::TemporaryDir;
-
-const INDEX: &str = "index.json";
-const BLOBS: &str = "blobs";
 
 /// A layout in a temporary directory, with the blobs of another one.
 pub struct Borrowed {
@@ -63,10 +60,7 @@ impl Borrowed {
     /// # Errors
     /// If skopeo has no name for the directory.
     pub fn source(&self, digest: &Digest) -> Result<Source, Error> {
-        let path = self.directory.path();
-        let text = format!("oci://{}:{}", path.display(), digest.hex());
-        let reference = text.parse().map_err(|error| Error::file(path, error))?;
-        Ok(Source { reference, access: Access::default() })
+        layout_files::source(self.directory.path(), digest)
     }
 
     /// Whether the blob is there.
@@ -106,7 +100,7 @@ impl Layout {
     /// # Errors
     /// If it cannot be written.
     pub fn add(&self, digest: &Digest, bytes: &[u8]) -> Result<(), Error> {
-        let path = self.directory.join(BLOBS).join("sha256").join(digest.hex());
+        let path = blob_path(&self.directory, digest);
         replace(&path, bytes).map_err(|error| Error::file(&path, error))
     }
 
@@ -124,33 +118,8 @@ impl Layout {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(error) => return Err(Error::file(&path, error)),
         };
-        entries.retain(|entry| entry.annotations.get(NAME).is_none_or(|name| name != tag));
+        entries.retain(|entry| !has_name(entry, tag));
         entries.push(named(entry, tag));
         write_index(&self.directory, entries)
     }
-}
-
-fn named(entry: &Descriptor, name: &str) -> Descriptor {
-    let mut entry = Descriptor { platform: None, ..entry.clone() };
-    entry.annotations.insert(NAME.to_owned(), name.to_owned());
-    entry
-}
-
-fn write_version(directory: &Path) -> io::Result<()> {
-    let version = to_bytes(&json!({"imageLayoutVersion": "1.0.0"}));
-    replace(&directory.join("oci-layout"), &version)
-}
-
-fn write_index(directory: &Path, entries: Vec<Descriptor>) -> Result<(), Error> {
-    let mut index = Index::new("", entries);
-    index.artifact_type = None;
-    let path = directory.join(INDEX);
-    replace(&path, &to_bytes(&index)).map_err(|error| Error::file(&path, error))
-}
-
-/// Writes a file in one step.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let new = path.with_extension("new");
-    fs::write(&new, bytes)?;
-    fs::rename(&new, path)
 }

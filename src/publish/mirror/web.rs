@@ -17,13 +17,12 @@ use crate::publish::contents::{Contents, REPOMD, SIGNATURE, hash, packages, pars
 use crate::publish::document::{Descriptor, Digest};
 use crate::publish::error::Error;
 use crate::publish::plan::{Next, Plan, held};
-use crate::publish::prepare::new_directory;
 use crate::publish::push::{CHECKPOINT, Push, Pushed, progress_target};
 use crate::publish::segments::{NewSegment, arrange};
 use crate::publish::state::{Held, REPODATA, Segment, State, at};
-use crate::publish::update::{ATTEMPTS, check_target, difference, now};
+use crate::publish::update::{check_target, difference, now, persist};
 use crate::publish::workspace::Workspace;
-use crate::publish::{Limits, Options, Outcome, Progress, Publisher};
+use crate::publish::{Limits, Options, Outcome, Progress, Publisher, temporary_directory};
 use crate::redact::Secrets;
 use crate::registry::Instances;
 use crate::repomd::{Listed, MAX_REPOMD};
@@ -138,13 +137,8 @@ impl Publisher {
         progress: &dyn Progress,
     ) -> Result<Outcome, Error> {
         check_target(target, options)?;
-        for _ in 0..ATTEMPTS {
-            if let Some(outcome) = self.try_mirror(url, target, options, progress).await? {
-                return Ok(outcome);
-            }
-            progress.warn("others have changed the repository meanwhile; beginning again");
-        }
-        Err(Error::Contended(target.reference.to_string()))
+        persist(target, progress, async || self.try_mirror(url, target, options, progress).await)
+            .await
     }
 
     /// `None` if others have moved the tag.
@@ -158,7 +152,7 @@ impl Publisher {
         progress.step("Reading the repository");
         let mut state = self.state(target).await?;
         progress.step("Downloading the metadata");
-        let metadata = new_directory()?;
+        let metadata = temporary_directory()?;
         let all = self.wanted(url, target, &state, metadata.path(), options).await?;
         let mut missing = missing(&state, &all);
         let unfinished =
@@ -195,7 +189,7 @@ impl Publisher {
             known.extend(pushed.await?);
             progress.end();
         }
-        let (directory, empty) = (metadata.path().to_owned(), new_directory()?);
+        let (directory, empty) = (metadata.path().to_owned(), temporary_directory()?);
         let contents =
             blocking::run(move || Contents::read(&directory, empty.path(), &known)).await?;
         let arch = options.arch.as_deref();
@@ -277,20 +271,10 @@ impl Publisher {
         else {
             return Ok(HashMap::new());
         };
-        let directory = new_directory()?;
-        let path = directory.path().join("repository");
-        fs::create_dir(&path).map_err(|error| Error::file(&path, error))?;
-        self.fetch_metadata(target, digest, old, &path).await?;
-        let listed = blocking::run(move || {
-            let repodata = path.join(REPODATA);
-            let repomd = parse_repomd(&repodata.join(REPOMD))?;
-            let primary = repomd.records.iter().find(|record| record.kind == "primary");
-            primary
-                .map_or_else(|| Ok(Vec::new()), |primary| packages(&repodata.join(&primary.name)))
-        });
-        let known = listed.await?.into_iter().filter_map(|listed| {
-            let held = old.packages.get(&listed.location)?;
-            Some(((listed.location, listed.checksum), held.digest.clone()))
+        let metadata = self.metadata(target, digest, old).await?;
+        let known = metadata.packages.into_iter().filter_map(|package| {
+            let held = old.packages.get(&package.location)?;
+            Some(((package.location, package.checksum), held.digest.clone()))
         });
         Ok(known.collect())
     }
@@ -398,15 +382,15 @@ async fn fetch_metadata(url: &Url, directory: &Path) -> Result<PathBuf, Error> {
             return Err(url.error(&title(&record.name), "checksum mismatch"));
         }
     }
-    let primary = repomd.records.iter().find(|record| record.kind == "primary");
-    let primary =
-        primary.ok_or_else(|| url.error(&title(REPOMD), "it lists no primary metadata"))?;
+    let primary = repomd
+        .primary()
+        .ok_or_else(|| url.error(&title(REPOMD), "it lists no primary metadata"))?;
     Ok(repodata.join(&primary.name))
 }
 
 /// Downloads packages into a temporary directory, and checks them.
 async fn download(url: &Url, wanted: &[Wanted]) -> Result<Fetched, Error> {
-    let directory = new_directory()?;
+    let directory = temporary_directory()?;
     let downloads: Vec<_> = wanted
         .iter()
         .enumerate()
