@@ -1,13 +1,9 @@
 #include "head_start.hpp"
 
+#include "packages.hpp"
 #include "progress.hpp"
 
-#include <libdnf5/base/transaction_package.hpp>
-#include <libdnf5/rpm/package.hpp>
-#include <libdnf5/transaction/transaction_item_action.hpp>
-
 #include <cstdint>
-#include <map>
 #include <string>
 #include <vector>
 
@@ -17,41 +13,13 @@ using namespace libdnf5;
 
 namespace {
 
-using Packages = std::map<std::string, std::vector<rpm::Package>>;
-
-
 Target target(const Repository & repository) {
     return {repository.repo->get_id(), repository.reference, repository.repo->get_cachedir()};
 }
 
 
-Package description(const rpm::Package & package) {
-    const auto checksum = package.get_checksum();
-    return {
-        package.get_location(), checksum.get_type_str() + ":" + checksum.get_checksum(), package.get_download_size()};
-}
-
-
 void log_failure(Base & base, const std::string & line) {
     base.get_logger()->warning("oci: fetching ahead of dnf5 failed: {}", line);
-}
-
-
-/// The packages to be installed, by the ids of their repositories; none if dnf5 will refuse the transaction.
-Packages inbound_packages(const base::Transaction & transaction) {
-    Packages packages;
-    // get_problems() is not const.
-    if (base::Transaction(transaction).get_problems() != GoalProblem::NO_PROBLEM) {
-        return packages;
-    }
-    for (const auto & item : transaction.get_transaction_packages()) {
-        const auto package = item.get_package();
-        // With a base URL the package is on another host.
-        if (transaction::transaction_item_action_is_inbound(item.get_action()) && package.get_baseurl().empty()) {
-            packages[package.get_repo_id()].push_back(package);
-        }
-    }
-    return packages;
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 
 #include "head_start.hpp"
 #include "keys.hpp"
+#include "packages.hpp"
 #include "progress.hpp"
 #include "repositories.hpp"
 #include "service.hpp"
@@ -286,8 +287,12 @@ void Oci::goal_resolved(const base::Transaction & transaction) {
             fetch_keys(repository);
         }
     }
+    if (config.get_cacheonly_option().get_value() == "all") {
+        return;
+    }
     // dnf5 looks for packages in `destdir` instead of its cache.
-    if (!eager || !config.get_destdir_option().empty() || config.get_cacheonly_option().get_value() == "all") {
+    if (!eager || !config.get_destdir_option().empty()) {
+        dnf5_oci::announce_packages(get_base(), *service, repositories, transaction);
         return;
     }
     if (!dnf5_oci::prefetch_packages(get_base(), *service, repositories, transaction)) {

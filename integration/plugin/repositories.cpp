@@ -47,8 +47,9 @@ constexpr const char * IGNORED[]{
     "proxy_sslclientkey",
     "proxy_sslverify"};
 
-// dnf5's default of three spares public mirrors. Here most of the time is spent waiting.
-constexpr std::uint32_t PARALLEL_DOWNLOADS{10};
+// dnf5's default of three spares public mirrors. The service decides how many requests the registry gets; this is
+// the most that dnf5 allows.
+constexpr std::uint32_t PARALLEL_DOWNLOADS{20};
 
 // For dnf5's connection to the service, in seconds. A package inside a large layer arrives after the whole layer
 // has been read, with silence before it. The service applies the user's values to the registry.

@@ -27,6 +27,9 @@ constexpr std::chrono::seconds BUS_TIMEOUT{1};
 // How long the service may take to answer a short call.
 constexpr std::chrono::seconds CALL_TIMEOUT{15};
 
+// How long the service may take to note something down.
+constexpr std::chrono::seconds NOTE_TIMEOUT{1};
+
 // The service itself notices a registry that sends nothing; a large package takes long.
 constexpr auto NO_TIMEOUT = std::numeric_limits<std::uint64_t>::max();
 
@@ -174,6 +177,14 @@ Address Service::open_repository(const std::string & id, const std::string & ref
 
 Address Service::open_file(const std::string & id, const std::string & url, const Options & options) {
     return open("OpenFile", id, url, options);
+}
+
+
+void Service::announce_packages(const std::string & id, const std::vector<Package> & packages) {
+    proxy->callMethod("AnnouncePackages")
+        .onInterface(INTERFACE)
+        .withTimeout(NOTE_TIMEOUT)
+        .withArguments(id, packages, Options{});
 }
 
 

@@ -80,6 +80,10 @@ public:
     /// @throws sdbus::Error if it refuses
     Address open_repository(const std::string & id, const std::string & reference, const Options & options);
 
+    /// Tells which packages of an open repository dnf5 is going to download if the user agrees.
+    /// @throws sdbus::Error if the service does not know the method, or does not answer soon
+    void announce_packages(const std::string & id, const std::vector<Package> & packages);
+
     /// Puts a file of an artifact into DNF's cache, unless it is there.
     /// @return its path
     /// @throws sdbus::Error if that fails

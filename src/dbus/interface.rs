@@ -20,7 +20,7 @@ use crate::artifact::Counts;
 use crate::dnf_cache;
 use crate::doctor::{self, Question};
 use crate::engine::{Package, Progress, Status, View};
-use crate::error_kind::{Kind, one_line};
+use crate::error_kind::{Kind, one_line, printable};
 use crate::gateway::{self, Address, Session};
 use crate::reference::FileReference;
 use crate::source::{Access, Source};
@@ -253,6 +253,25 @@ impl Backend1 {
         options.finish()?;
         let session = self.session(&repo_id, Caller::new(connection, &header)).await?;
         Ok(reply(session.open(&repo_id, &reference, access, &ignored, cachedir)))
+    }
+
+    async fn announce_packages(
+        &self,
+        repo_id: String,
+        packages: Vec<(String, String, u64)>,
+        options: RawOptions,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<(), Error> {
+        Options::new(options).finish()?;
+        let packages = packages.into_iter().map(package).collect::<Result<Vec<_>, _>>()?;
+        let caller = Caller::new(connection, &header);
+        self.admit(&caller).await?;
+        let session = self.sessions.get(&caller);
+        if session.is_some_and(|session| session.announce(&repo_id, packages)) {
+            return Ok(());
+        }
+        Err(Error::invalid_arguments(format!("repository {} is not open", printable(&repo_id))))
     }
 
     #[zbus(out_args("address", "proxy", "proxy_username"))]

@@ -35,12 +35,13 @@ pub(super) enum Origin {
     File(std::fs::File, Option<Layer>),
 }
 
-/// A package that no layer of the manifest leads to.
+/// A package that is found by its digest alone.
 pub(super) struct Unlisted {
     pub(super) location: String,
     pub(super) blob: Descriptor,
-    /// The failure if the registry does not have it.
-    pub(super) absent: Cause,
+    /// The failure if the registry does not have it. `None` if the manifest has not been asked for, which may
+    /// lead to the package then.
+    pub(super) absent: Option<Cause>,
 }
 
 /// The bytes of an entry. Whoever has read all of them has the right ones: a blob is checked before its

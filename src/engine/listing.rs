@@ -55,20 +55,24 @@ impl Listing {
         self.is_of(&snapshot.manifest_digest) || self.cached.as_ref().is_some_and(is_cached)
     }
 
-    /// The package at this location, if the metadata lists one.
-    pub(super) async fn get(&self, view: &View, location: &str) -> Result<Option<Known>, Cause> {
+    /// The package at this location, as far as that is known without fetching the primary metadata.
+    pub(super) async fn known(&self, view: &View, location: &str) -> Result<Option<Known>, Cause> {
         let location = as_asked_for(location);
         if self.has_same_metadata(&*view.snapshot().await?)
             && let Some(located) = view.located(&location).await?
         {
             return Ok(Some(located.into()));
         }
-        let index = &self.packages(view).await?.index;
-        if let Some(known) = index.get(&location).map_err(Cause::Index)? {
-            return Ok(Some(known));
+        match self.cached(view).await {
+            Some(listed) => listed.index.get(&location).map_err(Cause::Index),
+            None => Ok(None),
         }
+    }
+
+    /// The package at this location, if the repository's own metadata lists one.
+    pub(super) async fn get(&self, view: &View, location: &str) -> Result<Option<Known>, Cause> {
         let index = &self.of_repository(view).await?.index;
-        index.get(&location).map_err(Cause::Index)
+        index.get(&as_asked_for(location)).map_err(Cause::Index)
     }
 
     /// The smallest package, if there is any.
@@ -91,13 +95,17 @@ impl Listing {
 
     /// All packages; the metadata is read when they are first needed.
     pub(super) async fn packages(&self, view: &View) -> Result<&Listed, Cause> {
-        if let Some(cached) = &self.cached {
-            match self.of_cache.get_or_try_init(|| read_cached(view, cached)).await {
-                Ok(listed) => return Ok(listed),
-                Err(error) => tracing::info!(%error, "dnf5's metadata cannot be read"),
-            }
+        match self.cached(view).await {
+            Some(listed) => Ok(listed),
+            None => self.of_repository(view).await,
         }
-        self.of_repository(view).await
+    }
+
+    /// The packages of dnf5's cached metadata, if it can be read.
+    async fn cached(&self, view: &View) -> Option<&Listed> {
+        let cached = self.cached.as_ref()?;
+        let read = self.of_cache.get_or_try_init(|| read_cached(view, cached)).await;
+        read.inspect_err(|error| tracing::info!(%error, "dnf5's metadata cannot be read")).ok()
     }
 
     async fn of_repository(&self, view: &View) -> Result<&Listed, Cause> {

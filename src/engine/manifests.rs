@@ -72,6 +72,15 @@ impl Engine {
         Ok(snapshot)
     }
 
+    /// The snapshot with that digest, if the registry has sent it a moment ago.
+    pub(crate) async fn recent(
+        &self,
+        source: &Source,
+        digest: &str,
+    ) -> Result<Option<Arc<Snapshot>>, Cause> {
+        Ok(self.manifests.get(source, digest, fingerprint(source).await?))
+    }
+
     /// The snapshot with that digest, which cached metadata came from, or what the reference leads to now
     /// if it is gone. Packages are checked against the metadata in any case.
     pub(crate) async fn look_up_at(
@@ -82,7 +91,7 @@ impl Engine {
         let Some(digest) = digest else {
             return self.look_up(source).await;
         };
-        if let Some(snapshot) = self.manifests.get(source, digest, fingerprint(source).await?) {
+        if let Some(snapshot) = self.recent(source, digest).await? {
             return Ok(snapshot);
         }
         // By the reference first: the signature policy may know the index or the tag alone.

@@ -6,6 +6,8 @@
 //! | module | job |
 //! |---|---|
 //! | `view` | one repository as one session sees it: the only lookup |
+//! | `lookup` | where a package is |
+//! | `announced` | the packages that are about to be requested |
 //! | `content` | what was found, and its bytes |
 //! | `manifests` | what references lead to |
 //! | `listing` | what the metadata lists |
@@ -23,7 +25,7 @@
 //! | `error`, `line`, `advice` | the one line for a failure, and what to do about it |
 
 mod advice;
-
+mod announced;
 mod content;
 pub(crate) mod error;
 mod failures;
@@ -33,6 +35,7 @@ mod layers;
 mod line;
 mod listing;
 mod locations;
+mod lookup;
 mod manifests;
 mod meter;
 mod packages;

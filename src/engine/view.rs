@@ -4,17 +4,18 @@ use std::io::{self, Cursor, Seek as _, SeekFrom};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError};
 
-use containers_image_proxy::oci_spec::image::{Descriptor, Digest, MediaType};
+use containers_image_proxy::oci_spec::image::Descriptor;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio::sync::{Mutex, OnceCell};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Engine;
-use super::content::{Content, Entry, Origin, Unlisted};
+use super::announced::Announced;
+use super::content::{Content, Entry, Origin};
 use super::error::{Cause, Error};
 use super::failures::Failures;
 use super::layers::Layers;
-use super::listing::{Listing, as_asked_for};
+use super::listing::Listing;
 use super::locations::Locations;
 use super::manifests::Snapshot;
 use super::packages::Package;
@@ -22,14 +23,13 @@ use super::prefetch::identity;
 use super::reading::run;
 use super::segments::Requested;
 use super::store_use::StoreUse;
-use super::unpack::{OneFile, Packages, Part};
-use crate::artifact::{self, Artifact, PackageLocation, Repodata, Titled};
+use super::unpack::{OneFile, Part};
+use crate::artifact::{Artifact, PackageLocation, Repodata, Titled};
 use crate::blocking::join;
 use crate::checksum::{Algorithm, Hasher};
 use crate::dnf_cache::CachedMetadata;
-use crate::error_kind::{Failure, Kind};
 use crate::layer_store::Layer;
-use crate::repomd::{Known, MAX_REPOMD};
+use crate::repomd::MAX_REPOMD;
 use crate::source::Source;
 
 /// The directory of the metadata, relative to the repository.
@@ -61,6 +61,8 @@ pub struct View {
     failures: Failures,
     /// What packages are requested by; read when the first one is, and again after new metadata.
     listing: Mutex<Option<Arc<Listing>>>,
+    /// The packages that are about to be requested.
+    pub(super) announced: StdMutex<Arc<Announced>>,
     /// The manifest's table of locations; opened when it is first needed.
     pub(super) locations: OnceCell<Option<Locations>>,
     pub(super) requested: Requested,
@@ -72,10 +74,10 @@ pub struct View {
 }
 
 /// The tar layer that has a repository in it.
-struct Inside {
-    titled: Titled,
+pub(super) struct Inside {
+    pub(super) titled: Titled,
     /// The directory of the repository in the layer, with a slash at its end, or empty.
-    root: String,
+    pub(super) root: String,
 }
 
 /// What the reference leads to. The lookup goes on when the request that began it is cancelled: dnf5
@@ -99,6 +101,7 @@ impl Engine {
             snapshot: Mutex::default(),
             failures: Failures::default(),
             listing: Mutex::default(),
+            announced: StdMutex::default(),
             locations: OnceCell::new(),
             requested: Requested::default(),
             inside: OnceCell::new(),
@@ -157,7 +160,26 @@ impl View {
         self.snapshot_near(None).await
     }
 
-    /// The same; if it has not been looked up yet, the one with this digest is preferred.
+    /// The manifest, unless it takes a request to get it: it has been looked up, or is being looked up, or the one
+    /// with the preferred digest was a moment ago.
+    pub(super) async fn snapshot_at_hand(
+        &self,
+        preferred: Option<&str>,
+    ) -> Result<Option<Arc<Snapshot>>, Cause> {
+        let is_looked_up = self.snapshot.lock().await.is_some();
+        let is_at_hand = is_looked_up
+            || match preferred {
+                Some(digest) => self.engine.recent(self.source().await?, digest).await?.is_some(),
+                None => false,
+            };
+        match is_at_hand {
+            true => self.snapshot_near(preferred).await.map(Some),
+            false => Ok(None),
+        }
+    }
+
+    /// The manifest that the reference leads to; if it has not been looked up yet, the one with this digest is
+    /// preferred.
     pub(super) async fn snapshot_near(
         &self,
         preferred: Option<&str>,
@@ -193,7 +215,7 @@ impl View {
 
     pub(super) async fn look_for(&self, path: &str) -> Result<Entry, Cause> {
         if !path.starts_with(REPODATA) {
-            return self.package(path, None).await;
+            return self.package(path).await;
         }
         let entry = self.metadata(path).await?;
         if path == REPOMD {
@@ -203,14 +225,6 @@ impl View {
             *self.last_repomd() = Some(repomd);
         }
         Ok(entry)
-    }
-
-    /// Finds a package whose checksum is known, so that no metadata need be read.
-    pub(super) async fn look_for_package(&self, package: &Package) -> Result<Entry, Cause> {
-        let Package { location, checksum, size } = package;
-        let algorithm = checksum.algorithm();
-        let sha256 = (algorithm == Algorithm::Sha256).then(|| checksum.clone());
-        self.package(location, Some(Known { size: *size, algorithm, sha256 })).await
     }
 
     /// Finds a file that the metadata does not list, of at most that many bytes.
@@ -253,7 +267,7 @@ impl View {
     }
 
     /// The layer that has the metadata in it.
-    async fn inside(&self, artifact: &Artifact, candidates: &[Titled]) -> Result<&Inside, Cause> {
+    pub(super) async fn inside(&self, artifact: &Artifact, candidates: &[Titled]) -> Result<&Inside, Cause> {
         let find = async || {
             for titled in candidates {
                 let unpacked = match self.unpack(&titled.layer, Part::Metadata).await {
@@ -270,97 +284,8 @@ impl View {
         self.inside.get_or_try_init(find).await
     }
 
-    /// Finds a package. `announced` is what its caller knows of it.
-    async fn package(&self, location: &str, announced: Option<Known>) -> Result<Entry, Cause> {
-        let listing = self.listing().await?;
-        let snapshot = self.snapshot_near(listing.manifest_digest.as_deref()).await?;
-        let artifact = &snapshot.artifact;
-        let known = async || match &announced {
-            Some(known) => Ok(known.clone()),
-            None => {
-                let known = listing.get(self, location).await?;
-                known.ok_or_else(|| Cause::PackageNotInRepository(location.to_owned()))
-            }
-        };
-        match artifact.package(location) {
-            PackageLocation::Layer(layer)
-                if announced.is_none() && listing.is_of(&snapshot.manifest_digest) =>
-            {
-                return Ok(Entry::layer(layer, artifact));
-            }
-            PackageLocation::Layer(layer) => {
-                return select(artifact, location, &[layer], &known().await?);
-            }
-            PackageLocation::OneOf(layers) => {
-                return select(artifact, location, &layers, &known().await?);
-            }
-            PackageLocation::InDirectory(directories) => {
-                for titled in directories {
-                    let found = self.in_directory(titled, artifact.root(), &listing, location);
-                    if let Some(entry) = found.await? {
-                        return Ok(entry);
-                    }
-                }
-            }
-            PackageLocation::ByDigest => {}
-        }
-        let known = self.with_sha256(location, known().await?).await?;
-        if let Some(entry) = with_digest(artifact, &known) {
-            return Ok(entry);
-        }
-        if let Repodata::Inside(candidates) = artifact.repodata() {
-            let Inside { titled, root } = self.inside(artifact, candidates).await?;
-            if let Some(entry) = self.in_directory(titled, root, &listing, location).await? {
-                return Ok(entry);
-            }
-        }
-        unlisted(location, &known, None)
-    }
-
-    /// The same with the package's sha256, if the metadata has another checksum and the locations have it.
-    async fn with_sha256(&self, location: &str, known: Known) -> Result<Known, Cause> {
-        if known.sha256.is_some() {
-            return Ok(known);
-        }
-        let located = self.located(&as_asked_for(location)).await?;
-        let located = located.filter(|located| located.size == known.size);
-        Ok(located.map_or(known, Known::from))
-    }
-
-    /// What a tar layer has at a package's location.
-    async fn in_directory(
-        &self,
-        titled: &Titled,
-        root: &str,
-        listing: &Listing,
-        location: &str,
-    ) -> Result<Option<Entry>, Cause> {
-        let location = location.trim_start_matches("./");
-        let listed = listing.packages(self).await?;
-        let packages = Packages {
-            index: Arc::clone(&listed.index),
-            listing: listed.id.clone(),
-            root: root.to_owned(),
-            title: titled.title.clone(),
-            only: None,
-        };
-        if !self.is_oversize(titled).await? {
-            self.record_stored(&packages).await?;
-            match self.unpack(&titled.layer, Part::Packages(packages.clone())).await {
-                Ok(unpacked) => {
-                    let file = unpacked.file(location);
-                    return Ok(file.map(|file| Entry::file(file, Some(unpacked))));
-                }
-                Err(cause) if cause.is_over_limit() => self.record_oversize(titled),
-                Err(cause) => return Err(cause),
-            }
-        }
-        let part = Part::Packages(Packages { only: Some(location.to_owned()), ..packages });
-        self.one_file(&titled.layer, part, location).await
-    }
-
     /// One file of a layer, of which nothing else is kept.
-    async fn one_file(
+    pub(super) async fn one_file(
         &self,
         layer: &Descriptor,
         part: Part,
@@ -372,7 +297,7 @@ impl View {
     }
 
     /// A part of a layer; it is unpacked if it has not been yet.
-    async fn unpack(&self, layer: &Descriptor, part: Part) -> Result<Layer, Cause> {
+    pub(super) async fn unpack(&self, layer: &Descriptor, part: Part) -> Result<Layer, Cause> {
         let key = part.key(layer.digest().as_ref());
         let unpacked = self.unpacked(layer, part).await?;
         self.record_use(key).await?;
@@ -389,7 +314,7 @@ impl View {
     }
 
     /// What packages are requested by.
-    async fn listing(&self) -> Result<Arc<Listing>, Cause> {
+    pub(super) async fn listing(&self) -> Result<Arc<Listing>, Cause> {
         let mut listing = self.listing.lock().await;
         if let Some(listing) = &*listing {
             return Ok(Arc::clone(listing));
@@ -480,19 +405,9 @@ impl View {
         }
     }
 
-    /// A package that no layer leads to, from `offset` on.
-    async fn unlisted(&self, package: Unlisted, offset: u64) -> Result<Content, Cause> {
-        let is_absent = |cause: &Cause| cause.kind() == Kind::NotFound;
-        let mut content = self.blob(&package.blob, offset).await;
-        if content.as_ref().is_err_and(is_absent) && self.request_segment_of(&package).await? {
-            content = self.blob(&package.blob, offset).await;
-        }
-        content.map_err(|cause| if is_absent(&cause) { package.absent } else { cause })
-    }
-
     /// A blob from `offset` on. What comes before is read as well: the digest is that of the whole, and
     /// registries are asked for nothing less.
-    async fn blob(&self, descriptor: &Descriptor, offset: u64) -> Result<Content, Cause> {
+    pub(super) async fn blob(&self, descriptor: &Descriptor, offset: u64) -> Result<Content, Cause> {
         let mut blob = self.engine.registry.blob(self.source().await?, descriptor).await?;
         let before = &mut (&mut blob).take(offset);
         tokio::io::copy(before, &mut tokio::io::sink()).await.map_err(Cause::reading)?;
@@ -505,54 +420,6 @@ fn metadata_file(unpacked: Layer, name: &str) -> Option<Entry> {
     let directory = unpacked.directory_of(REPOMD_NAME)?;
     let file = unpacked.file(&format!("{directory}{name}"))?;
     Some(Entry::file(file, Some(unpacked)))
-}
-
-/// The one of the layers with a package's title that is the package by its checksum.
-fn select(
-    artifact: &Artifact,
-    location: &str,
-    layers: &[&Descriptor],
-    known: &Known,
-) -> Result<Entry, Cause> {
-    if let Some(entry) = with_digest(artifact, known) {
-        return Ok(entry);
-    }
-    match (&known.sha256, layers) {
-        // The tag has moved to another package: the registry may still have this one.
-        (Some(expected), [layer, ..]) => {
-            let (expected, found) = (expected.to_string(), layer.digest().to_string());
-            let changed = Cause::PackageChanged { location: location.into(), expected, found };
-            unlisted(location, known, Some(changed))
-        }
-        (None, [layer]) => Ok(Entry::layer(layer, artifact)),
-        _ => {
-            let mut fitting = layers.iter().filter(|layer| layer.size() == known.size);
-            match (fitting.next(), fitting.next()) {
-                (Some(layer), None) => Ok(Entry::layer(layer, artifact)),
-                _ => Err(artifact::Error::Ambiguous(location.to_owned()).into()),
-            }
-        }
-    }
-}
-
-/// The layer that is a package by its checksum.
-fn with_digest(artifact: &Artifact, known: &Known) -> Option<Entry> {
-    let layer = artifact.with_digest(&known.sha256.as_ref()?.to_string())?;
-    Some(Entry::layer(layer, artifact))
-}
-
-/// The blob that a package would be if no layer leads to it; and what it means that the registry does not
-/// have it.
-fn unlisted(location: &str, known: &Known, absent: Option<Cause>) -> Result<Entry, Cause> {
-    let (location, algorithm) = (location.to_owned(), known.algorithm);
-    let digest = known.sha256.as_ref().and_then(|sha256| sha256.to_string().parse::<Digest>().ok());
-    let Some(digest) = digest else {
-        return Err(Cause::NotSha256 { location, algorithm });
-    };
-    let blob = Descriptor::new(MediaType::ImageLayer, known.size, digest);
-    let absent = absent.unwrap_or_else(|| Cause::PackageNotInRepository(location.clone()));
-    let package = Unlisted { location, blob, absent };
-    Ok(Entry { size: known.size, modified: None, origin: Origin::Unlisted(Box::new(package)) })
 }
 
 /// The SHA-256 of an entry.

@@ -70,6 +70,7 @@ impl Gateway {
             table: Arc::clone(&self.table),
             usernames: Mutex::default(),
             failures: Arc::default(),
+            preparing: Mutex::default(),
         })
     }
 

@@ -81,6 +81,12 @@ impl RouteTable {
         lock(&self.0).get(username).is_some_and(has)
     }
 
+    /// The views of a repository that were opened, in that order.
+    pub(super) fn views(&self, username: &str) -> Vec<Arc<View>> {
+        let Routes(routes) = self.get(username).unwrap_or_default();
+        routes.iter().filter_map(|route| route.view.as_ref().ok().cloned()).collect()
+    }
+
     /// Adds a route; it replaces an earlier one to the same reference.
     pub(super) fn add(&self, username: &str, route: Route) {
         let mut table = lock(&self.0);

@@ -4,11 +4,13 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
+use tokio_util::task::AbortOnDropHandle;
+
 use super::failures::Failures;
 use super::route::{Route, RouteTable};
 use super::{lock, url};
 use crate::dnf_cache;
-use crate::engine::Engine;
+use crate::engine::{Engine, Package};
 use crate::error_kind::one_line;
 use crate::reference::{FileReference, InvalidReference, Reference};
 use crate::source::{Access, Source};
@@ -33,6 +35,8 @@ pub struct Session {
     /// The user names for the proxy, by repository id.
     pub(super) usernames: Mutex<HashMap<String, String>>,
     pub(super) failures: Arc<Failures>,
+    /// What is done ahead of dnf5's requests, by repository id.
+    pub(super) preparing: Mutex<HashMap<String, AbortOnDropHandle<()>>>,
 }
 
 impl Session {
@@ -112,6 +116,21 @@ impl Session {
         }
         let url = url::of_file(&url::of_path(&prefix), &path);
         Ok(Address { url, proxy: url::proxy(&self.socket), proxy_username })
+    }
+
+    /// Tells which packages of a repository dnf5 is about to download if its user agrees, and gets ready for them.
+    /// Returns at once. Whether the repository is open.
+    pub fn announce(&self, id: &str, packages: Vec<Package>) -> bool {
+        let username = lock(&self.usernames).get(id).cloned();
+        let views = username.map(|username| self.table.views(&username)).unwrap_or_default();
+        views.iter().for_each(|view| view.announce(&packages));
+        let is_open = !views.is_empty();
+        // dnf5 turns to another baseurl only if the first one fails.
+        if let Some(view) = views.into_iter().next() {
+            let task = tokio::spawn(async move { view.prepare(packages).await });
+            lock(&self.preparing).insert(id.to_owned(), AbortOnDropHandle::new(task));
+        }
+        is_open
     }
 
     fn username(&self, id: &str) -> String {

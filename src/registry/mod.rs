@@ -7,6 +7,8 @@
 //! | `pool` | which worker gets a request, and when workers end |
 //! | `source_pool` | the workers of one pull source |
 //! | `places` | how many workers there may be |
+//! | `processors` | whether the processors have time for more of them |
+//! | `ready` | workers that are started before the requests come |
 //! | `pull_source` | the mirrors of a repository and the registry itself |
 //! | `body` | the bytes of a blob that a worker sends |
 //! | `speed` | how slow a transfer may be |
@@ -31,10 +33,12 @@ mod log;
 mod messages;
 mod places;
 mod pool;
+mod processors;
 mod program;
 mod pull_source;
 mod rate;
 mod raw;
+mod ready;
 mod settings;
 mod source_pool;
 mod speed;
@@ -52,6 +56,7 @@ pub use error::{Error, INCOMPLETE};
 pub use messages::refused;
 pub use rate::RateLimit;
 pub use raw::RawManifest;
+pub use ready::Expected;
 pub use settings::Settings;
 
 use crate::source::Source;
@@ -96,6 +101,24 @@ impl Registry {
         Box::pin(Blob::open(Arc::clone(&self.pool), source, descriptor))
             .await
             .map_err(|error| error.of_blob(descriptor.digest()))
+    }
+
+    /// Whether a worker has the image of the source open, under the configuration as it is now. It can serve any
+    /// blob of the repository.
+    ///
+    /// # Errors
+    /// If the configuration cannot be read.
+    pub async fn is_open(&self, source: &Source) -> Result<bool, Error> {
+        self.pool.is_open(source).await
+    }
+
+    /// Expects requests for so many blobs: workers are kept for longer then, and there may be more of them.
+    /// Starts none.
+    ///
+    /// # Errors
+    /// If the configuration cannot be read.
+    pub async fn expect(&self, source: &Source, blobs: usize) -> Result<Expected, Error> {
+        Expected::new(Arc::clone(&self.pool), source, blobs).await
     }
 
     /// Asks the registry itself, and no mirror, for the manifest or index that the reference leads to.

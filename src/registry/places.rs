@@ -1,8 +1,8 @@
 //! How many workers there may be: of one pull source, and of all.
 //!
-//! Each worker asks the registry for the manifest, which some registries count, so another one must save more
-//! time than it costs. A pull source begins with one. The number grows when the requests that wait now will
-//! have to wait for as long as it takes to open the image, or when some have waited for even longer.
+//! Each worker asks the registry for the manifest, which some registries count, and takes memory, so another
+//! one must save more time than it costs. A pull source begins with one. There is another one when the
+//! requests that are to be expected end noticeably sooner with it, and the processors have time for it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,12 +10,20 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 
 use super::Settings;
+use super::processors::Processors;
 
-/// How much the number of places grows at a time.
-const GROWTH: usize = 4;
+/// How much sooner all requests must end with another worker.
+const MIN_SAVING: Duration = Duration::from_millis(60);
 
-/// The least that it is taken to cost to open the image: on a near registry, more workers do not help.
-const MIN_COST: Duration = Duration::from_millis(200);
+/// How many round trips it takes to open an image: TCP, TLS, whether a token is needed, the token, the
+/// manifest.
+const ROUND_TRIPS_TO_OPEN: u32 = 6;
+
+/// How long no request must have waited for the queue to be a new one.
+const NEW_QUEUE: Duration = Duration::from_secs(1);
+
+/// When to ask again after there was no place for another worker.
+const ASK_AGAIN: Duration = Duration::from_millis(50);
 
 /// The places for the workers of one pull source.
 pub(super) struct Places {
@@ -26,20 +34,23 @@ pub(super) struct Places {
 
 struct State {
     max: usize,
-    /// How many places there are now, at most `max`.
-    limit: usize,
     /// How many are taken.
     taken: usize,
     /// How many requests wait for a worker.
     waiting: usize,
-    /// How long some request has waited since `limit` was set, until `since`.
-    waited: Duration,
-    /// Since when some request has been waiting.
-    since: Option<Instant>,
+    /// How many requests have had to wait since the queue is there.
+    queued: usize,
+    /// When the last request stopped waiting.
+    waited: Option<Instant>,
+    /// How many requests are announced and have not come yet.
+    announced: usize,
+    /// How many announcements hold.
+    announcements: usize,
     /// How long it took to open the image.
     open: Duration,
     /// How long it takes until the registry answers a request.
     answer: Duration,
+    processors: Processors,
 }
 
 /// One worker's place. Freed when dropped.
@@ -52,17 +63,34 @@ pub(super) struct Place {
 /// A request that waits for a worker.
 pub(super) struct Waiting<'a>(&'a Places);
 
+/// Requests that are going to come. They are no longer expected when this is dropped.
+pub(super) struct Announced {
+    places: Arc<Places>,
+    requests: usize,
+}
+
+/// Why another worker starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Need {
+    /// A request waits.
+    Now,
+    /// Requests are announced, and there is time before they come.
+    Ahead,
+}
+
 impl Places {
     pub(super) fn new(settings: &Settings) -> Arc<Self> {
         let state = State {
             max: settings.max_processes.max(1),
-            limit: 1,
             taken: 0,
             waiting: 0,
-            waited: Duration::ZERO,
-            since: None,
+            queued: 0,
+            waited: None,
+            announced: 0,
+            announcements: 0,
             open: Duration::ZERO,
             answer: Duration::ZERO,
+            processors: Processors::default(),
         };
         Arc::new(Self { state: Mutex::new(state), changed: Notify::new() })
     }
@@ -70,19 +98,40 @@ impl Places {
     /// Counts a request that has to wait.
     pub(super) fn wait(&self) -> Waiting<'_> {
         let mut state = self.state();
+        let is_new = |waited: Instant| waited.elapsed() >= NEW_QUEUE;
+        if state.waiting == 0 && state.waited.is_none_or(is_new) {
+            state.queued = 0;
+        }
         state.waiting += 1;
-        state.since.get_or_insert_with(Instant::now);
+        state.queued += 1;
         Waiting(self)
+    }
+
+    /// Expects so many requests.
+    pub(super) fn announce(self: &Arc<Self>, requests: usize) -> Announced {
+        let mut state = self.state();
+        state.announced += requests;
+        state.announcements += 1;
+        Announced { places: Arc::clone(self), requests }
+    }
+
+    /// Whether requests are expected, or were until a moment ago.
+    pub(super) fn are_announced(&self) -> bool {
+        self.state().announcements > 0
     }
 
     /// A place for another worker, with a share of the total.
     ///
     /// # Errors
     /// There is none; after how long to ask again, unless a worker is idle or ends before.
-    pub(super) fn take(self: &Arc<Self>, share: OwnedSemaphorePermit) -> Result<Place, Duration> {
+    pub(super) fn take(
+        self: &Arc<Self>,
+        share: OwnedSemaphorePermit,
+        need: Need,
+    ) -> Result<Place, Duration> {
         let mut state = self.state();
-        if state.taken >= state.limit {
-            state.grow()?;
+        if state.taken > 0 {
+            state.check(need)?;
         }
         state.taken += 1;
         Ok(Place { places: Arc::clone(self), _share: share })
@@ -93,6 +142,12 @@ impl Places {
         self.state().taken == 0
     }
 
+    /// Whether a worker has opened the image.
+    pub(super) fn are_open(&self) -> bool {
+        let state = self.state();
+        state.taken > 0 && !state.open.is_zero()
+    }
+
     /// Records how long it took to open the image.
     pub(super) fn opened(&self, time: Duration) {
         self.state().open = time;
@@ -100,10 +155,19 @@ impl Places {
         self.changed.notify_waiters();
     }
 
+    /// Records that a request is made.
+    pub(super) fn requested(&self) {
+        let mut state = self.state();
+        state.announced = state.announced.saturating_sub(1);
+    }
+
     /// Records how long the registry took to answer a request.
     pub(super) fn answered(&self, time: Duration) {
         let mut state = self.state();
-        state.answer = (state.answer * 3 + time) / 4;
+        state.answer = match state.answer {
+            Duration::ZERO => time,
+            before => (before * 3 + time) / 4,
+        };
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -112,39 +176,45 @@ impl Places {
 }
 
 impl State {
-    /// Makes room for more workers if that is worth it.
-    fn grow(&mut self) -> Result<(), Duration> {
-        if self.limit >= self.max || self.open.is_zero() {
+    /// Checks that there may be another worker, and that it is worth it.
+    fn check(&mut self, need: Need) -> Result<(), Duration> {
+        if self.taken >= self.max || self.open.is_zero() {
             return Err(Duration::MAX);
         }
-        let now = Instant::now();
-        let cost = self.open.max(MIN_COST);
-        let waited = self.waited + self.since.map(|since| now - since).unwrap_or_default();
-        // A few that wait are likely to be served before another worker is ready.
-        let wanted = if self.waiting < self.limit { cost * 3 } else { cost * 3 / 2 };
-        let missing = wanted.saturating_sub(waited);
-        if self.expected() < cost && !missing.is_zero() {
-            return Err(missing);
+        // The processors are not busy yet before the requests come.
+        let is_busy = self.processors.are_busy() && need == Need::Now;
+        if self.saving(need) < MIN_SAVING || is_busy {
+            return Err(ASK_AGAIN);
         }
-        self.limit = (self.limit * GROWTH).min(self.max);
-        self.waited = Duration::ZERO;
-        self.since = (self.waiting > 0).then_some(now);
         Ok(())
     }
 
-    /// How long the last of the requests that wait now will wait.
-    fn expected(&self) -> Duration {
-        let turns = self.waiting / self.limit;
-        self.answer * u32::try_from(turns).unwrap_or(u32::MAX)
+    /// How much sooner the requests that are to be expected end with another worker.
+    fn saving(&self, need: Need) -> Duration {
+        // A queue is likely to last as long as it has lasted.
+        let requests = self.waiting.max(self.queued).max(self.announced);
+        let answer = match self.answer {
+            Duration::ZERO => self.open / ROUND_TRIPS_TO_OPEN,
+            answer => answer,
+        };
+        let taken = count(self.taken);
+        // What the others do until it is ready, it cannot.
+        let done = match need {
+            Need::Now => self.open * taken,
+            Need::Ahead => Duration::ZERO,
+        };
+        let left = answer.saturating_mul(count(requests)).saturating_sub(done);
+        left / taken / (taken + 1)
     }
+}
+
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut state = self.places.state();
-        state.taken -= 1;
-        state.limit = state.limit.min(state.taken.max(1));
-        drop(state);
+        self.places.state().taken -= 1;
         self.places.changed.notify_one();
     }
 }
@@ -153,11 +223,15 @@ impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         let mut state = self.0.state();
         state.waiting -= 1;
-        if state.waiting == 0
-            && let Some(since) = state.since.take()
-        {
-            state.waited += since.elapsed();
-        }
+        state.waited = Some(Instant::now());
+    }
+}
+
+impl Drop for Announced {
+    fn drop(&mut self) {
+        let mut state = self.places.state();
+        state.announced = state.announced.saturating_sub(self.requests);
+        state.announcements -= 1;
     }
 }
 
@@ -165,78 +239,108 @@ impl Drop for Waiting<'_> {
 mod tests {
     use super::*;
 
-    fn take(places: &Arc<Places>) -> Result<Place, Duration> {
+    fn take(places: &Arc<Places>, need: Need) -> Result<Place, Duration> {
         let total = Arc::new(tokio::sync::Semaphore::new(1));
-        places.take(total.try_acquire_owned().expect("one"))
+        places.take(total.try_acquire_owned().expect("one"), need)
     }
 
-    fn places(max_processes: usize) -> Arc<Places> {
-        Places::new(&Settings { max_processes, ..Settings::default() })
+    /// Places with one worker, after the image was opened in that time, which never find the processors busy.
+    fn places(max_processes: usize, open: Duration) -> (Arc<Places>, Vec<Place>) {
+        let places = Places::new(&Settings { max_processes, ..Settings::default() });
+        places.state().processors = Processors::idle();
+        let first = vec![take(&places, Need::Now).expect("the first one")];
+        assert_eq!(take(&places, Need::Now).err(), Some(Duration::MAX), "it is being started");
+        assert!(!places.are_open());
+        places.opened(open);
+        assert!(places.are_open());
+        (places, first)
     }
 
-    const SECOND: Duration = Duration::from_secs(1);
+    /// Takes as many places as there are, and tells how many are taken then.
+    fn fill(places: &Arc<Places>, taken: &mut Vec<Place>, need: Need) -> usize {
+        taken.extend(std::iter::from_fn(|| take(places, need).ok()));
+        taken.len()
+    }
 
-    /// Lets some request have waited for that long.
-    fn waited(places: &Places, time: Duration) {
-        places.state().waited += time;
+    const FAR: Duration = Duration::from_millis(300);
+    const NEAR: Duration = Duration::from_millis(12);
+
+    #[test]
+    fn the_announced_packages_are_what_more_workers_must_be_worth() {
+        for (open, packages, expected) in [
+            (FAR, 1, 1),
+            (FAR, 2, 1),
+            (FAR, 3, 2),
+            (FAR, 20, 4),
+            (FAR, 100, 9),
+            (FAR, 10_000, 20),
+            (NEAR, 20, 1),
+            (NEAR, 400, 4),
+        ] {
+            let (places, mut taken) = places(20, open);
+            let _announced = places.announce(packages);
+            assert_eq!(fill(&places, &mut taken, Need::Ahead), expected, "{open:?} {packages}");
+        }
     }
 
     #[test]
-    fn more_workers_must_be_worth_their_start() {
-        let places = places(8);
-        let mut taken = vec![take(&places).expect("the first one")];
-        let waiting = [(); 4].map(|()| places.wait());
-        assert_eq!(take(&places).err(), Some(Duration::MAX), "it is being started");
-        places.opened(SECOND);
-        assert!(take(&places).is_err_and(|pause| pause > SECOND), "none has waited");
-        waited(&places, SECOND * 3 / 2);
-        taken.extend([(); 3].map(|()| take(&places).expect("worth it")));
-        assert!(take(&places).is_err_and(|pause| pause > SECOND), "it begins anew");
-        waited(&places, SECOND * 3 / 2);
-        drop(waiting);
-        assert!(take(&places).is_err_and(|pause| pause > SECOND), "few wait");
-        drop(taken);
-        let _first = take(&places).expect("all are free");
-        assert!(take(&places).is_err(), "it begins with one again");
+    fn requests_that_were_made_are_no_longer_expected() {
+        let (places, mut taken) = places(20, FAR);
+        let announced = places.announce(20);
+        (0..18).for_each(|_| places.requested());
+        assert_eq!(fill(&places, &mut taken, Need::Ahead), 1);
+        drop(announced);
+        assert!(!places.are_announced());
+        let _other = places.announce(20);
+        assert_eq!(fill(&places, &mut taken, Need::Ahead), 4);
     }
 
     #[test]
-    fn many_requests_to_a_far_registry_need_not_wait_first() {
-        let places = places(8);
-        let _first = take(&places).expect("the first one");
-        let _waiting = [(); 9].map(|()| places.wait());
-        places.opened(SECOND / 2);
-        (0..20).for_each(|_| places.answered(SECOND / 100));
-        assert!(take(&places).is_err(), "a near one");
-        (0..20).for_each(|_| places.answered(SECOND / 10));
-        let _more = [(); 3].map(|()| take(&places).expect("worth it"));
-        assert!(take(&places).is_err(), "these are enough for now");
+    fn what_is_served_while_a_worker_starts_it_does_not_save() {
+        let (places, mut taken) = places(20, FAR);
+        let _waiting = [(); 12].map(|()| places.wait());
+        assert_eq!(fill(&places, &mut taken, Need::Now), 2);
+    }
+
+    #[test]
+    fn a_queue_that_lasts_is_worth_more_workers() {
+        let (places, mut taken) = places(20, FAR);
+        let waiting = [(); 3].map(|()| places.wait());
+        assert_eq!(fill(&places, &mut taken, Need::Now), 1);
+        for _ in 0..40 {
+            drop(places.wait());
+        }
+        assert_eq!(fill(&places, &mut taken, Need::Now), 4);
+        drop((taken, waiting));
+        places.state().waited = Instant::now().checked_sub(NEW_QUEUE);
+        let mut taken = vec![take(&places, Need::Now).expect("all are free")];
+        let _waiting = [(); 3].map(|()| places.wait());
+        assert_eq!(fill(&places, &mut taken, Need::Now), 1, "the queue is a new one");
+    }
+
+    #[test]
+    fn where_the_answers_are_slow_more_workers_are_worth_it() {
+        let (places, mut taken) = places(20, NEAR);
+        let _waiting = [(); 19].map(|()| places.wait());
+        assert_eq!(fill(&places, &mut taken, Need::Now), 1);
+        (0..20).for_each(|_| places.answered(Duration::from_millis(80)));
+        assert_eq!(fill(&places, &mut taken, Need::Now), 5);
     }
 
     #[test]
     fn there_is_a_limit() {
-        let places = places(3);
-        let _waiting = [(); 9].map(|()| places.wait());
-        let mut taken = Vec::new();
-        for _ in 0..10 {
-            places.opened(Duration::from_nanos(1));
-            waited(&places, SECOND);
-            taken.extend(take(&places).ok());
-        }
-        assert_eq!(taken.len(), 3);
-        assert_eq!(take(&places).err(), Some(Duration::MAX));
+        let (places, mut taken) = places(3, FAR);
+        let _announced = places.announce(1000);
+        assert_eq!(fill(&places, &mut taken, Need::Now), 3);
+        assert_eq!(take(&places, Need::Now).err(), Some(Duration::MAX));
     }
 
     #[test]
-    fn time_counts_while_some_request_waits() {
-        let places = places(8);
-        let _first = take(&places).ok();
-        places.opened(Duration::from_millis(1));
-        let waiting = (places.wait(), places.wait());
-        assert!(take(&places).is_err());
-        std::thread::sleep(MIN_COST * 3 / 2);
-        drop(waiting);
-        let _waiting = places.wait();
-        assert!(take(&places).is_ok());
+    fn busy_processors_are_no_place_for_another_worker() {
+        let (places, mut taken) = places(20, FAR);
+        let _announced = places.announce(1000);
+        places.state().processors = Processors::busy();
+        assert_eq!(fill(&places, &mut taken, Need::Now), 1);
+        assert_eq!(fill(&places, &mut taken, Need::Ahead), 20, "nobody waits yet");
     }
 }

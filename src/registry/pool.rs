@@ -15,7 +15,7 @@ use containers_image_proxy::oci_spec::image::Digest;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::body::Body;
-use super::places::Place;
+use super::places::{Need, Place};
 use super::pull_source::PullSource;
 use super::source_pool::{Connection, SourcePool};
 use super::{Error, Manifest, Settings};
@@ -99,6 +99,7 @@ impl Pool {
         digest: &Digest,
     ) -> Result<Body, Failed> {
         let pool = self.source_pool(source);
+        pool.places.requested();
         let obtained = self.worker(&pool, source).await.map_err(Failed::Image)?;
         let Obtained { mut connection, is_fresh } = obtained;
         let begin = Instant::now();
@@ -121,6 +122,12 @@ impl Pool {
         body.map_err(Failed::Blob)
     }
 
+    /// Whether a worker has the image open.
+    pub(super) async fn is_open(&self, source: &Source) -> Result<bool, Error> {
+        let source = self.preferred(source).await?;
+        Ok(self.sources().get(&source).is_some_and(|pool| pool.places.are_open()))
+    }
+
     /// A worker with the image open: an idle one, or another one if there may be one.
     async fn worker(&self, pool: &Arc<SourcePool>, source: &PullSource) -> Result<Obtained, Error> {
         let mut waiting = None;
@@ -133,7 +140,7 @@ impl Pool {
             }
             let pause = match self.share(pool.places.are_free()) {
                 None => MIN_IDLE,
-                Some(share) => match pool.places.take(share) {
+                Some(share) => match pool.places.take(share, Need::Now) {
                     Err(pause) => pause,
                     Ok(place) => {
                         waiting = None;
@@ -156,7 +163,7 @@ impl Pool {
 
     /// A share of the total number of workers. The first worker of a pull source may have that of one that
     /// is idle elsewhere.
-    fn share(&self, is_first: bool) -> Option<OwnedSemaphorePermit> {
+    pub(super) fn share(&self, is_first: bool) -> Option<OwnedSemaphorePermit> {
         let try_acquire = || Arc::clone(&self.total).try_acquire_owned().ok();
         try_acquire().or_else(|| {
             if is_first {
@@ -177,7 +184,7 @@ impl Pool {
     }
 
     /// Starts a worker. `None` if a pull source did not answer in time, which is skipped from now on.
-    async fn connect(
+    pub(super) async fn connect(
         &self,
         pool: &SourcePool,
         source: &PullSource,
@@ -228,10 +235,10 @@ impl Pool {
         may
     }
 
-    fn source_pool(self: &Arc<Self>, source: &PullSource) -> Arc<SourcePool> {
+    pub(super) fn source_pool(self: &Arc<Self>, source: &PullSource) -> Arc<SourcePool> {
         let mut sources = self.sources();
         if sources.is_empty() {
-            tokio::spawn(end_idle(Arc::downgrade(self), self.settings.idle));
+            tokio::spawn(end_idle(Arc::downgrade(self)));
         }
         let pool = sources.entry(source.clone()).or_insert_with(|| SourcePool::new(&self.settings));
         Arc::clone(pool)
@@ -246,18 +253,18 @@ impl Pool {
     }
 }
 
-/// Ends workers that were idle for that long, until there are no more.
-async fn end_idle(pool: Weak<Pool>, idle: Duration) {
-    loop {
+/// Ends workers that were idle for too long, until there are no more.
+async fn end_idle(pool: Weak<Pool>) {
+    while let Some(idle) = pool.upgrade().map(|pool| pool.settings.idle) {
         tokio::time::sleep(idle / 2).await;
         let Some(pool) = pool.upgrade() else {
             return;
         };
         let mut sources = pool.sources();
-        sources.retain(|_, pool| {
-            pool.end_idle(idle);
+        sources.retain(|_, source_pool| {
+            source_pool.end_idle(&pool.settings);
             // Each request holds a reference.
-            Arc::strong_count(pool) > 1 || !pool.is_empty()
+            Arc::strong_count(source_pool) > 1 || !source_pool.is_empty()
         });
         pool.preferences().retain(|first, skip| sources.contains_key(&first.skipping(*skip)));
         if sources.is_empty() {

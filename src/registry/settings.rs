@@ -31,6 +31,8 @@ pub struct Settings {
     pub backoff: Duration,
     /// How long an idle worker is kept.
     pub idle: Duration,
+    /// How long it is kept while packages are announced, and their user may be reading.
+    pub ready: Duration,
 }
 
 impl Settings {
@@ -49,14 +51,15 @@ impl Default for Settings {
             skopeo: PathBuf::from("skopeo"),
             environment: BTreeMap::new(),
             writable: Vec::new(),
-            max_processes: 8,
-            max_total_processes: 16,
+            max_processes: 20,
+            max_total_processes: 32,
             stall: Duration::from_secs(30),
             open: Duration::from_secs(120),
             limited: Duration::from_secs(100),
             attempts: 4,
             backoff: Duration::from_millis(250),
             idle: Duration::from_secs(30),
+            ready: Duration::from_secs(300),
         }
     }
 }

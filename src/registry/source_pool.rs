@@ -94,8 +94,12 @@ impl SourcePool {
         self.idle().retain(|idle| idle.since != since || !idle.has_no_transfer());
     }
 
-    /// Ends workers that were idle for that long.
-    pub(super) fn end_idle(&self, limit: Duration) {
+    /// Ends workers that were idle for too long: longer where packages are announced.
+    pub(super) fn end_idle(&self, settings: &Settings) {
+        let limit = match self.places.are_announced() {
+            true => settings.ready.max(settings.idle),
+            false => settings.idle,
+        };
         self.idle().retain_mut(|idle| {
             if !idle.has_no_transfer() {
                 idle.since = Instant::now();
