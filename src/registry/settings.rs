@@ -52,7 +52,7 @@ impl Default for Settings {
             environment: BTreeMap::new(),
             writable: Vec::new(),
             max_processes: 20,
-            max_total_processes: 32,
+            max_total_processes: 24,
             stall: Duration::from_secs(30),
             open: Duration::from_secs(120),
             limited: Duration::from_secs(100),
