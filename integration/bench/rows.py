@@ -55,23 +55,22 @@ class Row:
 
     def lines(self):
         """The cells of each line."""
-        sums = [names for names in self.goals if " + " in names]
-        for number, names in enumerate([*self.figures, *sums]):
-            compared = ["", ""]
-            if names != "oci":
-                goal = self.goals.get(names)
-                compared = [self.comparison(self.elapsed("oci"), self.elapsed(names)),
-                            "" if goal is None else self.goal(goal)]
-            yield ["" if number else self.name, names, seconds(self.elapsed(names)), *compared,
-                   *self.resources(names)]
+        for way in dict.fromkeys([*self.figures, *self.goals]):
+            goal = self.goals.get(way)
+            yield [self.name if way == "oci" else "",
+                   way,
+                   seconds(self.elapsed(way)),
+                   "" if way == "oci" else self.comparison(self.elapsed("oci"), self.elapsed(way)),
+                   "" if goal is None else self.goal(goal),
+                   *self.resources(way)]
 
-    def resources(self, name):
-        if name not in self.figures:
+    def resources(self, way):
+        if way not in self.figures:
             return ["", "", ""]
-        figures, programs = self.figures[name], self.programs[name]
-        memory = " + ".join(f"{figures.memory[program] / 1e6:.0f}" for program in programs if program in figures.memory)
-        return [seconds(figures.processor), f"{memory} MB" if memory else "",
-                str(statistics.median_high(figures.manifests)) if programs and figures.manifests else ""]
+        figures, programs = self.figures[way], self.programs[way]
+        memory = " + ".join(f"{figures.memory[program] / 1e6:.0f} MB" for program in programs if figures.memory)
+        manifests = str(statistics.median_high(figures.manifests)) if programs and figures.manifests else ""
+        return [seconds(figures.processor), memory, manifests]
 
 
 class Fetching(Row):

@@ -28,7 +28,7 @@ class Place:
 
     web        URL of the web server
     registry   host and port of the registry
-    proxies    how many skopeo processes are worth it there: the fewer the processors have to wait, the fewer
+    proxies    how many skopeo processes pay off there
     redirects  whether the registry has TLS and redirects requests for blobs to another host, as large ones do
     """
 
@@ -44,7 +44,7 @@ class Place:
         return f"{self.registry}/bench/{name}:{tag}"
 
 
-# Near by, the processors are the limit; far away, the network.
+# Nearby, more than a few processes wait for a processor; far away, they wait for the network.
 NEAR = Place(f"http://localhost:{WEB}", f"localhost:{REGISTRY}", proxies=8)
 FAR = Place("http://localhost:8081", "localhost:5001", proxies=20)
 HOSTED = Place(f"https://web.{DOMAIN}:8444", f"registry.{DOMAIN}:5444", proxies=20, redirects=True)
@@ -109,12 +109,14 @@ class Servers:
             (confs / f"{number}.conf").write_text(INSECURE.format(registry=place.registry))
 
     def certificate(self):
-        """A certificate for all hosts, from an authority that the whole machine trusts."""
+        """A certificate for all hosts, from the one authority that the machine trusts: dnf5 with GnuTLS reads all
+        of them for each connection, which dnf5 with OpenSSL does not, and so HTTPS would look slow."""
         with open("/etc/hosts", "a", encoding="utf-8") as hosts:
             hosts.write(f"127.0.0.1 {' '.join(HOSTS)}\n")
         certificate = Certificate(self.directory / "tls", f"*.{DOMAIN}")
         shutil.copy(certificate.authority, "/usr/local/share/ca-certificates/bench.crt")
-        run("update-ca-certificates")
+        Path("/etc/ca-certificates.conf").write_text("")
+        run("update-ca-certificates", "--fresh")
         return certificate
 
     def publish(self, name):

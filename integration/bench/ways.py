@@ -60,7 +60,12 @@ class Build:
 
 
 class Dnf:
-    """dnf5 with a repository at an address."""
+    """dnf5 with a repository at an address.
+
+    options         of dnf5
+    programs        whose memory counts besides that of dnf5
+    plugin_options  what is set in oci.conf
+    """
 
     def __init__(self, baseurl, build, options=(), programs=(), **plugin_options):
         self.baseurl = baseurl
@@ -103,7 +108,7 @@ class Floor:
         self.blobs = []
 
     def prepare(self):
-        pass
+        assert self.blobs, "the registry has not been asked for a blob"
 
     def command(self, *_arguments):
         return ["/examples/floor", self.proxies, f"docker://{self.reference}", *self.blobs]
