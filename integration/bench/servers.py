@@ -10,15 +10,19 @@ from harness.commands import run, wait_until
 from harness.registry import Certificate, Registry
 
 MB = 1_000_000
-WEB, REGISTRY = 8080, 5000
-WEB_TLS, REGISTRY_TLS, BLOBS_TLS = 8443, 5443, 9443
 DOMAIN = "bench.example"
 HOSTS = [f"{name}.{DOMAIN}" for name in ("web", "registry", "blobs")]
 
-# The port at which a server is far away, by its round trip in milliseconds: far port, near port.
+# Ports of the servers, without TLS and with it, and the ports at which relays make the same servers far away.
+WEB, REGISTRY = 8080, 5000
+WEB_FAR, REGISTRY_FAR = 8081, 5001
+WEB_TLS, REGISTRY_TLS, BLOBS_TLS = 8443, 5443, 9443
+WEB_HOSTED, REGISTRY_HOSTED, BLOBS_HOSTED = 8444, 5444, 9444
+
+# By the length of a round trip, in milliseconds.
 RELAYS = {
-    50: {8081: WEB, 5001: REGISTRY},
-    30: {8444: WEB_TLS, 5444: REGISTRY_TLS, 9444: BLOBS_TLS},
+    50: {WEB_FAR: WEB, REGISTRY_FAR: REGISTRY},
+    30: {WEB_HOSTED: WEB_TLS, REGISTRY_HOSTED: REGISTRY_TLS, BLOBS_HOSTED: BLOBS_TLS},
 }
 
 
@@ -29,7 +33,7 @@ class Place:
     web        URL of the web server
     registry   host and port of the registry
     proxies    how many skopeo processes pay off there
-    redirects  whether the registry has TLS and redirects requests for blobs to another host, as large ones do
+    redirects  whether the registry has TLS and redirects requests for blobs to another host, as quay.io does
     """
 
     web: str
@@ -46,8 +50,8 @@ class Place:
 
 # Nearby, more than a few processes wait for a processor; far away, they wait for the network.
 NEAR = Place(f"http://localhost:{WEB}", f"localhost:{REGISTRY}", proxies=8)
-FAR = Place("http://localhost:8081", "localhost:5001", proxies=20)
-HOSTED = Place(f"https://web.{DOMAIN}:8444", f"registry.{DOMAIN}:5444", proxies=20, redirects=True)
+FAR = Place(f"http://localhost:{WEB_FAR}", f"localhost:{REGISTRY_FAR}", proxies=20)
+HOSTED = Place(f"https://web.{DOMAIN}:{WEB_HOSTED}", f"registry.{DOMAIN}:{REGISTRY_HOSTED}", proxies=20, redirects=True)
 
 REPOSITORIES = {
     "large": lambda directory: repositories.large(directory, 300 * MB),
@@ -94,7 +98,7 @@ class Servers:
         tls = self.certificate()
         self.registry = Registry(self.directory / "registry", REGISTRY).start()
         self.redirecting = Redirecting(self.directory / "redirecting", REGISTRY_TLS, tls, self.registry,
-                                       f"https://blobs.{DOMAIN}:9444").start()
+                                       f"https://blobs.{DOMAIN}:{BLOBS_HOSTED}").start()
         conf = self.directory / "nginx.conf"
         conf.write_text(NGINX.format(directory=self.directory, tls=tls, web=WEB, web_tls=WEB_TLS, blobs_tls=BLOBS_TLS,
                                      blobs=self.registry.directory / "data"))
@@ -109,8 +113,8 @@ class Servers:
             (confs / f"{number}.conf").write_text(INSECURE.format(registry=place.registry))
 
     def certificate(self):
-        """A certificate for all hosts, from the one authority that the machine trusts: dnf5 with GnuTLS reads all
-        of them for each connection, which dnf5 with OpenSSL does not, and so HTTPS would look slow."""
+        """A certificate for all hosts, from the only authority that the machine trusts. Debian's libcurl reads all
+        authorities for every connection, so with the usual ones HTTPS would look slower than elsewhere."""
         with open("/etc/hosts", "a", encoding="utf-8") as hosts:
             hosts.write(f"127.0.0.1 {' '.join(HOSTS)}\n")
         certificate = Certificate(self.directory / "tls", f"*.{DOMAIN}")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pexpect
+
 from harness.commands import run, wait_until
 
 QUESTION = r"Is this ok \[y/N\]: "

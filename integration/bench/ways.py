@@ -152,7 +152,7 @@ def ways(url, reference, proxies, build, base=None, **plugin_options):
         "oci": oci(build, **plugin_options),
         "eager": oci(build, **plugin_options | {"fetch": "eager"}),
         "http": Dnf(url, build, WITHOUT_PLUGIN),
-        "http, 20 at once": Dnf(url, build, WITHOUT_PLUGIN + PARALLEL),
+        "http × 20": Dnf(url, build, WITHOUT_PLUGIN + PARALLEL),
         "floor": Floor(reference, proxies),
         "oras": Oras(reference),
     }
