@@ -68,7 +68,7 @@ class Row:
         if way not in self.figures:
             return ["", "", ""]
         figures, programs = self.figures[way], self.programs[way]
-        memory = " + ".join(f"{figures.memory[program] / 1e6:.0f}" for program in programs if figures.memory)
+        memory = " + ".join(f"{figures.memory.get(program, 0) / 1e6:.0f}" for program in programs if figures.memory)
         manifests = str(statistics.median_high(figures.manifests)) if programs and figures.manifests else ""
         return [seconds(figures.processor), memory and f"{memory} MB", manifests]
 
