@@ -161,11 +161,7 @@ impl View {
     }
 
     /// A package that is found by its digest alone, from `offset` on.
-    pub(super) async fn unlisted(
-        &self,
-        package: Unlisted,
-        offset: u64,
-    ) -> Result<Content, Cause> {
+    pub(super) async fn unlisted(&self, package: Unlisted, offset: u64) -> Result<Content, Cause> {
         let is_absent = |cause: &Cause| cause.kind() == Kind::NotFound;
         let mut content = self.blob(&package.blob, offset).await;
         if !content.as_ref().is_err_and(is_absent) {
@@ -234,9 +230,7 @@ fn with_digest(artifact: &Artifact, known: &Known) -> Option<Entry> {
 fn by_digest(location: &str, known: &Known, absent: Cause) -> Result<Entry, Cause> {
     match blob(known) {
         Some(blob) => Ok(unlisted(location, blob, Some(absent))),
-        None => {
-            Err(Cause::NotSha256 { location: location.to_owned(), algorithm: known.algorithm })
-        }
+        None => Err(Cause::NotSha256 { location: location.to_owned(), algorithm: known.algorithm }),
     }
 }
 

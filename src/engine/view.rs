@@ -267,7 +267,11 @@ impl View {
     }
 
     /// The layer that has the metadata in it.
-    pub(super) async fn inside(&self, artifact: &Artifact, candidates: &[Titled]) -> Result<&Inside, Cause> {
+    pub(super) async fn inside(
+        &self,
+        artifact: &Artifact,
+        candidates: &[Titled],
+    ) -> Result<&Inside, Cause> {
         let find = async || {
             for titled in candidates {
                 let unpacked = match self.unpack(&titled.layer, Part::Metadata).await {
@@ -407,7 +411,11 @@ impl View {
 
     /// A blob from `offset` on. What comes before is read as well: the digest is that of the whole, and
     /// registries are asked for nothing less.
-    pub(super) async fn blob(&self, descriptor: &Descriptor, offset: u64) -> Result<Content, Cause> {
+    pub(super) async fn blob(
+        &self,
+        descriptor: &Descriptor,
+        offset: u64,
+    ) -> Result<Content, Cause> {
         let mut blob = self.engine.registry.blob(self.source().await?, descriptor).await?;
         let before = &mut (&mut blob).take(offset);
         tokio::io::copy(before, &mut tokio::io::sink()).await.map_err(Cause::reading)?;
