@@ -29,6 +29,7 @@ use crate::checksum::{Algorithm, Hasher};
 use crate::dnf_cache::CachedMetadata;
 use crate::error_kind::{Failure, Kind};
 use crate::layer_store::Layer;
+use crate::registry::Check;
 use crate::repomd::{Known, MAX_REPOMD};
 use crate::source::Source;
 
@@ -493,7 +494,8 @@ impl View {
     /// A blob from `offset` on. What comes before is read as well: the digest is that of the whole, and
     /// registries are asked for nothing less.
     async fn blob(&self, descriptor: &Descriptor, offset: u64) -> Result<Content, Cause> {
-        let mut blob = self.engine.registry.blob(self.source().await?, descriptor).await?;
+        let mut blob =
+            self.engine.registry.blob(self.source().await?, descriptor, Check::Here).await?;
         let before = &mut (&mut blob).take(offset);
         tokio::io::copy(before, &mut tokio::io::sink()).await.map_err(Cause::reading)?;
         Ok(Content::Blob(Box::new(blob)))
