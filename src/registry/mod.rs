@@ -3,6 +3,7 @@
 //! | module | job |
 //! |---|---|
 //! | `blob` | a blob as a stream that survives failed transfers and is checked |
+//! | `check` | who checks its digest |
 //! | `attempts` | how often a blob is requested, and from which pull source |
 //! | `pool` | which worker gets a request, and when workers end |
 //! | `source_pool` | the workers of one pull source |
@@ -26,6 +27,7 @@
 mod attempts;
 mod blob;
 mod body;
+mod check;
 mod child;
 mod command;
 mod copy;
@@ -51,6 +53,7 @@ use std::sync::Arc;
 use containers_image_proxy::oci_spec::image::{Descriptor, Digest, ImageManifest};
 
 pub use blob::Blob;
+pub use check::{Check, Delivered};
 pub use copy::{Copy, Instances, Signing};
 pub use error::{Error, INCOMPLETE};
 #[cfg(fuzzing)]
@@ -99,8 +102,13 @@ impl Registry {
     ///
     /// # Errors
     /// If all attempts fail.
-    pub async fn blob(&self, source: &Source, descriptor: &Descriptor) -> Result<Blob, Error> {
-        Box::pin(Blob::open(Arc::clone(&self.pool), source, descriptor))
+    pub async fn blob(
+        &self,
+        source: &Source,
+        descriptor: &Descriptor,
+        check: Check<'_>,
+    ) -> Result<Blob, Error> {
+        Box::pin(Blob::open(Arc::clone(&self.pool), source, descriptor, check))
             .await
             .map_err(|error| error.of_blob(descriptor.digest()))
     }

@@ -237,6 +237,12 @@ impl Pool {
         may
     }
 
+    /// Whether the blob has come with wrong bytes a moment ago.
+    pub(super) fn is_suspect(&self, digest: &Digest) -> bool {
+        let wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
+        wrong.get(digest).is_some_and(|(_, last)| last.elapsed() < WRONG_HOLDS)
+    }
+
     pub(super) fn source_pool(self: &Arc<Self>, source: &PullSource) -> Arc<SourcePool> {
         let mut sources = self.sources();
         if sources.is_empty() {
