@@ -171,7 +171,7 @@ impl View {
         &self,
         package: Unlisted,
         offset: u64,
-        check: Check<'_'>,
+        check: Check<'_>,
     ) -> Result<Content, Cause> {
         let is_absent = |cause: &Cause| cause.kind() == Kind::NotFound;
         let mut content = self.blob(&package.blob, offset, check).await;
