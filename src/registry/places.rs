@@ -48,6 +48,8 @@ struct State {
     open: Duration,
     /// How long it takes until the registry answers a request.
     answer: Duration,
+    /// When the last answer came, or the first of the requests that wait began to.
+    progress: Instant,
     processors: Processors,
 }
 
@@ -87,6 +89,7 @@ impl Places {
             announced: 0,
             open: Duration::ZERO,
             answer: Duration::ZERO,
+            progress: Instant::now(),
             processors: Processors::default(),
         };
         Arc::new(Self { state: Mutex::new(state), changed: Notify::new() })
@@ -98,6 +101,9 @@ impl Places {
         let is_new = |waited: Instant| waited.elapsed() >= NEW_QUEUE;
         if state.waiting == 0 && state.waited.is_none_or(is_new) {
             state.queued = 0;
+        }
+        if state.waiting == 0 {
+            state.progress = Instant::now();
         }
         state.waiting += 1;
         state.queued += 1;
@@ -164,6 +170,7 @@ impl Places {
             Duration::ZERO => time,
             before => (before * 3 + time) / 4,
         };
+        state.progress = Instant::now();
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -191,9 +198,14 @@ impl State {
     fn saving(&self, need: Need) -> Duration {
         // A queue is likely to last as long as it has lasted.
         let requests = self.waiting.max(self.queued).max(self.announced);
-        let answer = match self.answer {
+        let usual = match self.answer {
             Duration::ZERO => self.open / ROUND_TRIPS_TO_OPEN,
             answer => answer,
+        };
+        // The workers may be stuck.
+        let answer = match need {
+            Need::Now => usual.max(self.progress.elapsed()),
+            Need::Ahead => usual,
         };
         let taken = count(self.taken);
         // What the others do until it is ready, it cannot.
@@ -322,6 +334,20 @@ mod tests {
         assert_eq!(fill(&places, &mut taken, Need::Now), 1);
         (0..20).for_each(|_| places.answered(Duration::from_millis(80)));
         assert_eq!(fill(&places, &mut taken, Need::Now), 5);
+    }
+
+    #[test]
+    fn a_request_does_not_wait_for_ever_for_a_worker_that_is_stuck() {
+        let (places, mut taken) = places(20, NEAR);
+        let _waiting = places.wait();
+        assert_eq!(fill(&places, &mut taken, Need::Now), 1);
+        for (stuck, expected) in [(140, 2), (400, 3), (800, 4)] {
+            let ago = Duration::from_millis(stuck);
+            places.state().progress = Instant::now().checked_sub(ago).expect("later than the boot");
+            assert_eq!(fill(&places, &mut taken, Need::Now), expected);
+        }
+        places.answered(NEAR);
+        assert_eq!(fill(&places, &mut taken, Need::Now), 4);
     }
 
     #[test]
