@@ -1,6 +1,6 @@
 //! The least that fetching can cost: pulls blobs straight through skopeo's proxy and hashes them.
 //!
-//! `floor PROXIES IMAGE DIGEST...` starts PROXIES skopeo processes, as the service does. Each has the
+//! `floor PROXIES IMAGE DIGEST...` starts PROXIES skopeo processes, unless there are fewer blobs. Each has the
 //! image open, and always has a request while there are blobs.
 
 use std::collections::VecDeque;

@@ -1,174 +1,208 @@
-"""The two kinds of rows in the tables: how their runs are made, and how their figures are shown."""
+"""The kinds of rows in the table: how their runs are made, and how their figures are shown."""
 
 import statistics
+from dataclasses import dataclass, field
 
-from usage import PeakMemory, Usage
-from ways import CACHE, Floor, clear_cache, end_service, http, oci
+from servers import NEAR
+from usage import PeakMemory
+from ways import clear_cache, end_service, ways
 
-
-def medians(usages):
-    """The median Usage of each way."""
-    return {
-        way: Usage(*(statistics.median(getattr(usage, figure) for usage in measured)
-                     for figure in ("elapsed", "processor")))
-        for way, measured in usages.items()
-    }
+HEAD = ["", "way", "time", "oci to it", "goal", "processor", "memory", "manifests"]
 
 
-class Fetching:
-    """A command that fetches something. The target is a ratio to HTTP.
+@dataclass
+class Figures:
+    """What was measured of one way: of each timed run, its Usage and how many manifests were requested; of a run
+    that is not timed, the peak memory of each program."""
 
-    repository, layout, far  what is fetched, and from which registry
-    command                  the arguments of dnf5
-    packages                 how many packages must be in the cache then
-    before                   a command that is run before, and not timed
+    usages: list = field(default_factory=list)
+    manifests: list = field(default_factory=list)
+    memory: dict = field(default_factory=dict)
+
+    @property
+    def elapsed(self):
+        return statistics.median(usage.elapsed for usage in self.usages)
+
+    @property
+    def processor(self):
+        return statistics.median(usage.processor for usage in self.usages)
+
+
+class Row:
+    """Something that is done in several ways. In the table, each has a line.
+
+    repository  what is fetched
+    goals       what "oci" is compared with: the name of a way, or of several with " + " between them, whose times
+                are added; and the goal of that comparison, or None
     """
 
-    def __init__(self, name, target, repository, command, packages=0, layout="archive", far=False, before=()):
+    def __init__(self, name, repository, goals):
         self.name = name
-        self.target = target
         self.repository = repository
+        self.goals = goals
+        self.figures = {}
+
+    def select(self, found):
+        """Those of the ways that this row has."""
+        names = ["oci", *(name for names in self.goals for name in names.split(" + ")), "base"]
+        selected = {name: found[name] for name in dict.fromkeys(names) if name in found}
+        self.figures = {name: Figures() for name in selected}
+        self.programs = {name: way.programs for name, way in selected.items()}
+        return selected
+
+    def elapsed(self, names):
+        return sum(self.figures[name].elapsed for name in names.split(" + "))
+
+    def lines(self):
+        """The cells of each line."""
+        for way in dict.fromkeys([*self.figures, *self.goals]):
+            goal = self.goals.get(way)
+            yield [self.name if way == "oci" else "",
+                   way,
+                   seconds(self.elapsed(way)),
+                   "" if way == "oci" else self.comparison(self.elapsed("oci"), self.elapsed(way)),
+                   "" if goal is None else self.goal(goal),
+                   *self.resources(way)]
+
+    def resources(self, way):
+        if way not in self.figures:
+            return ["", "", ""]
+        figures, programs = self.figures[way], self.programs[way]
+        memory = " + ".join(f"{figures.memory.get(program, 0) / 1e6:.0f}" for program in programs if figures.memory)
+        manifests = str(statistics.median_high(figures.manifests)) if programs and figures.manifests else ""
+        return [seconds(figures.processor), memory and f"{memory} MB", manifests]
+
+
+class Fetching(Row):
+    """A command that fetches something. Every run begins without a cache and without a service. Goals are ratios.
+
+    command   the arguments of dnf5
+    packages  how many packages must be in the cache then
+    place     where the servers are
+    layout    in which layout the registry has the repository
+    before    a command that is run before, and not timed
+    """
+
+    def __init__(self, name, repository, command, packages, goals, place=NEAR, layout="archive", before=()):
+        super().__init__(name, repository, goals)
         self.command = command
         self.packages = packages
+        self.place = place
         self.layout = layout
-        self.far = far
         self.before = before
-        self.usage = {}
-        self.memory = {}
-
-    def ways(self, servers, build, base):
-        reference = servers.reference(self.repository, self.layout, self.far)
-        ways = {
-            "http": http(servers.url(self.repository, self.far), build),
-            "on demand": oci(reference, build),
-            "eager": oci(reference, build, fetch="eager"),
-            "floor": Floor(reference),
-        }
-        if base:
-            ways["base"] = oci(reference, base)
-        return ways
 
     def measure(self, servers, clients, runs, build, base):
-        """Every run begins without a cache and without a service. The first run of each way is not
-        timed; its memory is sampled instead."""
-        ways = self.ways(servers, build, base)
-        usages = {way: [] for way in ways}
+        """The first run of each way is not timed; its memory is sampled instead."""
+        place, registry = self.place, servers.registry_at(self.place)
+        selected = self.select(ways(place.url(self.repository), place.reference(self.repository, self.layout),
+                                    place.proxies, build, base))
         for number in range(runs + 1):
-            for name, way in ways.items():
-                clear_cache()
-                way.prepare()
-                if self.before:
-                    clients.run(*way.command(*self.before))
-                servers.registry.clear()
-                command = way.command(*self.command)
+            for name, way in selected.items():
+                figures = self.figures[name]
+                self.prepare(way, clients)
+                registry.clear()
                 if number == 0:
-                    with PeakMemory(clients) as self.memory[name]:
-                        clients.run(*command)
+                    with PeakMemory(clients) as figures.memory:
+                        self.run(way, clients)
                 else:
-                    usages[name].append(clients.run(*command))
-                if name == "on demand":
-                    ways["floor"].blobs = list(dict.fromkeys(servers.registry.blobs()))
-                if name != "floor":
-                    self.check()
-        self.usage = medians(usages)
+                    figures.usages.append(self.run(way, clients))
+                    figures.manifests.append(len(registry.manifests()))
+                if name == "oci" and "floor" in selected:
+                    selected["floor"].blobs = list(dict.fromkeys(registry.blobs()))
+                way.check(self.packages)
 
-    def check(self):
-        """Fails unless the cache holds what was to be fetched."""
-        [cache] = CACHE.glob("bench-*")
-        assert (cache / "repodata/repomd.xml").exists()
-        found = len(list(cache.glob("packages/*.rpm")))
-        assert found == self.packages, f"{found} packages in the cache, expected {self.packages}"
+    def prepare(self, way, clients):
+        clear_cache()
+        way.prepare()
+        if self.before:
+            clients.run(*way.command(*self.before))
 
-    def times(self):
-        elapsed = {way: usage.elapsed for way, usage in self.usage.items()}
-        seconds = lambda way: f"{elapsed[way]:.2f} s"
-        ratio = lambda way, to: f"{elapsed[way] / elapsed[to]:.2f}"
-        cells = [seconds("http"), seconds("on demand"), ratio("on demand", "http"),
-                 f"{self.target:.2f}", seconds("eager"), ratio("eager", "http"),
-                 seconds("floor"), ratio("on demand", "floor")]
-        if "base" in elapsed:
-            cells += [seconds("base"), ratio("on demand", "base")]
-        return cells
+    def run(self, way, clients):
+        return clients.run(*way.command(*self.command))
 
-    def resources(self):
-        cells = [f"{self.usage[way].processor:.2f} s"
-                 for way in ("http", "on demand", "eager", "floor")]
-        memory = lambda way: [f"{self.memory[way].get(program, 0) / 1_000_000:.0f} MB"
-                              for program in ("dnf5-oci", "skopeo")]
-        cells += memory("on demand")
-        if "base" in self.usage:
-            cells += [f"{self.usage['base'].processor:.2f} s", *memory("base")]
-        return cells
+    @staticmethod
+    def comparison(ours, other):
+        return f"{ours / other:.2f}"
+
+    @staticmethod
+    def goal(goal):
+        return f"{goal:.2f}"
 
 
-class Cached:
-    """A command that finds everything in the cache. The target is a difference in seconds to dnf5
-    without the plugin.
+class Answering(Fetching):
+    """A command that asks. Its metadata is cached, and its time counts from the answer to the end.
+
+    reading  how many seconds pass between the question and the answer
+    cold     whether the service is to be started; it has fetched the metadata otherwise
+    """
+
+    def __init__(self, *arguments, reading=2, cold=True, **options):
+        super().__init__(*arguments, before=["makecache"], **options)
+        self.reading = reading
+        self.cold = cold
+
+    def prepare(self, way, clients):
+        super().prepare(way, clients)
+        if self.cold:
+            end_service()
+
+    def run(self, way, clients):
+        return clients.answer(self.reading, *way.command(*self.command))
+
+
+class Cached(Row):
+    """A command that finds everything in the cache. Goals are differences in seconds.
 
     cold            whether the service is to be started
     plugin_options  what is set in oci.conf
     """
 
     COMMAND = ["repoquery", "--available"]
-    repository = "large"
 
     # These take milliseconds: chance weighs more, and more runs cost little.
     MORE_RUNS = 4
 
-    def __init__(self, name, target, cold=True, **plugin_options):
-        self.name = name
-        self.target = target
+    def __init__(self, name, goals, cold=True, **plugin_options):
+        super().__init__(name, "large", goals)
         self.cold = cold
         self.plugin_options = plugin_options
-        self.usage = {}
-
-    def ways(self, servers, build, base):
-        reference = servers.reference(self.repository)
-        options = self.plugin_options
-        ways = {
-            # The URL that the plugin makes of the reference, so that the cache is the same.
-            "http": http(f"http://dnf5-oci.alt/{reference}", build),
-            "on demand": oci(reference, build, **options),
-            "eager": oci(reference, build, fetch="eager", **options),
-        }
-        if base:
-            # The builds may differ in what they cache.
-            ways["base"] = oci(servers.tag(self.repository, "base"), base, **options)
-        return ways
 
     def measure(self, servers, clients, runs, build, base):
-        ways = self.ways(servers, build, base)
-        usages = {way: [] for way in ways}
+        reference = NEAR.reference(self.repository)
+        # HTTP has the URL that the plugin makes of the reference, so that the cache is the same.
+        found = ways(f"http://dnf5-oci.alt/{reference}", reference, NEAR.proxies, build, **self.plugin_options)
+        if base:
+            # The builds may differ in what they cache.
+            other = servers.tag(self.repository, "base")
+            found["base"] = ways("", other, NEAR.proxies, base, **self.plugin_options)["oci"]
+        selected = self.select(found)
         clear_cache()
-        for name, way in ways.items():
+        for name, way in selected.items():
             if name != "http":
                 end_service()
                 way.prepare()
                 clients.run(*way.command("makecache"))
         for _ in range(runs * self.MORE_RUNS):
-            for name, way in ways.items():
+            for name, way in selected.items():
                 end_service()
                 way.prepare()
                 command = way.command(*self.COMMAND)
                 if not self.cold:
                     clients.run(*command)
-                usages[name].append(clients.run(*command))
-        self.usage = medians(usages)
+                self.figures[name].usages.append(clients.run(*command))
 
-    def times(self):
-        elapsed = {way: usage.elapsed for way, usage in self.usage.items()}
-        seconds = lambda way: f"{elapsed[way]:.3f} s"
-        milliseconds = lambda difference: f"{difference * 1000:+.0f} ms"
-        more = lambda way, than: milliseconds(elapsed[way] - elapsed[than])
-        cells = [seconds("http"), seconds("on demand"), more("on demand", "http"),
-                 milliseconds(self.target), seconds("eager"), more("eager", "http"), "", ""]
-        if "base" in elapsed:
-            cells += [seconds("base"), more("on demand", "base")]
-        return cells
+    @staticmethod
+    def comparison(ours, other):
+        return milliseconds(ours - other)
 
-    def resources(self):
-        cells = [f"{self.usage[way].processor:.3f} s" for way in ("http", "on demand", "eager")]
-        cells += ["", "", ""]
-        if "base" in self.usage:
-            cells += [f"{self.usage['base'].processor:.3f} s", "", ""]
-        return cells
+    @staticmethod
+    def goal(goal):
+        return milliseconds(goal)
+
+
+def seconds(time):
+    return f"{time:.2f} s" if time >= 1 else f"{time * 1000:.0f} ms"
+
+
+def milliseconds(difference):
+    return f"{difference * 1000:+.0f} ms"

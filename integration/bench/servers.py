@@ -1,18 +1,57 @@
-"""The servers: a web server and a registry with the same repositories, near by and far away."""
+"""The servers: a web server and a registry with the same repositories, at several distances."""
 
+import shutil
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
 import repositories
 from harness.commands import run, wait_until
-from harness.registry import Registry
+from harness.registry import Certificate, Registry
 
 MB = 1_000_000
+DOMAIN = "bench.example"
+HOSTS = [f"{name}.{DOMAIN}" for name in ("web", "registry", "blobs")]
+
+# Ports of the servers, without TLS and with it, and the ports at which relays make the same servers far away.
 WEB, REGISTRY = 8080, 5000
-# The ports at which the same servers are far away.
-FAR = {WEB: 8081, REGISTRY: 5001}
-# Of the servers far away, in milliseconds.
-ROUND_TRIP = 50
+WEB_FAR, REGISTRY_FAR = 8081, 5001
+WEB_TLS, REGISTRY_TLS, BLOBS_TLS = 8443, 5443, 9443
+WEB_HOSTED, REGISTRY_HOSTED, BLOBS_HOSTED = 8444, 5444, 9444
+
+# By the length of a round trip, in milliseconds.
+RELAYS = {
+    50: {WEB_FAR: WEB, REGISTRY_FAR: REGISTRY},
+    30: {WEB_HOSTED: WEB_TLS, REGISTRY_HOSTED: REGISTRY_TLS, BLOBS_HOSTED: BLOBS_TLS},
+}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a client finds the servers.
+
+    web        URL of the web server
+    registry   host and port of the registry
+    proxies    how many skopeo processes pay off there
+    redirects  whether the registry has TLS and redirects requests for blobs to another host, as quay.io does
+    """
+
+    web: str
+    registry: str
+    proxies: int
+    redirects: bool = False
+
+    def url(self, name):
+        return f"{self.web}/{name}"
+
+    def reference(self, name, tag="archive"):
+        return f"{self.registry}/bench/{name}:{tag}"
+
+
+# Nearby, more than a few processes wait for a processor; far away, they wait for the network.
+NEAR = Place(f"http://localhost:{WEB}", f"localhost:{REGISTRY}", proxies=8)
+FAR = Place(f"http://localhost:{WEB_FAR}", f"localhost:{REGISTRY_FAR}", proxies=20)
+HOSTED = Place(f"https://web.{DOMAIN}:{WEB_HOSTED}", f"registry.{DOMAIN}:{REGISTRY_HOSTED}", proxies=20, redirects=True)
 
 REPOSITORIES = {
     "large": lambda directory: repositories.large(directory, 300 * MB),
@@ -26,12 +65,28 @@ LARGE_REPOSITORIES = {
     "huge": lambda directory: repositories.tiny(directory, 70_000),
 }
 
-INSECURE = '[[registry]]\nlocation = "localhost:{port}"\ninsecure = true\n'
+INSECURE = '[[registry]]\nlocation = "{registry}"\ninsecure = true\n'
 
 NGINX = """daemon off; pid {directory}/nginx.pid; error_log stderr crit; events {{}}
 http {{ access_log off; sendfile on; tcp_nopush on;
-server {{ listen 127.0.0.1:{port}; root {directory}; }} }}
+ssl_certificate {tls.certificate}; ssl_certificate_key {tls.key};
+server {{ listen 127.0.0.1:{web}; listen 127.0.0.1:{web_tls} ssl; root {directory}; }}
+server {{ listen 127.0.0.1:{blobs_tls} ssl; root {blobs}; }} }}
 """
+
+
+class Redirecting(Registry):
+    """A registry with TLS, and with the content of another one. It redirects requests for blobs."""
+
+    def __init__(self, directory, port, certificate, content_of, blobs):
+        super().__init__(directory, port, certificate)
+        Path(directory, "data").symlink_to(content_of.directory / "data")
+        with self.config.open("a") as config:
+            config.write(f"middleware: {{storage: [{{name: redirect, options: {{baseurl: '{blobs}'}}}}]}}\n")
+
+    def blobs(self):
+        return [path.rsplit("/", 1)[1] for method, path, status in self.requests("/blobs/sha256:")
+                if method == "GET" and status == 307]
 
 
 class Servers:
@@ -40,19 +95,33 @@ class Servers:
     def __init__(self, directory):
         self.directory = Path(directory)
         self.directory.chmod(0o755)
+        tls = self.certificate()
         self.registry = Registry(self.directory / "registry", REGISTRY).start()
+        self.redirecting = Redirecting(self.directory / "redirecting", REGISTRY_TLS, tls, self.registry,
+                                       f"https://blobs.{DOMAIN}:{BLOBS_HOSTED}").start()
         conf = self.directory / "nginx.conf"
-        conf.write_text(NGINX.format(directory=self.directory, port=WEB))
+        conf.write_text(NGINX.format(directory=self.directory, tls=tls, web=WEB, web_tls=WEB_TLS, blobs_tls=BLOBS_TLS,
+                                     blobs=self.registry.directory / "data"))
         subprocess.Popen(["nginx", "-c", conf])
-        routes = [f"{far}:{near}" for near, far in FAR.items()]
-        subprocess.Popen(["/examples/relay", str(ROUND_TRIP), *routes])
-        for port in (WEB, FAR[WEB]):
-            wait_until(lambda port=port: run("curl", "-s", f"http://localhost:{port}", code=None).code == 0,
-                       "nginx answers")
+        for round_trip, routes in RELAYS.items():
+            subprocess.Popen(["/examples/relay", str(round_trip), *(f"{far}:{near}" for far, near in routes.items())])
+        for place in (NEAR, FAR, HOSTED):
+            wait_until(lambda web=place.web: run("curl", "-s", web, code=None).code == 0, f"{place.web} answers")
         confs = Path("/etc/containers/registries.conf.d")
         confs.mkdir(parents=True, exist_ok=True)
-        for port in (REGISTRY, FAR[REGISTRY]):
-            (confs / f"{port}.conf").write_text(INSECURE.format(port=port))
+        for number, place in enumerate((NEAR, FAR)):
+            (confs / f"{number}.conf").write_text(INSECURE.format(registry=place.registry))
+
+    def certificate(self):
+        """A certificate for all hosts, from the only authority that the machine trusts. Debian's libcurl reads all
+        authorities for every connection, so with the usual ones HTTPS would look slower than elsewhere."""
+        with open("/etc/hosts", "a", encoding="utf-8") as hosts:
+            hosts.write(f"127.0.0.1 {' '.join(HOSTS)}\n")
+        certificate = Certificate(self.directory / "tls", f"*.{DOMAIN}")
+        shutil.copy(certificate.authority, "/usr/local/share/ca-certificates/bench.crt")
+        Path("/etc/ca-certificates.conf").write_text("")
+        run("update-ca-certificates", "--fresh")
+        return certificate
 
     def publish(self, name):
         """Makes a repository, unless it is there, and pushes it in two layouts: with the metadata in
@@ -62,21 +131,17 @@ class Servers:
             return
         if name in LARGE_REPOSITORIES:
             repository = LARGE_REPOSITORIES[name](directory)
-            run("dnf5-oci", "publish", "--quiet", repository.directory, self.reference(name, "published"), timeout=3600)
+            run("dnf5-oci", "publish", "--quiet", repository.directory, NEAR.reference(name, "published"), timeout=3600)
         else:
             repository = REPOSITORIES[name](directory)
-            repository.push(self.reference(name, "archive"))
-            repository.push_files(self.reference(name, "files"))
+            repository.push(NEAR.reference(name, "archive"))
+            repository.push_files(NEAR.reference(name, "files"))
 
-    @staticmethod
-    def reference(name, tag="archive", far=False):
-        return f"localhost:{FAR[REGISTRY] if far else REGISTRY}/bench/{name}:{tag}"
+    def registry_at(self, place):
+        """The registry that a client reaches there."""
+        return self.redirecting if place.redirects else self.registry
 
     def tag(self, name, tag):
         """Adds a tag to a repository; dnf5 caches it separately."""
-        run("oras", "tag", "--plain-http", self.reference(name), tag)
-        return self.reference(name, tag)
-
-    @staticmethod
-    def url(name, far=False):
-        return f"http://localhost:{FAR[WEB] if far else WEB}/{name}"
+        run("oras", "tag", "--plain-http", NEAR.reference(name), tag)
+        return NEAR.reference(name, tag)

@@ -8,6 +8,7 @@ from pathlib import Path
 from harness.commands import run
 from harness.publishing import many, numbered
 from harness.repository import Repository
+from servers import NEAR
 from usage import PeakMemory
 
 # As many skopeo processes as dnf5-oci starts.
@@ -48,7 +49,7 @@ class Publish:
         for number in range(runs + 1):
             for name, command in ways.items():
                 # A repository that has no blob yet.
-                target = servers.reference(f"upload-{next(NUMBERS)}")
+                target = NEAR.reference(f"upload-{next(NUMBERS)}")
                 servers.registry.clear()
                 if number:
                     self.seconds[name].append(clients.run(*command(target)).elapsed)
@@ -58,7 +59,7 @@ class Publish:
                     self.requests = requests(servers)
 
     def layout(self, servers, repository):
-        target = servers.reference(f"upload-{next(NUMBERS)}")
+        target = NEAR.reference(f"upload-{next(NUMBERS)}")
         run("dnf5-oci", "publish", "--quiet", repository.directory, target, timeout=600)
         directory = servers.directory / f"layout-{self.count}"
         run("skopeo", "copy", "--quiet", "--all", "--preserve-digests", f"docker://{target}", f"oci:{directory}:top",
@@ -110,7 +111,7 @@ class Update:
 
     def measure(self, servers, clients, runs):
         servers.publish(self.repository)
-        target = servers.reference(self.repository, "published")
+        target = NEAR.reference(self.repository, "published")
         for number in range(runs):
             packages = many(numbered(self.count, "update"), version=f"{number + 1}", size=20_000)
             servers.registry.clear()

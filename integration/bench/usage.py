@@ -6,7 +6,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import pexpect
+
 from harness.commands import run, wait_until
+
+QUESTION = r"Is this ok \[y/N\]: "
 
 
 @dataclass
@@ -47,6 +51,24 @@ class Clients:
         processor, begin = self.processor_time(), time.perf_counter()
         run(*command, timeout=600)
         return Usage(time.perf_counter() - begin, self.processor_time() - processor)
+
+    def answer(self, reading, *command):
+        """Runs a command on a terminal and answers its question with yes, after so many seconds. Returns its Usage:
+        the time from the answer to the end, and all of the processor time."""
+        processor = self.processor_time()
+        running = pexpect.spawn(command[0], list(map(str, command[1:])), encoding="utf-8", timeout=600,
+                                dimensions=(50, 200))
+        running.delaybeforesend = None
+        running.expect(QUESTION)
+        time.sleep(reading)
+        begin = time.perf_counter()
+        running.sendline("y")
+        running.expect(pexpect.EOF)
+        code = running.wait()
+        usage = Usage(time.perf_counter() - begin, self.processor_time() - processor)
+        assert code == 0, f"{command} failed:\n{running.before}"
+        running.close()
+        return usage
 
     def processor_time(self):
         [usage] = [int(line.split()[1])

@@ -12,8 +12,14 @@ CACHE = Path("/var/cache/libdnf5")
 SERVICE_CACHE = Path("/var/cache/dnf5-oci")
 # skopeo's blob info cache.
 SKOPEO_CACHE = Path("/var/lib/containers/cache")
+# Where oras puts what it pulls: on the same file system.
+PULLED = Path("/var/cache/bench")
 REPO_FILE = Path("/etc/yum.repos.d/bench.repo")
 PLUGIN_CONF = Path("/etc/dnf/libdnf5-plugins/oci.conf")
+
+WITHOUT_PLUGIN = ["--disable-plugin=oci"]
+# As many at once as dnf5 can.
+PARALLEL = ["--setopt=max_parallel_downloads=20", "--setopt=max_downloads_per_mirror=20"]
 
 
 def disable_blob_info_cache():
@@ -33,7 +39,7 @@ def end_service():
 def clear_cache():
     """Leaves the machine as if it had never seen the repository."""
     end_service()
-    for directory in (CACHE, SERVICE_CACHE):
+    for directory in (CACHE, SERVICE_CACHE, PULLED):
         shutil.rmtree(directory, ignore_errors=True)
     CACHE.mkdir()
 
@@ -54,12 +60,18 @@ class Build:
 
 
 class Dnf:
-    """dnf5 with a repository at an address."""
+    """dnf5 with a repository at an address.
 
-    def __init__(self, baseurl, build, *options, **plugin_options):
+    options         of dnf5
+    programs        whose memory counts besides that of dnf5
+    plugin_options  what is set in oci.conf
+    """
+
+    def __init__(self, baseurl, build, options=(), programs=(), **plugin_options):
         self.baseurl = baseurl
         self.build = build
         self.options = options
+        self.programs = programs
         self.plugin_options = plugin_options
 
     def prepare(self):
@@ -72,30 +84,76 @@ class Dnf:
         PLUGIN_CONF.write_text("\n".join(["[main]", "name = oci", "enabled = 1", *options, ""]))
 
     def command(self, *arguments):
-        return ["dnf5", "-y", *self.options, *arguments]
+        return ["dnf5", *self.options, *arguments]
 
-
-def http(url, build):
-    """dnf5 without the plugin."""
-    return Dnf(url, build, "--disable-plugin=oci")
-
-
-def oci(reference, build, **plugin_options):
-    return Dnf(f"oci://{reference}", build, **plugin_options)
+    def check(self, packages):
+        """Fails unless DNF's cache holds the metadata and so many packages."""
+        [cache] = CACHE.glob("bench-*")
+        assert (cache / "repodata/repomd.xml").exists()
+        check_number(cache.glob("packages/*.rpm"), packages)
 
 
 class Floor:
-    """The same blobs without dnf5."""
+    """The same blobs without dnf5.
 
-    # As many as the service starts.
-    PROXIES = 8
+    proxies  how many skopeo processes. It does not follow what the service does, so that a bad choice of the
+             service shows.
+    """
 
-    def __init__(self, reference):
+    programs = ("skopeo",)
+
+    def __init__(self, reference, proxies):
         self.reference = reference
+        self.proxies = proxies
         self.blobs = []
 
     def prepare(self):
-        pass
+        assert self.blobs, "the registry has not been asked for a blob"
 
     def command(self, *_arguments):
-        return ["/examples/floor", self.PROXIES, f"docker://{self.reference}", *self.blobs]
+        return ["/examples/floor", self.proxies, f"docker://{self.reference}", *self.blobs]
+
+    def check(self, _packages):
+        """It checks the digest of each blob itself."""
+
+
+class Oras:
+    """`oras pull`, which has no dnf5 either: metadata and packages of the whole artifact."""
+
+    programs = ("oras",)
+
+    def __init__(self, reference):
+        self.reference = reference
+
+    def prepare(self):
+        PULLED.mkdir()
+
+    def command(self, *_arguments):
+        return ["oras", "pull", "--no-tty", "--output", PULLED, self.reference]
+
+    def check(self, packages):
+        check_number(PULLED.glob("*.rpm"), packages)
+
+
+def check_number(files, packages):
+    found = len(list(files))
+    assert found == packages, f"{found} packages, expected {packages}"
+
+
+def ways(url, reference, proxies, build, base=None, **plugin_options):
+    """All ways to a repository, by the names that the tables have.
+
+    url, reference  where the repository is
+    proxies         of skopeo alone
+    base            another build, if there is one
+    """
+    oci = lambda build, **options: Dnf(f"oci://{reference}", build, programs=("dnf5-oci", "skopeo"), **options)
+    found = {
+        "oci": oci(build, **plugin_options),
+        "eager": oci(build, **plugin_options | {"fetch": "eager"}),
+        "http": Dnf(url, build, WITHOUT_PLUGIN),
+        "http × 20": Dnf(url, build, WITHOUT_PLUGIN + PARALLEL),
+        "floor": Floor(reference, proxies),
+        "oras": Oras(reference),
+    }
+    return found | {"base": oci(base, **plugin_options)} if base else found
