@@ -208,23 +208,3 @@ def test_other_checksums(dnf, registry, tmp_path, installed, packages, layout, s
     for package in packages:
         assert (tmp_path / package.name).read_bytes() == package.read_bytes()
     assert Path("/usr/share/one/file").read_text() == dnf.name
-
-
-@pytest.mark.parametrize("service", ["running", "stopped"])
-def test_a_directory_that_was_read_as_a_blob(dnf, registry, installed, packages, service):
-    """More repositories than the service remembers manifests of. What is no blob is found by its manifest then."""
-    for number in range(5):
-        made = dnf.repository(f"made-{number}").add(build(f"p-{number}", content=dnf.name), "Packages").createrepo()
-        made.push(dnf.reference(registry, tag=f"{number}"))
-        dnf.add(f"tools-{number}", f"oci://{dnf.reference(registry, tag=f'{number}')}")
-    dnf("makecache")
-    if service == "stopped":
-        stop_services()
-    registry.clear()
-    names = [f"p-{number}" for number in range(5)]
-    installed.extend(names)
-    dnf("-y", "install", *names).has("Complete!").has_not("oci://")
-    for name in names:
-        assert Path(f"/usr/share/{name}/file").read_text() == dnf.name
-    blobs = registry.blobs()
-    assert len(blobs) == len(set(blobs)) == 5, "each directory once"

@@ -1,6 +1,7 @@
 """The registry is asked which manifest a tag leads to when something depends on it, and not otherwise."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,9 @@ from harness.commands import run
 from harness.repository import build
 from harness.service import stop_services
 from harness.signing import ANYTHING, NOTHING, POLICY, policy
+
+# What says which manifest dnf5's metadata came from.
+RECORDS = Path("/var/cache/dnf5-oci/manifests")
 
 # Where skopeo looks for credentials as root.
 AUTH_FILE = Path("/run/containers/0/auth.json")
@@ -48,10 +52,18 @@ def install(dnf, *names, **options):
     return dnf("-y", "install", "--downloadonly", *names, **options)
 
 
+def forget():
+    """Nothing tells which manifest the metadata came from. An open image is good enough for a blob then."""
+    assert RECORDS.is_dir()
+    shutil.rmtree(RECORDS)
+
+
+@pytest.mark.parametrize("is_known", [True, False], ids=["known", "forgotten"])
 @pytest.mark.parametrize("count", [1, 2, 5, 9])
-def test_none_while_an_image_is_open(dnf, registry, cached, count):
-    """More repositories than the service remembers manifests of: an open image is good enough for a blob."""
+def test_none_while_an_image_is_open(dnf, registry, cached, count, is_known):
     names = cached(count)
+    if not is_known:
+        forget()
     install(dnf, *names).has("Complete!").has_not("oci://")
     assert registry.manifests() == []
     blobs = registry.blobs()
@@ -107,11 +119,12 @@ def a_touch(registry, conf):
     os.utime(POLICY, (then + 10, then + 10))
 
 
-@pytest.mark.parametrize("count", [1, 5])
+@pytest.mark.parametrize("is_known", [True, False], ids=["known", "forgotten"])
 @pytest.mark.parametrize("change", [a_mirror, a_login, a_touch])
-def test_a_changed_configuration_is_asked(dnf, registry, containers, cached, change, count):
-    """Also where the service does not remember the manifest."""
+def test_a_changed_configuration_is_asked(dnf, registry, containers, cached, change, is_known, count=2):
     names = cached(count)
+    if not is_known:
+        forget()
     change(registry, containers)
     install(dnf, *names).has("Complete!")
     # The packages are few: each repository takes one image.
@@ -120,24 +133,38 @@ def test_a_changed_configuration_is_asked(dnf, registry, containers, cached, cha
 
 
 def test_what_no_digest_is_known_of(dnf, registry):
-    """dnf5's metadata has other checksums, so the manifest says what the packages are."""
-    names = []
-    for number in range(6):
-        made = dnf.repository(f"made-{number}").add(build(f"p-{number}")).createrepo("--checksum", "sha512")
-        made.push(dnf.reference(registry, tag=f"{number}"))
-        dnf.add(f"tools-{number}", f"oci://{dnf.reference(registry, tag=f'{number}')}")
-        names.append(f"p-{number}")
+    """dnf5's metadata has other checksums, so the manifest says what the package is."""
+    made = dnf.repository().add(build("p")).createrepo("--checksum", "sha512")
+    made.push(dnf.reference(registry))
+    dnf.add("tools", f"oci://{dnf.reference(registry)}")
     dnf("makecache")
+    forget()
     registry.clear()
-    install(dnf, *names).has("Complete!")
-    # Four are remembered.
-    assert len(registry.manifests()) == 2
+    install(dnf, "p").has("Complete!")
+    assert len(registry.manifests()) == 1
 
 
-def test_a_tag_that_is_gone(dnf, registry, cached):
+def test_what_is_no_blob(dnf, registry, installed):
+    """Its manifest says which directory it is in."""
+    made = dnf.repository().add(build("p", content=dnf.name), "Packages").createrepo()
+    made.push(dnf.reference(registry))
+    dnf.add("tools", f"oci://{dnf.reference(registry)}")
+    dnf("makecache")
+    forget()
+    registry.clear()
+    installed.append("p")
+    dnf("-y", "install", "p").has("Complete!").has_not("oci://")
+    assert Path("/usr/share/p/file").read_text() == dnf.name
+    assert len(registry.blobs()) == len(registry.manifests()) == 1
+
+
+@pytest.mark.parametrize("is_known", [True, False], ids=["known", "forgotten"])
+def test_a_tag_that_is_gone(dnf, registry, cached, is_known):
     """The packages are still there, and an image of the repository is open."""
-    names = cached(5)
-    for number in range(5):
+    names = cached(2)
+    if not is_known:
+        forget()
+    for number in range(2):
         run("oras", "manifest", "delete", "--plain-http", "--force", dnf.reference(registry, tag=f"{number}"))
     registry.clear()
     install(dnf, *names).has("Complete!").has_not("oci://")

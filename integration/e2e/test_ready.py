@@ -2,6 +2,8 @@
 is fetched before the answer."""
 
 import gzip
+import hashlib
+import sys
 import threading
 import time
 from pathlib import Path
@@ -22,6 +24,9 @@ CONFIG = Path("/etc/dnf5-oci/config.toml")
 # The defaults of the settings "total-processes" and "processes".
 TOTAL, EACH = 24, 20
 
+# What the service logs of an announcement.
+ANNOUNCED = "packages are announced"
+
 LAYERS_PEAK = 64 * 1024
 
 
@@ -39,6 +44,20 @@ def cached(dnf, registry):
         make_cache(dnf, registry)
         return names
     return push
+
+
+@pytest.fixture
+def ask():
+    """Runs dnf5 until it asks. What a failed test leaves would lock the others out."""
+    prompts = []
+
+    def start(*arguments):
+        prompts.append(Prompt(*arguments))
+        return prompts[-1].started()
+    yield start
+    for prompt in prompts:
+        prompt.process.kill()
+        prompt.process.wait()
 
 
 def make_cache(dnf, registry):
@@ -65,10 +84,10 @@ def active_jobs():
     return run("busctl", "get-property", NAME, "/io/github/dnf5_oci", f"{NAME}.Backend1", "ActiveJobs").output
 
 
-def test_yes(dnf, registry, installed, cached):
+def test_yes(ask, dnf, registry, installed, cached):
     names = cached(3)
     installed.extend(names)
-    prompt = Prompt("install", *names)
+    prompt = ask("install", *names)
     assert prepared(registry) == 1
     assert registry.blobs() == []
     prompt.answer("y\n").has("Complete!").has_not("oci://")
@@ -78,9 +97,9 @@ def test_yes(dnf, registry, installed, cached):
     assert len(registry.blobs()) == len(set(registry.blobs())) == 3
 
 
-def test_no(dnf, registry, cached):
+def test_no(ask, dnf, registry, cached):
     names = cached(20)
-    prompt = Prompt("install", *names)
+    prompt = ask("install", *names)
     # A slow machine may take another one.
     assert prepared(registry) <= 4
     prompt.answer("n\n", code=1).has("Operation aborted").has_not("oci://")
@@ -98,9 +117,9 @@ def short_idle():
     stop_services()
 
 
-def test_connections_are_kept_while_the_user_reads(dnf, registry, cached, short_idle):
+def test_connections_are_kept_while_the_user_reads(ask, dnf, registry, cached, short_idle):
     names = cached(3)
-    prompt = Prompt("install", "--downloadonly", *names)
+    prompt = ask("install", "--downloadonly", *names)
     prepared(registry)
     reading = processes(*SKOPEO)
     # Three times as long as they are kept otherwise.
@@ -112,9 +131,9 @@ def test_connections_are_kept_while_the_user_reads(dnf, registry, cached, short_
 
 
 @pytest.mark.parametrize("how", ["interrupted", "killed", "answered"])
-def test_nothing_is_left_of_what_was_announced(dnf, registry, cached, short_idle, how):
+def test_nothing_is_left_of_what_was_announced(ask, dnf, registry, cached, short_idle, how):
     names = cached(3)
-    prompt = Prompt("install", *names)
+    prompt = ask("install", *names)
     prepared(registry)
     if how == "interrupted":
         prompt.interrupt()
@@ -131,10 +150,14 @@ def test_nothing_is_left_of_what_was_announced(dnf, registry, cached, short_idle
 @pytest.mark.parametrize("arguments", [
     ["--assumeno", "install"], ["-C", "install"], ["--setopt=cacheonly=all", "install"], ["--offline", "reinstall"],
 ])
-def test_commands_that_download_nothing(dnf, registry, cached, arguments):
+def test_commands_that_download_nothing(dnf, registry, tmp_path, cached, arguments):
     """They announce nothing."""
-    dnf(*arguments, *cached(3), code=None)
+    names = cached(3)
+    service = Service(tmp_path / "log").start()
+    dnf(*arguments, *names, code=None)
     assert registry.requests() == []
+    service.stop()
+    assert ANNOUNCED not in service.new()
 
 
 def test_a_transaction_that_dnf5_refuses(dnf, registry, cached):
@@ -143,23 +166,23 @@ def test_a_transaction_that_dnf5_refuses(dnf, registry, cached):
     assert registry.requests() == []
 
 
-def test_packages_that_are_cached(dnf, registry, cached):
+def test_packages_that_are_cached(ask, dnf, registry, cached):
     names = cached(3)
     dnf("-y", "install", "--downloadonly", *names)
     stop_services()
     registry.clear()
-    prompt = Prompt("install", *names)
+    prompt = ask("install", *names)
     assert is_quiet(registry)
     prompt.answer("n\n", code=1).has("Need to download 0 B")
     assert registry.requests() == []
 
 
-def test_a_registry_that_is_down(dnf, registry, cached):
+def test_a_registry_that_is_down(ask, dnf, registry, cached):
     """It is reported when something is missing because of it."""
     names = cached(1)
     registry.stop()
     try:
-        prompt = Prompt("install", "--downloadonly", *names)
+        prompt = ask("install", "--downloadonly", *names)
         time.sleep(2)
         assert "oci://" not in prompt.output
         result = prompt.answer("y\n", code=1)
@@ -173,11 +196,11 @@ def test_a_registry_that_is_down(dnf, registry, cached):
     dnf("-y", "install", "--downloadonly", *names).has("Complete!")
 
 
-def test_a_registry_that_comes_back(dnf, registry, cached):
+def test_a_registry_that_comes_back(ask, dnf, registry, cached):
     names = cached(1)
     registry.stop()
     try:
-        prompt = Prompt("install", "--downloadonly", *names)
+        prompt = ask("install", "--downloadonly", *names)
         time.sleep(1)
     finally:
         registry.start()
@@ -206,7 +229,7 @@ def directories(dnf, front):
     return [layer["digest"] for layer in pushed.layers[-2:]]
 
 
-def test_directories_are_unpacked_side_by_side_after_the_answer(dnf, front, installed, directories):
+def test_directories_are_unpacked_side_by_side_after_the_answer(ask, dnf, front, installed, directories):
     """dnf5 asks for one package at a time; the service reads both layers meanwhile."""
     requested = {digest: threading.Event() for digest in directories}
     together = []
@@ -217,7 +240,7 @@ def test_directories_are_unpacked_side_by_side_after_the_answer(dnf, front, inst
             together.append(all(event.wait(20) for event in requested.values()))
 
     front.half_sent = half_sent
-    prompt = Prompt("install", "in-a", "in-b")
+    prompt = ask("install", "in-a", "in-b")
     wait_until(lambda: front.count("GET", "manifest"), "the image is opened")
     time.sleep(1)
     assert front.count("GET", "blob") == 0
@@ -259,14 +282,14 @@ def most_processes():
 
 
 @pytest.mark.parametrize("repositories", [["far"], ["far", "farther"]], ids=["one", "two"])
-def test_many_packages_far_away(dnf, front, most_processes, repositories):
+def test_many_packages_far_away(ask, dnf, front, most_processes, repositories):
     for tag in repositories:
         far_away(dnf, front, tag)
     dnf("makecache")
     stop_services()
     front.delay = 0.1
     front.clear()
-    prompt = Prompt("install", "--downloadonly", "far-*", "farther-*", "--skip-unavailable")
+    prompt = ask("install", "--downloadonly", "far-*", "farther-*", "--skip-unavailable")
     # Whether they are worth it is known after the first one.
     wait_until(lambda: len(processes(*SKOPEO)) > 8, "there are many")
     assert front.count("GET", "blob") == 0
@@ -277,28 +300,41 @@ def test_many_packages_far_away(dnf, front, most_processes, repositories):
     assert front.count("GET", "manifest") <= most
 
 
-def test_very_many_packages(dnf, registry, tmp_path):
+# A caller that announces so many packages, and then requests the first and the last one.
+MANY = """
+import dbus, subprocess, sys
+name, reference, checksums = "io.github.dnf5_oci", sys.argv[1], sys.stdin.read().split()
+service = dbus.Interface(dbus.SystemBus().get_object(name, "/io/github/dnf5_oci"), name + ".Backend1")
+url, proxy, username = service.OpenRepository("tools", reference, dbus.Dictionary({}, signature="sv"))
+packages = [(f"Packages/many-{number}.rpm", checksum, dbus.UInt64(len(str(number))))
+            for number, checksum in enumerate(checksums)]
+service.AnnouncePackages("tools", dbus.Array(packages, signature="(sst)"), dbus.Dictionary({}, signature="sv"))
+proxy = proxy.replace("localhost", f"{username}:-@localhost")
+for location, _, _ in packages[0], packages[-1]:
+    print(subprocess.check_output(["curl", "-sSf", f"--proxy={proxy}", f"{url}/{location}"], text=True))
+"""
+
+
+def test_very_many_packages(dnf, registry, tmp_path, count=25_000):
     """More than the service keeps: the others are found as if they had not been announced."""
+    contents = [b"%d" % number for number in range(count)]
     pushed = Artifact(registry, f"acme/{dnf.name}")
-    entries = [metadata.package(f"Packages/many-{number}.rpm", b"%d" % number) for number in range(25_000)]
-    metadata.add(pushed, metadata.primary(*entries))
-    pushed.file("Packages/many-24999.rpm", b"24999")
+    names = [f"Packages/many-{number}.rpm" for number in range(count)]
+    metadata.add(pushed, metadata.primary(*map(metadata.package, names, contents)))
+    # The title of the first one is wrong.
+    pushed.file("other.rpm", contents[0]).file(names[0], b"wrong").file(names[-1], contents[-1])
     pushed.push("stable")
-    dnf.add("tools", f"oci://{dnf.reference(registry)}")
-    dnf("makecache")
     service = Service(tmp_path / "log").start()
-    registry.clear()
-    prompt = Prompt("install", "--downloadonly", "many-*")
-    prepared(registry)
+    checksums = "\n".join(f"sha256:{hashlib.sha256(content).hexdigest()}" for content in contents)
+    run(sys.executable, "-c", MANY, f"oci://{dnf.reference(registry)}", answer=checksums).has(f"0\n{count - 1}\n")
     assert service.peak() < LAYERS_PEAK
-    prompt.answer("n\n", code=1)
+    assert ANNOUNCED in service.new()
     service.stop()
-    dnf("-y", "install", "--downloadonly", "many-24999").has("Complete!")
 
 
-def test_another_caller_changes_nothing(dnf, registry, cached):
+def test_another_caller_changes_nothing(ask, dnf, registry, cached):
     names = cached(1)
-    prompt = Prompt("install", "--downloadonly", *names)
+    prompt = ask("install", "--downloadonly", *names)
     prepared(registry)
     announce = ("AnnouncePackages", "sa(sst)a{sv}", "tools", 1, f"{names[0]}-1-1.noarch.rpm", f"sha256:{64 * '0'}", 1, 0)
     call(*announce, code=1).has("repository tools is not open")

@@ -12,7 +12,7 @@ QUESTION = "[y/N]: "
 
 
 class Prompt:
-    """A run of dnf5 that has come to its question."""
+    """A run of dnf5."""
 
     def __init__(self, *arguments):
         self.arguments = ["dnf5", *map(str, arguments)]
@@ -23,8 +23,12 @@ class Prompt:
         self.read = []
         self.reader = threading.Thread(target=self.receive, daemon=True)
         self.reader.start()
-        wait_until(lambda: QUESTION in self.output or self.process.poll() is not None, "dnf5 asks", 120)
+
+    def started(self):
+        """Waits until it asks."""
+        wait_until(lambda: QUESTION in self.output or self.process.poll() is not None, "dnf5 asks", 60)
         assert QUESTION in self.output, self.output
+        return self
 
     def receive(self):
         try:
