@@ -494,13 +494,14 @@ class TestIncompleteMirror:
             assert self.in_vain(name) == [self.layers["repodata"]] * 4
 
     @pytest.mark.parametrize("fetched", ["on-demand", "eager"])
-    def test_wrong_bytes_from_a_mirror(self, dnf, fetched):
-        wrong = [self.layers["repodata"], self.packages[3]]
-        for digest in wrong:
-            self.hosts["first"].corrupt_blob(digest)
+    @pytest.mark.parametrize("wrong", ["metadata", "package"])
+    def test_wrong_bytes_from_a_mirror(self, dnf, wrong, fetched):
+        digest = self.layers["repodata"] if wrong == "metadata" else self.packages[3]
+        self.hosts["first"].corrupt_blob(digest)
         plugin(fetched)
         fetch(dnf)
-        assert set(self.hosts["second"].blobs()) >= set(wrong)
+        # dnf5 may be the one who finds it.
+        assert [self.hosts[name].blobs().count(digest) for name in ("first", "second")] == [1, 1]
         assert len(list(dnf.cache("tools").glob("packages/*"))) == self.PACKAGES
 
     def test_wrong_bytes_everywhere(self, dnf):

@@ -39,7 +39,10 @@ impl View {
         let mut builder = Builder::new(tempfile::tempfile);
         for package in packages.iter().take(MAX_ANNOUNCED) {
             let Package { location, checksum, size } = package.clone();
-            builder.add(&as_asked_for(&location), Listed { location: location.clone(), checksum, size });
+            builder.add(
+                &as_asked_for(&location),
+                Listed { location: location.clone(), checksum, size },
+            );
         }
         let index = builder.finish().inspect_err(|error| tracing::info!(%error, "not announced"));
         let announced = Announced { index: index.ok(), requested: Notify::new() };

@@ -23,6 +23,8 @@ pub struct Entry {
     /// When it was last modified, if that is known.
     pub modified: Option<SystemTime>,
     pub(super) origin: Origin,
+    /// Whether its reader checks its digest, and requests it again if it is wrong.
+    pub(super) is_checked_by_reader: bool,
 }
 
 /// Where its bytes come from.
@@ -45,7 +47,8 @@ pub(super) struct Unlisted {
 }
 
 /// The bytes of an entry. Whoever has read all of them has the right ones: a blob is checked before its
-/// last bytes are handed out, and a layer when it is unpacked.
+/// last bytes are handed out, and a layer when it is unpacked. Only a package that dnf5 has announced with the
+/// digest of the blob is left to dnf5, which checks it in any case.
 pub enum Content {
     /// From the registry.
     Blob(Box<Blob>),
@@ -56,10 +59,14 @@ pub enum Content {
 }
 
 impl Entry {
+    pub(super) fn new(size: u64, modified: Option<SystemTime>, origin: Origin) -> Self {
+        Self { size, modified, origin, is_checked_by_reader: false }
+    }
+
     /// A layer of the artifact.
     pub(super) fn layer(layer: &Descriptor, artifact: &Artifact) -> Self {
         let (size, modified) = (layer.size(), artifact.created(layer));
-        Self { size, modified, origin: Origin::Blob(Box::new(layer.clone())) }
+        Self::new(size, modified, Origin::Blob(Box::new(layer.clone())))
     }
 
     /// A layer with a file of the metadata, which the manifest itself may have.
@@ -76,7 +83,7 @@ impl Entry {
     /// A file of an unpacked layer.
     pub(super) fn file((file, metadata): (fs::File, Metadata), layer: Option<Layer>) -> Self {
         let (size, modified) = (metadata.len(), metadata.modified().ok());
-        Self { size, modified, origin: Origin::File(file, layer) }
+        Self::new(size, modified, Origin::File(file, layer))
     }
 
     /// The digest that its bytes are checked against when they are read, if it is a blob.

@@ -15,6 +15,7 @@ use super::reading::{read_confined, retry_next_mirror};
 use super::unpack::{Links, Part, Unpacked};
 use crate::blocking::{Cancelled, join};
 use crate::layer_store::{Layer, StagedLayer, Store};
+use crate::registry::Check;
 use crate::source::Source;
 
 /// One lock for each layer that is being unpacked, by its key.
@@ -159,7 +160,7 @@ impl Unpacking {
         links: Option<Links>,
         finish: fn(StagedLayer<'_>, String) -> Result<T, Cause>,
     ) -> Result<Result<T, Links>, Cause> {
-        let blob = self.engine.registry.blob(&self.source, &self.layer).await?;
+        let blob = self.engine.registry.blob(&self.source, &self.layer, Check::Here).await?;
         let limits = self.part.limits(&self.engine.settings, self.layer.size());
         let (part, store) = (self.part.clone(), Arc::clone(&self.store));
         let rules = store.confinement()?;

@@ -15,13 +15,19 @@ use super::view::Inside;
 use crate::artifact::{self, Artifact, PackageLocation, Repodata, Titled};
 use crate::checksum::Algorithm;
 use crate::error_kind::{Failure, Kind};
+use crate::registry::Check;
 use crate::repomd::Known;
 
 impl View {
     /// Finds a package that is requested by its location alone.
     pub(super) async fn package(&self, location: &str) -> Result<Entry, Cause> {
         let announced = self.announced(location)?;
-        self.find_package(location, announced).await
+        let sha256 = announced.as_ref().and_then(|known| known.sha256.clone());
+        let entry = self.find_package(location, announced).await?;
+        let is_checked_by_reader = sha256.is_some_and(|sha256| {
+            entry.digest().is_some_and(|digest| digest == sha256.to_string())
+        });
+        Ok(Entry { is_checked_by_reader, ..entry })
     }
 
     /// Finds a package whose checksum is known.
@@ -165,9 +171,10 @@ impl View {
         &self,
         package: Unlisted,
         offset: u64,
+        check: Check<'_>,
     ) -> Result<Content, Cause> {
         let is_absent = |cause: &Cause| cause.kind() == Kind::NotFound;
-        let mut content = self.blob(&package.blob, offset).await;
+        let mut content = self.blob(&package.blob, offset, check).await;
         if !content.as_ref().is_err_and(is_absent) {
             return content;
         }
@@ -176,7 +183,7 @@ impl View {
             return Box::pin(self.open(entry, offset)).await;
         }
         if self.request_segment_of(&package).await? {
-            content = self.blob(&package.blob, offset).await;
+            content = self.blob(&package.blob, offset, check).await;
         }
         content.map_err(|cause| match package.absent {
             Some(absent) if is_absent(&cause) => absent,
@@ -234,16 +241,14 @@ fn with_digest(artifact: &Artifact, known: &Known) -> Option<Entry> {
 fn by_digest(location: &str, known: &Known, absent: Cause) -> Result<Entry, Cause> {
     match blob(known) {
         Some(blob) => Ok(unlisted(location, blob, Some(absent))),
-        None => {
-            Err(Cause::NotSha256 { location: location.to_owned(), algorithm: known.algorithm })
-        }
+        None => Err(Cause::NotSha256 { location: location.to_owned(), algorithm: known.algorithm }),
     }
 }
 
 fn unlisted(location: &str, blob: Descriptor, absent: Option<Cause>) -> Entry {
     let size = blob.size();
     let package = Unlisted { location: location.to_owned(), blob, absent };
-    Entry { size, modified: None, origin: Origin::Unlisted(Box::new(package)) }
+    Entry::new(size, None, Origin::Unlisted(Box::new(package)))
 }
 
 /// The blob with a package's sha256, if that is known.

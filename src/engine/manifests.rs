@@ -13,9 +13,12 @@ use crate::artifact::Artifact;
 use crate::containers_config::Fingerprint;
 use crate::source::Source;
 
-/// How many are cached. One with 17,000 layers, the most that fits in a manifest of 4 MiB, takes some
-/// 5 MB of memory.
-const CACHED: usize = 4;
+/// How many are cached.
+const CACHED: usize = 32;
+
+/// How many layers they have together, unless it is a single one. With 17,000, the most that fits in a manifest of
+/// 4 MiB, it takes some 5 MB of memory.
+const CACHED_LAYERS: usize = 34_000;
 
 /// A repository at one manifest.
 pub(crate) struct Snapshot {
@@ -55,6 +58,13 @@ impl Manifests {
         all.retain(|other| other.source != cached.source);
         all.truncate(CACHED - 1);
         all.push_front(cached);
+        let mut layers = 0;
+        let fit = all.iter().take_while(|cached| {
+            layers += cached.snapshot.artifact.layers().len();
+            layers <= CACHED_LAYERS
+        });
+        let fit = fit.count().max(1);
+        all.truncate(fit);
     }
 }
 
@@ -113,4 +123,45 @@ impl Engine {
 async fn fingerprint(source: &Source) -> Result<Fingerprint, Cause> {
     let access = source.access.clone();
     run(move || Ok(Fingerprint::now(&access))).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::Access;
+    use serde_json::json;
+
+    /// How many manifests with so many layers each are cached, of those that were inserted one after the other.
+    fn cached(layers: usize, inserted: usize) -> usize {
+        let digest = format!("sha256:{:064}", 0);
+        let layer = |number| {
+            let title = json!({ "org.opencontainers.image.title": format!("repodata/{number}") });
+            json!({ "mediaType": "a/b", "digest": digest, "size": 1, "annotations": title })
+        };
+        let repomd = json!({ "org.opencontainers.image.title": "repodata/repomd.xml" });
+        let repomd =
+            json!({ "mediaType": "a/b", "digest": digest, "size": 1, "annotations": repomd });
+        let image = serde_json::from_value(json!({
+            "schemaVersion": 2,
+            "config": { "mediaType": "a/b", "digest": digest, "size": 2 },
+            "layers": (1..layers).map(layer).chain([repomd]).collect::<Vec<_>>(),
+        }));
+        let artifact = Artifact::new(&image.expect("a manifest")).expect("an artifact");
+        let snapshot = Arc::new(Snapshot { manifest_digest: digest, artifact });
+        let manifests = Manifests::default();
+        let fingerprint = Fingerprint::now(&Access::default());
+        for number in 0..inserted {
+            let reference = format!("oci://registry.invalid/acme:{number}").parse().expect("valid");
+            let source = Source { reference, access: Access::default() };
+            manifests.insert(Cached { source, fingerprint, snapshot: Arc::clone(&snapshot) });
+        }
+        manifests.0.lock().expect("no panic").len()
+    }
+
+    #[test]
+    fn the_number_and_the_size_of_cached_manifests_are_limited() {
+        assert_eq!(cached(1, CACHED + 10), CACHED);
+        assert_eq!(cached(CACHED_LAYERS / 2, 3), 2);
+        assert_eq!(cached(CACHED_LAYERS + 1, 2), 1);
+    }
 }

@@ -29,6 +29,7 @@ use crate::blocking::join;
 use crate::checksum::{Algorithm, Hasher};
 use crate::dnf_cache::CachedMetadata;
 use crate::layer_store::Layer;
+use crate::registry::{Check, Delivered};
 use crate::repomd::MAX_REPOMD;
 use crate::source::Source;
 
@@ -63,6 +64,8 @@ pub struct View {
     listing: Mutex<Option<Arc<Listing>>>,
     /// The packages that are about to be requested.
     pub(super) announced: StdMutex<Arc<Announced>>,
+    /// The packages that dnf5 has got and checks.
+    delivered: Arc<Delivered>,
     /// The manifest's table of locations; opened when it is first needed.
     pub(super) locations: OnceCell<Option<Locations>>,
     pub(super) requested: Requested,
@@ -102,6 +105,7 @@ impl Engine {
             failures: Failures::default(),
             listing: Mutex::default(),
             announced: StdMutex::default(),
+            delivered: Arc::default(),
             locations: OnceCell::new(),
             requested: Requested::default(),
             inside: OnceCell::new(),
@@ -267,7 +271,11 @@ impl View {
     }
 
     /// The layer that has the metadata in it.
-    pub(super) async fn inside(&self, artifact: &Artifact, candidates: &[Titled]) -> Result<&Inside, Cause> {
+    pub(super) async fn inside(
+        &self,
+        artifact: &Artifact,
+        candidates: &[Titled],
+    ) -> Result<&Inside, Cause> {
         let find = async || {
             for titled in candidates {
                 let unpacked = match self.unpack(&titled.layer, Part::Metadata).await {
@@ -389,26 +397,35 @@ impl View {
     }
 
     pub(super) async fn open(&self, entry: Entry, offset: u64) -> Result<Content, Cause> {
+        let check = match entry.is_checked_by_reader {
+            true => Check::ByReader(&self.delivered),
+            false => Check::Here,
+        };
         match entry.origin {
             Origin::File(file, layer) => {
                 let mut file = tokio::fs::File::from_std(file);
                 file.seek(SeekFrom::Start(offset)).await.map_err(Cause::reading)?;
                 Ok(Content::File(file, layer))
             }
-            Origin::Blob(descriptor) => self.blob(&descriptor, offset).await,
+            Origin::Blob(descriptor) => self.blob(&descriptor, offset, check).await,
             Origin::Embedded(_, content) => {
                 let mut content = Cursor::new(content);
                 content.set_position(offset);
                 Ok(Content::Embedded(content))
             }
-            Origin::Unlisted(package) => self.unlisted(*package, offset).await,
+            Origin::Unlisted(package) => self.unlisted(*package, offset, check).await,
         }
     }
 
     /// A blob from `offset` on. What comes before is read as well: the digest is that of the whole, and
     /// registries are asked for nothing less.
-    pub(super) async fn blob(&self, descriptor: &Descriptor, offset: u64) -> Result<Content, Cause> {
-        let mut blob = self.engine.registry.blob(self.source().await?, descriptor).await?;
+    pub(super) async fn blob(
+        &self,
+        descriptor: &Descriptor,
+        offset: u64,
+        check: Check<'_>,
+    ) -> Result<Content, Cause> {
+        let mut blob = self.engine.registry.blob(self.source().await?, descriptor, check).await?;
         let before = &mut (&mut blob).take(offset);
         tokio::io::copy(before, &mut tokio::io::sink()).await.map_err(Cause::reading)?;
         Ok(Content::Blob(Box::new(blob)))

@@ -21,7 +21,7 @@ use crate::artifact::{Artifact, Repodata};
 use crate::blocking;
 use crate::error_kind::{Failure, Kind};
 use crate::reference::Reference;
-use crate::registry::{Blob, RawManifest};
+use crate::registry::{Blob, Check, RawManifest};
 use crate::source::Source;
 
 /// The largest table or metadata file that is held in memory, in bytes.
@@ -433,7 +433,7 @@ impl Publisher {
         let digest = layer.digest.as_str().parse::<BlobDigest>();
         let digest = digest.map_err(|error| Error::not_a_repository(source, error))?;
         let descriptor = Layer::new(MediaType::Other(layer.media_type.clone()), layer.size, digest);
-        let blob = self.registry.blob(source, &descriptor).await;
+        let blob = self.registry.blob(source, &descriptor, Check::Here).await;
         blob.map_err(|error| Error::registry(source, error))
     }
 }

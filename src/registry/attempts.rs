@@ -9,6 +9,7 @@ use tokio::io::{AsyncReadExt, BufReader};
 
 use super::Error;
 use super::body::Body;
+use super::check::Delivered;
 use super::pool::{Failed, Pool};
 use super::pull_source::PullSource;
 use crate::source::Source;
@@ -43,6 +44,11 @@ impl Attempts {
         let source = pool.preferred(source).await?;
         let backoff = pool.settings.pauses().build();
         Ok(Self { pool, digest: digest.clone(), source, fallback: None, backoff })
+    }
+
+    /// Records that the blob was delivered unchecked.
+    pub(super) fn record_in(&self, delivered: &Delivered) {
+        delivered.record(&self.digest, self.source.clone());
     }
 
     /// Requests the blob until an attempt succeeds. The body starts after the bytes that were `received`
@@ -119,16 +125,29 @@ impl Attempts {
     /// The error for wrong bytes, some of which may have been delivered. The next reader of the blob
     /// starts with the next pull source, if there is one. `MirrorCorrupt` if there may be a next reader.
     async fn reject(&self, error: Error) -> Result<Error, Error> {
-        if !self.pool.may_repeat(&self.digest) {
-            return Ok(error);
+        match reject(&self.pool, &self.source, &self.digest).await? {
+            true => Ok(Error::MirrorCorrupt(Box::new(error))),
+            false => Ok(error),
         }
-        tracing::warn!(digest = %self.digest, %error, "wrong bytes; the next reader gets others");
-        let next = self.source.skipping(self.source.skip + 1);
-        if next.skip < next.names().await?.len() {
-            self.pool.prefer(&next);
-        }
-        Ok(Error::MirrorCorrupt(Box::new(error)))
     }
+}
+
+/// Counts a transfer with wrong bytes, after which further requests start with the next pull source, if there
+/// is one. Whether the blob may be requested once more.
+pub(super) async fn reject(
+    pool: &Pool,
+    sender: &PullSource,
+    digest: &Digest,
+) -> Result<bool, Error> {
+    if !pool.may_repeat(digest) {
+        return Ok(false);
+    }
+    tracing::warn!(%digest, "wrong bytes; the next reader gets others");
+    let next = sender.skipping(sender.skip + 1);
+    if next.skip < next.names().await?.len() {
+        pool.prefer(&next);
+    }
+    Ok(true)
 }
 
 impl Fallback {

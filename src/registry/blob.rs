@@ -6,14 +6,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use containers_image_proxy::oci_spec::image::Descriptor;
+use containers_image_proxy::oci_spec::image::{Descriptor, Digest};
 use futures_util::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf, Take};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Error;
-use super::attempts::Attempts;
+use super::attempts::{self, Attempts};
 use super::body::Body;
+use super::check::{Check, Delivered};
 use super::pool::{Failed, Pool};
 use crate::blocking;
 use crate::checksum::{Checksum, Hasher};
@@ -23,8 +24,9 @@ use crate::source::Source;
 ///
 /// When a transfer fails, the blob is requested again, from the next pull source if need be, and the
 /// stream continues where it was. Size and digest are checked when the last byte has come and before it
-/// is delivered: a reader that got all bytes got the right ones. When a read has failed, all later
-/// reads fail, too. An [`Error`] is inside each [`io::Error`].
+/// is delivered: a reader that got all bytes got the right ones, unless it is to check the digest itself
+/// ([`Check::ByReader`]). When a read has failed, all later reads fail, too. An [`Error`] is inside each
+/// [`io::Error`].
 pub struct Blob {
     size: u64,
     state: State,
@@ -44,7 +46,13 @@ struct Transfer {
     size: u64,
     received: u64,
     expected: Checksum,
-    hasher: Hasher,
+    verification: Verification,
+}
+
+/// How the digest is checked.
+enum Verification {
+    Hash(Hasher),
+    ByReader(Arc<Delivered>),
 }
 
 impl Blob {
@@ -53,14 +61,19 @@ impl Blob {
         pool: Arc<Pool>,
         source: &Source,
         descriptor: &Descriptor,
+        check: Check<'_>,
     ) -> Result<Self, Error> {
         let digest = descriptor.digest().to_string();
         let expected: Checksum = digest.parse().map_err(|_| Error::UnknownDigest(digest))?;
+        let delivered = left_to_reader(&pool, descriptor.digest(), check).await?;
+        let verification = match delivered {
+            Some(delivered) => Verification::ByReader(delivered),
+            None => Verification::Hash(expected.hasher()),
+        };
         let mut attempts = Attempts::new(pool, source, descriptor.digest()).await?;
         let size = descriptor.size();
         let body = attempts.body(0).await?.take(size);
-        let hasher = expected.hasher();
-        let transfer = Transfer { attempts, body, size, received: 0, expected, hasher };
+        let transfer = Transfer { attempts, body, size, received: 0, expected, verification };
         Ok(Self { size, state: State::Reading(Box::new(transfer)) })
     }
 
@@ -77,6 +90,23 @@ impl Blob {
             self.state = State::Recovering(Box::pin(blocking::join(task)));
         }
     }
+}
+
+/// Where to record the delivery of a blob that its reader is to check. `None` if it is checked here: also
+/// where this reader, or any other one, has got wrong bytes a moment ago.
+async fn left_to_reader(
+    pool: &Pool,
+    digest: &Digest,
+    check: Check<'_>,
+) -> Result<Option<Arc<Delivered>>, Error> {
+    let Check::ByReader(delivered) = check else {
+        return Ok(None);
+    };
+    if let Some(sender) = delivered.take(digest) {
+        attempts::reject(pool, &sender, digest).await?;
+        return Ok(None);
+    }
+    Ok((!pool.is_suspect(digest)).then(|| Arc::clone(delivered)))
 }
 
 impl AsyncRead for Blob {
@@ -117,7 +147,9 @@ impl Transfer {
         let start = buf.filled().len();
         ready!(Pin::new(&mut self.body).poll_read(cx, buf))?;
         let bytes = &buf.filled()[start..];
-        self.hasher.update(bytes);
+        if let Verification::Hash(hasher) = &mut self.verification {
+            hasher.update(bytes);
+        }
         self.received += bytes.len() as u64;
         let outcome = if self.is_complete() {
             self.check()
@@ -156,7 +188,14 @@ impl Transfer {
         if self.body.get_ref().has_more() {
             return Err(Error::Long { digest: self.expected.to_string(), size: self.size });
         }
-        let found = mem::replace(&mut self.hasher, self.expected.hasher()).finish();
+        let hasher = match &mut self.verification {
+            Verification::Hash(hasher) => mem::replace(hasher, self.expected.hasher()),
+            Verification::ByReader(delivered) => {
+                self.attempts.record_in(delivered);
+                return Ok(());
+            }
+        };
+        let found = hasher.finish();
         if found == self.expected {
             return Ok(());
         }

@@ -3,6 +3,7 @@
 //! | module | job |
 //! |---|---|
 //! | `blob` | a blob as a stream that survives failed transfers and is checked |
+//! | `check` | who checks its digest |
 //! | `attempts` | how often a blob is requested, and from which pull source |
 //! | `pool` | which worker gets a request, and when workers end |
 //! | `source_pool` | the workers of one pull source |
@@ -10,6 +11,7 @@
 //! | `processors` | whether the processors have time for more of them |
 //! | `ready` | workers that are started before the requests come |
 //! | `pull_source` | the mirrors of a repository and the registry itself |
+//! | `fingerprints` | the state of podman's files |
 //! | `body` | the bytes of a blob that a worker sends |
 //! | `speed` | how slow a transfer may be |
 //! | `worker` | a skopeo process and its requests |
@@ -25,10 +27,12 @@
 mod attempts;
 mod blob;
 mod body;
+mod check;
 mod child;
 mod command;
 mod copy;
 mod error;
+mod fingerprints;
 mod log;
 mod messages;
 mod places;
@@ -49,6 +53,7 @@ use std::sync::Arc;
 use containers_image_proxy::oci_spec::image::{Descriptor, Digest, ImageManifest};
 
 pub use blob::Blob;
+pub use check::{Check, Delivered};
 pub use copy::{Copy, Instances, Signing};
 pub use error::{Error, INCOMPLETE};
 #[cfg(fuzzing)]
@@ -97,8 +102,13 @@ impl Registry {
     ///
     /// # Errors
     /// If all attempts fail.
-    pub async fn blob(&self, source: &Source, descriptor: &Descriptor) -> Result<Blob, Error> {
-        Box::pin(Blob::open(Arc::clone(&self.pool), source, descriptor))
+    pub async fn blob(
+        &self,
+        source: &Source,
+        descriptor: &Descriptor,
+        check: Check<'_>,
+    ) -> Result<Blob, Error> {
+        Box::pin(Blob::open(Arc::clone(&self.pool), source, descriptor, check))
             .await
             .map_err(|error| error.of_blob(descriptor.digest()))
     }

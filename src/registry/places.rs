@@ -44,8 +44,6 @@ struct State {
     waited: Option<Instant>,
     /// How many requests are announced and have not come yet.
     announced: usize,
-    /// How many announcements hold.
-    announcements: usize,
     /// How long it took to open the image.
     open: Duration,
     /// How long it takes until the registry answers a request.
@@ -87,7 +85,6 @@ impl Places {
             queued: 0,
             waited: None,
             announced: 0,
-            announcements: 0,
             open: Duration::ZERO,
             answer: Duration::ZERO,
             processors: Processors::default(),
@@ -111,13 +108,12 @@ impl Places {
     pub(super) fn announce(self: &Arc<Self>, requests: usize) -> Announced {
         let mut state = self.state();
         state.announced += requests;
-        state.announcements += 1;
         Announced { places: Arc::clone(self), requests }
     }
 
-    /// Whether requests are expected, or were until a moment ago.
+    /// Whether announced requests have not come yet.
     pub(super) fn are_announced(&self) -> bool {
-        self.state().announcements > 0
+        self.state().announced > 0
     }
 
     /// A place for another worker, with a share of the total.
@@ -181,12 +177,14 @@ impl State {
         if self.taken >= self.max || self.open.is_zero() {
             return Err(Duration::MAX);
         }
-        // The processors are not busy yet before the requests come.
-        let is_busy = self.processors.are_busy() && need == Need::Now;
-        if self.saving(need) < MIN_SAVING || is_busy {
-            return Err(ASK_AGAIN);
+        let is_busy = self.processors.are_busy();
+        match (self.saving(need) >= MIN_SAVING, need) {
+            (true, _) if is_busy => Err(ASK_AGAIN),
+            (true, _) => Ok(()),
+            (false, Need::Now) => Err(ASK_AGAIN),
+            // The fewer are left, the less they are worth.
+            (false, Need::Ahead) => Err(Duration::MAX),
         }
-        Ok(())
     }
 
     /// How much sooner the requests that are to be expected end with another worker.
@@ -231,7 +229,6 @@ impl Drop for Announced {
     fn drop(&mut self) {
         let mut state = self.places.state();
         state.announced = state.announced.saturating_sub(self.requests);
-        state.announcements -= 1;
     }
 }
 
@@ -340,7 +337,11 @@ mod tests {
         let (places, mut taken) = places(20, FAR);
         let _announced = places.announce(1000);
         places.state().processors = Processors::busy();
-        assert_eq!(fill(&places, &mut taken, Need::Now), 1);
-        assert_eq!(fill(&places, &mut taken, Need::Ahead), 20, "nobody waits yet");
+        for need in [Need::Now, Need::Ahead] {
+            assert_eq!(take(&places, need).err(), Some(ASK_AGAIN));
+        }
+        places.state().processors = Processors::idle();
+        assert_eq!(fill(&places, &mut taken, Need::Ahead), 20);
+        assert_eq!(take(&places, Need::Ahead).err(), Some(Duration::MAX));
     }
 }

@@ -1,15 +1,16 @@
 //! Workers that are started before the requests come.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
+use tokio::task::JoinSet;
 
 use super::Error;
-use super::places::{Announced, Need};
+use super::places::{Announced, Need, Place};
 use super::pool::Pool;
 use super::pull_source::PullSource;
 use super::source_pool::SourcePool;
+use crate::blocking::Cancelled;
 use crate::source::Source;
 
 /// Blobs that are going to be requested. Workers for them are kept for as long as this lives, within limits.
@@ -40,20 +41,37 @@ impl Expected {
         self.start_missing().await
     }
 
+    /// Starts them as soon as the processors have time for it.
     async fn start_missing(&self) -> Result<(), Error> {
-        let mut starting = FuturesUnordered::new();
-        while let Some(share) = self.pool.share(self.workers.places.are_free()) {
+        let mut starting = JoinSet::new();
+        loop {
             self.workers.check()?;
-            let Ok(place) = self.workers.places.take(share, Need::Ahead) else {
+            let Some(share) = self.pool.share(self.workers.places.are_free()) else {
                 break;
             };
-            starting.push(self.pool.connect(&self.workers, &self.source, place));
+            match self.workers.places.take(share, Need::Ahead) {
+                Ok(place) => starting.spawn(self.start(place)),
+                Err(Duration::MAX) => break,
+                Err(pause) => {
+                    tokio::time::sleep(pause).await;
+                    continue;
+                }
+            };
         }
-        while let Some(connection) = starting.next().await {
-            if let Some(connection) = connection? {
-                self.workers.put(connection);
-            }
+        while let Some(started) = starting.join_next().await {
+            started.map_err(|_| Error::from(Cancelled))??;
         }
         Ok(())
+    }
+
+    fn start(&self, place: Place) -> impl Future<Output = Result<(), Error>> + use<> {
+        let (pool, workers) = (Arc::clone(&self.pool), Arc::clone(&self.workers));
+        let source = self.source.clone();
+        async move {
+            if let Some(connection) = pool.connect(&workers, &source, place).await? {
+                workers.put(connection);
+            }
+            Ok(())
+        }
     }
 }

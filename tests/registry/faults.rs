@@ -1,11 +1,12 @@
 //! With a stand-in for skopeo that stalls, dies, and sends wrong bytes.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use containers_image_proxy::oci_spec::image::Descriptor;
 use dnf5_oci::engine::{self, Engine};
 use dnf5_oci::error_kind::{Failure, Kind};
-use dnf5_oci::registry::{Blob, Error, Registry, Settings};
+use dnf5_oci::registry::{Blob, Check, Delivered, Error, Registry, Settings};
 use dnf5_oci::source::{Access, Source};
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt;
@@ -27,7 +28,7 @@ fn source() -> Source {
 }
 
 async fn open(registry: &Registry) -> Result<Blob, Error> {
-    registry.blob(&source(), &content()).await
+    registry.blob(&source(), &content(), Check::Here).await
 }
 
 async fn fetch(registry: &Registry) -> Result<Vec<u8>, Error> {
@@ -169,6 +170,83 @@ async fn wrong_bytes_once() {
     assert_eq!(fetch(&registry).await.expect("right"), CONTENT.as_bytes());
 }
 
+/// Fetches the blob for a reader that checks its digest.
+async fn fetch_unchecked(
+    registry: &Registry,
+    delivered: &Arc<Delivered>,
+) -> Result<Vec<u8>, Error> {
+    read_all(&mut registry.blob(&source(), &content(), Check::ByReader(delivered)).await?).await
+}
+
+#[tokio::test]
+async fn what_a_reader_requests_again_is_checked() {
+    let wrong = CONTENT.replace('0', "X");
+    let stand_in = StandIn::sending(json!([[["send", wrong]]]));
+    let (registry, delivered) = (stand_in.registry(), Arc::default());
+    let unchecked = fetch_unchecked(&registry, &delivered).await.expect("unchecked");
+    assert_eq!(unchecked, wrong.as_bytes());
+    let mut errors = Vec::new();
+    for _ in 1..Settings::default().attempts {
+        errors.push(fetch_unchecked(&registry, &delivered).await.expect_err("wrong"));
+    }
+    let last = errors.pop().expect("several");
+    assert!(errors.iter().all(is_mismatch), "{errors:?}");
+    // The transfer that was not checked counts as well.
+    assert!(matches!(last, Error::DigestMismatch { .. }), "{last}");
+}
+
+#[tokio::test]
+async fn a_reader_that_finds_wrong_bytes_gets_the_right_ones() {
+    let wrong = CONTENT.replace('0', "X");
+    let stand_in = StandIn::sending(json!([[["send", wrong]], [["send", CONTENT]]]));
+    let (registry, delivered) = (stand_in.registry(), Arc::default());
+    assert_eq!(fetch_unchecked(&registry, &delivered).await.expect("unchecked"), wrong.as_bytes());
+    assert_eq!(fetch_unchecked(&registry, &delivered).await.expect("right"), CONTENT.as_bytes());
+}
+
+#[tokio::test]
+async fn readers_that_request_the_same_blob_do_not_count_as_one() {
+    let wrong = CONTENT.replace('0', "X");
+    let stand_in = StandIn::sending(json!([[["send", wrong]]]));
+    let registry = stand_in.registry();
+    for _ in 0..2 {
+        let fetched = fetch_unchecked(&registry, &Arc::default()).await.expect("unchecked");
+        assert_eq!(fetched, wrong.as_bytes());
+    }
+}
+
+#[tokio::test]
+async fn what_another_reader_has_found_wrong_is_checked() {
+    let wrong = CONTENT.replace('0', "X");
+    let stand_in = StandIn::sending(json!([[["send", wrong]]]));
+    let registry = stand_in.registry();
+    assert!(is_mismatch(&fetch(&registry).await.expect_err("wrong")));
+    let error = fetch_unchecked(&registry, &Arc::default()).await.expect_err("checked");
+    assert!(is_mismatch(&error), "{error}");
+}
+
+#[tokio::test]
+async fn what_a_reader_did_not_get_to_its_end_was_not_wrong() {
+    let wrong = CONTENT.replace('0', "X");
+    let stand_in = StandIn::sending(json!([[["send", wrong]]]));
+    let (registry, delivered) = (stand_in.registry(), Arc::default());
+    let unchecked = Check::ByReader(&delivered);
+    let mut blob = registry.blob(&source(), &content(), unchecked).await.expect("begun");
+    blob.read_exact(&mut [0; 8]).await.expect("the beginning");
+    drop(blob);
+    assert_eq!(fetch_unchecked(&registry, &delivered).await.expect("unchecked"), wrong.as_bytes());
+}
+
+#[tokio::test]
+async fn the_size_of_unchecked_bytes_is_right() {
+    for (sent, kind) in [("01234", Kind::Unreachable), ("0123456789abcdefg", Kind::DigestMismatch)]
+    {
+        let stand_in = StandIn::sending(json!([[["send", sent]]]));
+        let error = fetch_unchecked(&stand_in.registry(), &Arc::default()).await.expect_err("size");
+        assert_eq!(error.kind(), kind, "{error}");
+    }
+}
+
 #[tokio::test]
 async fn the_last_bytes_are_delivered_only_if_all_are_right() {
     let wrong = CONTENT.replace('0', "X");
@@ -290,7 +368,8 @@ async fn the_workers_of_all_sources_are_limited() {
         let source = Source { reference, access: Access::default() };
         let (registry, mut content) = (registry.clone(), Vec::new());
         for _ in 0..2 {
-            let mut blob = registry.blob(&source, &descriptor(CONTENT.as_bytes())).await?;
+            let mut blob =
+                registry.blob(&source, &descriptor(CONTENT.as_bytes()), Check::Here).await?;
             content = read_all(&mut blob).await?;
         }
         Ok::<_, Error>(content)
@@ -423,7 +502,7 @@ async fn workers_are_not_used_after_a_configuration_change() {
     let auth_file = directory.path().join("auth.json");
     let access = Access { auth_file: Some(auth_file.clone()), ..Access::default() };
     let source = Source { access, ..source() };
-    let request = async || registry.blob(&source, &content()).await.map(|_| ());
+    let request = async || registry.blob(&source, &content(), Check::Here).await.map(|_| ());
     request().await.expect("begun");
     request().await.expect("begun");
     assert_eq!(stand_in.count("start"), 1);
@@ -462,7 +541,7 @@ fn impatient_source(min_rate: Option<u64>) -> Source {
 }
 
 async fn fetch_from(registry: &Registry, source: &Source) -> Result<Vec<u8>, Error> {
-    read_all(&mut registry.blob(source, &content()).await?).await
+    read_all(&mut registry.blob(source, &content(), Check::Here).await?).await
 }
 
 #[tokio::test]
@@ -470,7 +549,8 @@ async fn a_body_that_drips_is_too_slow() {
     let stand_in = StandIn::sending(json!([[["drip", CONTENT.repeat(10)]]]));
     let registry = Registry::new(Settings { attempts: 2, ..stand_in.settings() });
     let drip = descriptor(CONTENT.repeat(10).as_bytes());
-    let mut blob = registry.blob(&impatient_source(Some(1000)), &drip).await.expect("begun");
+    let mut blob =
+        registry.blob(&impatient_source(Some(1000)), &drip, Check::Here).await.expect("begun");
     let error = read_all(&mut blob).await.expect_err("too slow");
     assert!(matches!(error, Error::Slow { rate: 1000, .. }), "{error}");
     assert_eq!(

@@ -1,7 +1,7 @@
 //! With the real skopeo, from a local layout.
 
 use dnf5_oci::error_kind::{Failure, Kind};
-use dnf5_oci::registry::{Error, Registry, Settings};
+use dnf5_oci::registry::{Check, Error, Registry, Settings};
 use dnf5_oci::source::Access;
 use tokio::io::AsyncReadExt;
 
@@ -18,7 +18,7 @@ async fn a_manifest_and_its_blobs() {
     let layers = manifest.image.layers();
     assert_eq!(layers.len(), 3);
     for (layer, content) in layers.iter().zip([b"first".as_slice(), &large, b""]) {
-        let mut blob = registry.blob(&source, layer).await.expect("found");
+        let mut blob = registry.blob(&source, layer, Check::Here).await.expect("found");
         assert_eq!(blob.size(), content.len() as u64);
         assert!(read_all(&mut blob).await.expect("right") == content);
         assert_eq!(blob.read(&mut [0; 8]).await.expect("end of file"), 0);
@@ -34,7 +34,7 @@ async fn a_moved_tag_is_seen() {
     assert_ne!(old.digest, moved);
     assert_eq!(registry.manifest(&source).await.expect("found").digest, moved);
     // The worker has opened the new image.
-    let mut blob = registry.blob(&source, &descriptor(b"new")).await.expect("found");
+    let mut blob = registry.blob(&source, &descriptor(b"new"), Check::Here).await.expect("found");
     assert_eq!(read_all(&mut blob).await.expect("right"), b"new");
 }
 
@@ -45,7 +45,7 @@ async fn what_is_not_there() {
     let error = registry.manifest(&layout.source("other")).await.expect_err("no such tag");
     assert_eq!(error.kind(), Kind::NotFound, "{error}");
     let error = registry
-        .blob(&layout.source("stable"), &descriptor(b"elsewhere"))
+        .blob(&layout.source("stable"), &descriptor(b"elsewhere"), Check::Here)
         .await
         .map(|_| ())
         .expect_err("no such blob");
@@ -65,7 +65,7 @@ async fn changed_blobs() {
         (b"con", Kind::Unreachable),
     ] {
         layout.change(&layer, changed);
-        let mut blob = registry.blob(&source, &layer).await.expect("begun");
+        let mut blob = registry.blob(&source, &layer, Check::Here).await.expect("begun");
         let error = read_all(&mut blob).await.expect_err("changed");
         assert_eq!(error.kind(), expected, "{error}");
     }
