@@ -174,5 +174,4 @@ def test_a_tag_that_is_gone(dnf, registry, cached, is_known):
 def test_a_tag_that_leads_to_no_repository_any_more(dnf, registry, cached):
     names = cached(1)
     Artifact(registry, f"acme/{dnf.name}").file("readme.txt", b"nothing").push("0")
-    stop_services()
     install(dnf, *names).has("Complete!").has_not("oci://")

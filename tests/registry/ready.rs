@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dnf5_oci::registry::{Registry, Settings};
+use dnf5_oci::registry::{Check, Registry, Settings};
 use dnf5_oci::source::{Access, Source};
 use serde_json::json;
 
@@ -29,7 +29,10 @@ fn stand_in() -> StandIn {
 }
 
 async fn fetch(registry: &Registry) {
-    let mut blob = registry.blob(&source(), &descriptor(CONTENT.as_bytes())).await.expect("begun");
+    let mut blob = registry
+        .blob(&source(), &descriptor(CONTENT.as_bytes()), Check::Here)
+        .await
+        .expect("begun");
     assert_eq!(read_all(&mut blob).await.expect("fetched"), CONTENT.as_bytes());
 }
 
