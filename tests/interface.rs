@@ -153,6 +153,33 @@ async fn unknown_options_and_wrong_types_are_refused() {
 }
 
 #[tokio::test]
+async fn packages_are_announced_for_open_repositories() {
+    let connection = instance().await;
+    let checksum = format!("sha256:{}", "0".repeat(64));
+    let announce = async |id: &'static str, checksum: &str, options: Options| {
+        let packages = vec![("a.rpm", checksum, 1_u64)];
+        call(&connection, "AnnouncePackages", &(id, packages, options)).await
+    };
+    let refused = |result, problem: &str| {
+        let (name, line) = failure(result);
+        assert_eq!(name, "org.freedesktop.DBus.Error.InvalidArgs");
+        assert!(line.contains(problem), "{line}");
+    };
+    refused(announce("tools", &checksum, Options::new()).await, "repository tools is not open");
+    let opened = ("tools", "oci://quay.io/acme/rpms", Options::new());
+    call(&connection, "OpenRepository", &opened).await.expect("opened");
+    refused(announce("to\nols", &checksum, Options::new()).await, "repository to ols is not open");
+    refused(announce("tools", "sha256:short", Options::new()).await, "sha256:short");
+    let unknown = Options::from([("max-age", Variant::from(1_i64))]);
+    refused(announce("tools", &checksum, unknown).await, "unknown option \"max-age\"");
+    // skopeo is missing, which whoever requests a package is told.
+    announce("tools", &checksum, Options::new()).await.expect("announced");
+    let other = instance().await;
+    let arguments = ("tools", vec![("a.rpm", checksum.as_str(), 1_u64)], Options::new());
+    refused(call(&other, "AnnouncePackages", &arguments).await, "repository tools is not open");
+}
+
+#[tokio::test]
 async fn properties_can_be_read() {
     let connection = instance().await;
     let properties = Some("org.freedesktop.DBus.Properties");

@@ -6,6 +6,7 @@ mod registry {
     mod copies;
     mod faults;
     mod layout;
+    mod ready;
     mod repository;
     mod server;
     mod signatures;

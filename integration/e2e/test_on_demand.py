@@ -108,8 +108,20 @@ def test_nobody_else_reaches_the_socket(dnf, registry, tools):
 
 def test_what_suits_a_registry_is_set_unless_the_user_has_set_it(dnf, tools):
     configured = dnf("--dump-repo-config=tools", "repo", "list")
-    configured.has("max_parallel_downloads = 10").has("timeout = 3600")
+    configured.has("max_parallel_downloads = 20").has("max_downloads_per_mirror = 20").has("timeout = 3600")
     dnf.add("tools", "oci://localhost/x", timeout=20, max_parallel_downloads=2)
     configured = dnf("--dump-repo-config=tools", "repo", "list")
     # The service applies the user's timeout to the registry.
     configured.has("max_parallel_downloads = 2").has("timeout = 3600").has("minrate = 1\n")
+
+
+@pytest.mark.parametrize("option", ["max_parallel_downloads", "max_downloads_per_mirror"])
+def test_parallel_downloads_that_the_user_has_set_for_all_repositories(dnf, tools, option):
+    configured = Path("/etc/dnf/dnf.conf")
+    before = configured.read_text()
+    configured.write_text(f"{before}{option}=3\n")
+    try:
+        dnf("--dump-repo-config=tools", "repo", "list").has(f"{option} = 3")
+        dnf(f"--setopt={option}=4", "--dump-repo-config=tools", "repo", "list").has(f"{option} = 4")
+    finally:
+        configured.write_text(before)

@@ -125,6 +125,7 @@ impl Session {
         let views = username.map(|username| self.table.views(&username)).unwrap_or_default();
         views.iter().for_each(|view| view.announce(&packages));
         let is_open = !views.is_empty();
+        tracing::debug!("repository {id}: {} packages are announced", packages.len());
         // dnf5 turns to another baseurl only if the first one fails.
         if let Some(view) = views.into_iter().next() {
             let task = tokio::spawn(async move { view.prepare(packages).await });

@@ -29,6 +29,7 @@ class Front:
     read_only       whether it refuses whatever writes
     delay           how long each request takes, in seconds, as over a distance
     before_manifest is called with the tag or digest before a manifest is stored
+    half_sent       is called with the digest when half of a blob has been sent
     requests        (method, kind, path) of each request, in order
     """
 
@@ -39,7 +40,7 @@ class Front:
         self.busy = Counter()
         self.read_only = False
         self.delay = 0
-        self.before_manifest = None
+        self.before_manifest = self.half_sent = None
         self.requests = []
         self.numbers = Counter()
         self.lock = threading.Lock()
@@ -166,8 +167,13 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.send_header("Content-Length", length or str(len(body)))
         self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
+        if self.command == "HEAD":
+            return
+        half, front = len(body) // 2, self.server.front
+        self.wfile.write(body[:half])
+        if front.half_sent and "/blobs/sha256:" in self.path:
+            front.half_sent(self.path.rpartition("/")[2])
+        self.wfile.write(body[half:])
 
     def log_message(self, *arguments):
         """Nothing: a test looks at `requests`."""
