@@ -171,7 +171,10 @@ def test_a_tag_that_is_gone(dnf, registry, cached, is_known):
     assert registry.manifests() == []
 
 
-def test_a_tag_that_leads_to_no_repository_any_more(dnf, registry, cached):
+@pytest.mark.parametrize("is_running", [True, False], ids=["running", "stopped"])
+def test_a_tag_that_leads_to_no_repository_any_more(dnf, registry, cached, is_running):
     names = cached(1)
     Artifact(registry, f"acme/{dnf.name}").file("readme.txt", b"nothing").push("0")
+    if not is_running:
+        stop_services()
     install(dnf, *names).has("Complete!").has_not("oci://")

@@ -11,6 +11,7 @@ use super::error::Cause;
 use super::reading::run;
 use crate::artifact::Artifact;
 use crate::containers_config::Fingerprint;
+use crate::error_kind::{Failure, Kind};
 use crate::source::Source;
 
 /// How many are cached.
@@ -105,19 +106,24 @@ impl Engine {
             return Ok(snapshot);
         }
         // By the reference first: the signature policy may know the index or the tag alone.
-        let current = self.look_up(source).await?;
-        if current.manifest_digest == digest {
-            return Ok(current);
+        let current = self.look_up(source).await;
+        match &current {
+            Ok(current) if current.manifest_digest == digest => return Ok(Arc::clone(current)),
+            Err(cause) if !leads_elsewhere(cause) => return current,
+            _ => {}
         }
         let pinned = Source { reference: source.reference.at_digest(digest), ..source.clone() };
-        match self.look_up(&pinned).await {
-            Ok(snapshot) => Ok(snapshot),
-            Err(error) => {
-                tracing::debug!(%error, digest, "the manifest of the metadata is gone");
-                Ok(current)
-            }
-        }
+        self.look_up(&pinned).await.or_else(|error| {
+            tracing::debug!(%error, digest, "the manifest of the metadata is gone");
+            current
+        })
     }
+}
+
+/// Whether a reference that cannot be looked up has led to a repository before: its tag may have been deleted since,
+/// or moved to something else.
+fn leads_elsewhere(cause: &Cause) -> bool {
+    matches!(cause.kind(), Kind::NotFound | Kind::BadRepository)
 }
 
 async fn fingerprint(source: &Source) -> Result<Fingerprint, Cause> {
