@@ -22,6 +22,9 @@ const ROUND_TRIPS_TO_OPEN: u32 = 6;
 /// How long no request must have waited for the queue to be a new one.
 const NEW_QUEUE: Duration = Duration::from_secs(1);
 
+/// How long no answer must have come for the workers to be stuck, and not the processors busy.
+const STUCK: Duration = Duration::from_secs(1);
+
 /// When to ask again after there was no place for another worker.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
 
@@ -184,7 +187,8 @@ impl State {
         if self.taken >= self.max || self.open.is_zero() {
             return Err(Duration::MAX);
         }
-        let is_busy = self.processors.are_busy();
+        let is_stuck = need == Need::Now && self.progress.elapsed() >= STUCK;
+        let is_busy = !is_stuck && self.processors.are_busy();
         match (self.saving(need) >= MIN_SAVING, need) {
             (true, _) if is_busy => Err(ASK_AGAIN),
             (true, _) => Ok(()),
@@ -366,6 +370,10 @@ mod tests {
         for need in [Need::Now, Need::Ahead] {
             assert_eq!(take(&places, need).err(), Some(ASK_AGAIN));
         }
+        let _waiting = places.wait();
+        assert_eq!(take(&places, Need::Now).err(), Some(ASK_AGAIN));
+        places.state().progress = Instant::now().checked_sub(STUCK).expect("later than the boot");
+        taken.push(take(&places, Need::Now).expect("the other one is stuck"));
         places.state().processors = Processors::idle();
         assert_eq!(fill(&places, &mut taken, Need::Ahead), 20);
         assert_eq!(take(&places, Need::Ahead).err(), Some(Duration::MAX));

@@ -4,7 +4,7 @@ use std::io;
 use std::mem;
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use containers_image_proxy as proxy;
@@ -44,7 +44,8 @@ pub(super) struct Worker {
     pub(super) min_speed: MinSpeed,
     access: Access,
     _certificates: Option<TemporaryDir>,
-    _place: Place,
+    /// `None` once it has been killed.
+    place: Mutex<Option<Place>>,
 }
 
 impl Worker {
@@ -95,7 +96,7 @@ impl Worker {
             min_speed,
             access,
             _certificates: certificates,
-            _place: place,
+            place: Mutex::new(Some(place)),
         })
     }
 
@@ -241,6 +242,8 @@ impl Worker {
     /// Kills it, and with it all its transfers; `reason` is for the log.
     pub(super) fn kill(&self, reason: &str) {
         self.child.kill(reason);
+        // Whoever reads a body of it must not keep another one from starting.
+        self.place.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }
 
