@@ -336,7 +336,8 @@ def test_another_caller_changes_nothing(ask, dnf, registry, cached):
     names = cached(1)
     prompt = ask("install", "--downloadonly", *names)
     prepared(registry)
-    announce = ("AnnouncePackages", "sa(sst)a{sv}", "tools", 1, f"{names[0]}-1-1.noarch.rpm", f"sha256:{64 * '0'}", 1, 0)
+    wrong = (f"{names[0]}-1-1.noarch.rpm", f"sha256:{64 * '0'}", 1)
+    announce = ("AnnouncePackages", "sa(sst)a{sv}", "tools", 1, *wrong, 0)
     call(*announce, code=1).has("repository tools is not open")
     call("AnnouncePackages", "sa(sst)a{sv}", "tools", 1, "x.rpm", "sha256:0", 1, 0, code=1).has("sha256:0")
     run("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "busctl", "call", NAME, "/io/github/dnf5_oci",
