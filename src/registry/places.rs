@@ -19,6 +19,9 @@ const MIN_SAVING: Duration = Duration::from_millis(60);
 /// manifest.
 const ROUND_TRIPS_TO_OPEN: u32 = 6;
 
+/// An answer that takes longer than the least one makes that grow by one in so many parts.
+const FORGETS: u32 = 20;
+
 /// How long no request must have waited for the queue to be a new one.
 const NEW_QUEUE: Duration = Duration::from_secs(1);
 
@@ -49,7 +52,8 @@ struct State {
     announced: usize,
     /// How long it took to open the image.
     open: Duration,
-    /// How long it takes until the registry answers a request.
+    /// How long it takes the registry to answer a request; the least lately, since anything above that is spent
+    /// waiting for a processor.
     answer: Duration,
     /// When the last answer came, or the first of the requests that wait began to.
     progress: Instant,
@@ -171,7 +175,7 @@ impl Places {
         let mut state = self.state();
         state.answer = match state.answer {
             Duration::ZERO => time,
-            before => (before * 3 + time) / 4,
+            least => time.min(least + least / FORGETS),
         };
         state.progress = Instant::now();
     }
@@ -202,23 +206,28 @@ impl State {
     fn saving(&self, need: Need) -> Duration {
         // A queue is likely to last as long as it has lasted.
         let requests = self.waiting.max(self.queued).max(self.announced);
-        let usual = match self.answer {
+        let answer = match self.answer {
             Duration::ZERO => self.open / ROUND_TRIPS_TO_OPEN,
             answer => answer,
         };
-        // The workers may be stuck.
-        let answer = match need {
-            Need::Now => usual.max(self.progress.elapsed()),
-            Need::Ahead => usual,
-        };
-        let taken = count(self.taken);
-        // What the others do until it is ready, it cannot.
-        let done = match need {
-            Need::Now => self.open * taken,
+        let all = answer.saturating_mul(count(requests));
+        match need {
+            Need::Now => {
+                // The workers may be stuck with what they do.
+                let stuck = self.progress.elapsed();
+                // What they do until another one is ready, it cannot.
+                let meanwhile = self.open * count(self.taken);
+                self.share(all.max(stuck).saturating_sub(meanwhile))
+            }
+            Need::Ahead if requests > self.taken => self.share(all),
             Need::Ahead => Duration::ZERO,
-        };
-        let left = answer.saturating_mul(count(requests)).saturating_sub(done);
-        left / taken / (taken + 1)
+        }
+    }
+
+    /// How much of so much work, which the workers share, another one would save.
+    fn share(&self, work: Duration) -> Duration {
+        let taken = count(self.taken);
+        work / taken / (taken + 1)
     }
 }
 
@@ -277,11 +286,14 @@ mod tests {
 
     const FAR: Duration = Duration::from_millis(300);
     const NEAR: Duration = Duration::from_millis(12);
+    const VERY_FAR: Duration = Duration::from_secs(2);
 
     #[test]
     fn the_announced_packages_are_what_more_workers_must_be_worth() {
         for (open, packages, expected) in [
             (FAR, 1, 1),
+            (VERY_FAR, 1, 1),
+            (VERY_FAR, 2, 2),
             (FAR, 2, 1),
             (FAR, 3, 2),
             (FAR, 20, 4),
@@ -336,7 +348,19 @@ mod tests {
         let (places, mut taken) = places(20, NEAR);
         let _waiting = [(); 19].map(|()| places.wait());
         assert_eq!(fill(&places, &mut taken, Need::Now), 1);
-        (0..20).for_each(|_| places.answered(Duration::from_millis(80)));
+        places.answered(Duration::from_millis(80));
+        assert_eq!(fill(&places, &mut taken, Need::Now), 5);
+    }
+
+    #[test]
+    fn answers_that_wait_for_a_processor_are_no_slow_ones() {
+        let (places, mut taken) = places(20, NEAR);
+        let _waiting = [(); 19].map(|()| places.wait());
+        for slow in [3, 80, 80, 3, 80, 80, 80, 80] {
+            places.answered(Duration::from_millis(slow));
+        }
+        assert_eq!(fill(&places, &mut taken, Need::Now), 1);
+        (0..100).for_each(|_| places.answered(Duration::from_millis(80)));
         assert_eq!(fill(&places, &mut taken, Need::Now), 5);
     }
 
