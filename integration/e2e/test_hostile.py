@@ -143,25 +143,22 @@ def test_a_package_changed_under_its_title(dnf, registry, good, fetch):
     dnf("clean", "all")
     dnf("repoquery")
     registry.clear()
-    dnf("-y", "install", "--downloadonly", "one", code=1).has("one-1-1.noarch.rpm").has(DNF5_SAYS)
+    result = dnf("-y", "install", "--downloadonly", "one", code=1)
+    result.tells('checksum mismatch for "one-1-1.noarch.rpm"').has(right[:12]).has(sha256(package)[:12])
     assert packages(dnf) == []
     if fetch == "eager":
         [line] = dnf.failed_head_starts()
         assert "one-1-1.noarch.rpm" in line and right[:12] in line and sha256(package)[:12] in line
-    # librepo tries four times. The head start asks for the right one, which the registry no longer has.
-    assert registry.blobs() == 4 * [f"sha256:{sha256(package)}"]
+    # The right one is asked for, which the registry no longer has.
+    assert registry.blobs() == []
 
 
-def test_a_package_changed_after_its_metadata_were_cached(dnf, registry, good, fetch):
+def test_a_package_changed_after_its_metadata_were_cached(dnf, registry, good):
     right = (good.directory / "one-1-1.noarch.rpm").read_bytes()
     (good.directory / "one-1-1.noarch.rpm").write_bytes(right[:-1] + b"x")
     good.push(dnf.reference(registry))
-    if fetch == "eager":
-        dnf("--refresh", "-y", "install", "--downloadonly", "one")
-        assert (dnf.cache("tools") / "packages/one-1-1.noarch.rpm").read_bytes() == right
-    else:
-        dnf("--refresh", "-y", "install", "--downloadonly", "one", code=1).has(DNF5_SAYS)
-        assert packages(dnf) == []
+    dnf("--refresh", "-y", "install", "--downloadonly", "one")
+    assert (dnf.cache("tools") / "packages/one-1-1.noarch.rpm").read_bytes() == right
 
 
 def test_a_package_changed_inside_its_directory(dnf, registry, fetch):

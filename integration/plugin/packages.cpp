@@ -37,7 +37,8 @@ void announce_packages(
     for (const auto & repository : repositories) {
         const auto id = repository.repo->get_id();
         const auto found = packages.find(id);
-        if (found == packages.end()) {
+        // dnf5 asks the first baseurl first, which may be a web server.
+        if (repository.reference.empty() || found == packages.end()) {
             continue;
         }
         std::vector<Package> missing;

@@ -159,7 +159,9 @@ impl Places {
 
     /// Records how long it took to open the image.
     pub(super) fn opened(&self, time: Duration) {
-        self.state().open = time;
+        let mut state = self.state();
+        (state.open, state.progress) = (time, Instant::now());
+        drop(state);
         // Now it is known when there may be another one.
         self.changed.notify_waiters();
     }
@@ -191,8 +193,7 @@ impl State {
         if self.taken >= self.max || self.open.is_zero() {
             return Err(Duration::MAX);
         }
-        let is_stuck = need == Need::Now && self.progress.elapsed() >= STUCK;
-        let is_busy = !is_stuck && self.processors.are_busy();
+        let is_busy = self.stuck(need).is_zero() && self.processors.are_busy();
         match (self.saving(need) >= MIN_SAVING, need) {
             (true, _) if is_busy => Err(ASK_AGAIN),
             (true, _) => Ok(()),
@@ -213,15 +214,22 @@ impl State {
         let all = answer.saturating_mul(count(requests));
         match need {
             Need::Now => {
-                // The workers may be stuck with what they do.
-                let stuck = self.progress.elapsed();
                 // What they do until another one is ready, it cannot.
                 let meanwhile = self.open * count(self.taken);
-                self.share(all.max(stuck).saturating_sub(meanwhile))
+                self.share(all.max(self.stuck(need)).saturating_sub(meanwhile))
             }
             Need::Ahead if requests > self.taken => self.share(all),
             Need::Ahead => Duration::ZERO,
         }
+    }
+
+    /// For how long the workers have been stuck, while a request waits.
+    fn stuck(&self, need: Need) -> Duration {
+        match need {
+            Need::Now => Some(self.progress.elapsed()).filter(|time| *time >= STUCK),
+            Need::Ahead => None,
+        }
+        .unwrap_or_default()
     }
 
     /// How much of so much work, which the workers share, another one would save.
@@ -369,13 +377,13 @@ mod tests {
         let (places, mut taken) = places(20, NEAR);
         let _waiting = places.wait();
         assert_eq!(fill(&places, &mut taken, Need::Now), 1);
-        for (stuck, expected) in [(140, 2), (400, 3), (800, 4)] {
-            let ago = Duration::from_millis(stuck);
-            places.state().progress = Instant::now().checked_sub(ago).expect("later than the boot");
+        for (stuck, expected) in [(STUCK / 2, 1), (STUCK, 4), (STUCK * 2, 6)] {
+            places.state().progress =
+                Instant::now().checked_sub(stuck).expect("later than the boot");
             assert_eq!(fill(&places, &mut taken, Need::Now), expected);
         }
         places.answered(NEAR);
-        assert_eq!(fill(&places, &mut taken, Need::Now), 4);
+        assert_eq!(fill(&places, &mut taken, Need::Now), 6);
     }
 
     #[test]

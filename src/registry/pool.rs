@@ -126,6 +126,8 @@ impl Pool {
 
     /// Whether a worker has the image open.
     pub(super) async fn is_open(&self, source: &Source) -> Result<bool, Error> {
+        // What is found open is used.
+        self.fingerprints.now(&source.access).await?;
         let source = self.preferred(source).await?;
         Ok(self.sources().get(&source).is_some_and(|pool| pool.places.are_open()))
     }
