@@ -120,13 +120,12 @@ def short_idle():
 def test_connections_are_kept_while_the_user_reads(ask, dnf, registry, cached, short_idle):
     names = cached(3)
     prompt = ask("install", "--downloadonly", *names)
-    prepared(registry)
-    reading = processes(*SKOPEO)
+    asked, reading = prepared(registry), processes(*SKOPEO)
     # Three times as long as they are kept otherwise.
     time.sleep(3)
     assert processes(*SKOPEO) == reading and reading
     prompt.answer("y\n").has("Complete!")
-    assert len(registry.manifests()) == 1
+    assert len(registry.manifests()) == asked
     wait_until(lambda: not processes(*SKOPEO), "they end")
 
 

@@ -495,13 +495,15 @@ class TestIncompleteMirror:
 
     @pytest.mark.parametrize("fetched", ["on-demand", "eager"])
     @pytest.mark.parametrize("wrong", ["metadata", "package"])
-    def test_wrong_bytes_from_a_mirror(self, dnf, wrong, fetched):
+    def test_wrong_bytes_from_a_mirror(self, dnf, request, wrong, fetched):
         digest = self.layers["repodata"] if wrong == "metadata" else self.packages[3]
         self.hosts["first"].corrupt_blob(digest)
+        # Other repositories have the same packages; twice corrupted is right.
+        request.addfinalizer(lambda: self.hosts["first"].corrupt_blob(digest))
         plugin(fetched)
         fetch(dnf)
-        # dnf5 may be the one who finds it.
-        assert [self.hosts[name].blobs().count(digest) for name in ("first", "second")] == [1, 1]
+        assert self.hosts["first"].blobs().count(digest) == 1
+        assert digest in self.hosts["second"].blobs()
         assert len(list(dnf.cache("tools").glob("packages/*"))) == self.PACKAGES
 
     def test_wrong_bytes_everywhere(self, dnf):
