@@ -226,10 +226,11 @@ impl State {
     /// For how long the workers have been stuck, while a request waits.
     fn stuck(&self, need: Need) -> Duration {
         match need {
-            Need::Now => Some(self.progress.elapsed()).filter(|time| *time >= STUCK),
-            Need::Ahead => None,
+            Need::Now if self.waiting > 0 && self.progress.elapsed() >= STUCK => {
+                self.progress.elapsed()
+            }
+            _ => Duration::ZERO,
         }
-        .unwrap_or_default()
     }
 
     /// How much of so much work, which the workers share, another one would save.
@@ -375,6 +376,8 @@ mod tests {
     #[test]
     fn a_request_does_not_wait_for_ever_for_a_worker_that_is_stuck() {
         let (places, mut taken) = places(20, NEAR);
+        places.state().progress = Instant::now().checked_sub(STUCK).expect("later than the boot");
+        assert_eq!(fill(&places, &mut taken, Need::Now), 1, "it was idle");
         let _waiting = places.wait();
         assert_eq!(fill(&places, &mut taken, Need::Now), 1);
         for (stuck, expected) in [(STUCK / 2, 1), (STUCK, 4), (STUCK * 2, 6)] {
