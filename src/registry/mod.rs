@@ -11,7 +11,6 @@
 //! | `processors` | whether the processors have time for more of them |
 //! | `ready` | workers that are started before the requests come |
 //! | `pull_source` | the mirrors of a repository and the registry itself |
-//! | `fingerprints` | the state of podman's files |
 //! | `body` | the bytes of a blob that a worker sends |
 //! | `speed` | how slow a transfer may be |
 //! | `worker` | a skopeo process and its requests |
@@ -32,7 +31,6 @@ mod child;
 mod command;
 mod copy;
 mod error;
-mod fingerprints;
 mod log;
 mod messages;
 mod places;

@@ -15,7 +15,6 @@ use containers_image_proxy::oci_spec::image::Digest;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::body::Body;
-use super::fingerprints::Fingerprints;
 use super::places::{Need, Place};
 use super::pull_source::PullSource;
 use super::source_pool::{Connection, SourcePool};
@@ -30,7 +29,6 @@ pub(super) struct Pool {
     sources: Mutex<HashMap<PullSource, Arc<SourcePool>>>,
     /// How many pull sources to skip at first, by the first one: those before did not have a blob.
     preferred: Mutex<HashMap<PullSource, usize>>,
-    fingerprints: Fingerprints,
     /// How often a blob has come with wrong bytes, and when it did last.
     wrong: Mutex<HashMap<Digest, (usize, Instant)>>,
 }
@@ -68,12 +66,12 @@ impl Failed {
 impl Pool {
     pub(super) fn new(settings: Settings) -> Arc<Self> {
         let total = Arc::new(Semaphore::new(settings.max_total_processes.max(1)));
-        let (sources, preferred, fingerprints, wrong) = Default::default();
-        Arc::new(Self { settings, total, sources, preferred, fingerprints, wrong })
+        let (sources, preferred, wrong) = Default::default();
+        Arc::new(Self { settings, total, sources, preferred, wrong })
     }
 
     pub(super) async fn manifest(self: &Arc<Self>, source: &Source) -> Result<Manifest, Error> {
-        let source = PullSource::first(source, self.fingerprints.now(&source.access).await?);
+        let source = PullSource::first(source).await?;
         (|| self.try_manifest(&source))
             .retry(self.settings.pauses())
             .when(Error::is_worth_a_retry)
@@ -126,8 +124,6 @@ impl Pool {
 
     /// Whether a worker has the image open.
     pub(super) async fn is_open(&self, source: &Source) -> Result<bool, Error> {
-        // What is found open is used.
-        self.fingerprints.now(&source.access).await?;
         let source = self.preferred(source).await?;
         Ok(self.sources().get(&source).is_some_and(|pool| pool.places.are_open()))
     }
@@ -213,7 +209,7 @@ impl Pool {
 
     /// The pull source that gets the first request for a blob.
     pub(super) async fn preferred(&self, source: &Source) -> Result<PullSource, Error> {
-        let first = PullSource::first(source, self.fingerprints.recent(&source.access).await?);
+        let first = PullSource::first(source).await?;
         let skip = self.preferences().get(&first).copied().unwrap_or_default();
         Ok(first.skipping(skip))
     }

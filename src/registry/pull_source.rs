@@ -35,9 +35,14 @@ pub(super) struct RegistriesConf {
 }
 
 impl PullSource {
-    /// The first pull source, with podman's files in this state.
-    pub(super) fn first(source: &Source, fingerprint: Fingerprint) -> Self {
-        Self { source: source.clone(), fingerprint, skip: 0 }
+    /// The first pull source. Reads the state of podman's files.
+    pub(super) async fn first(source: &Source) -> Result<Self, Error> {
+        let source = source.clone();
+        blocking::run(move || {
+            let fingerprint = Fingerprint::now(&source.access);
+            Ok(Self { source, fingerprint, skip: 0 })
+        })
+        .await
     }
 
     /// The same source with that many pull sources skipped.
@@ -93,7 +98,6 @@ impl RegistriesConf {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fingerprints::Fingerprints;
     use super::*;
     use crate::source::Access;
     use futures_util::FutureExt;
@@ -108,20 +112,18 @@ mod tests {
         runtime.block_on(async {
             let reference = "oci://registry.invalid/acme".parse().expect("valid");
             let source = Source { reference, access: Access::default() };
-            let fingerprints = Fingerprints::default();
-            let fingerprint = fingerprints.now(&source.access).await.expect("read");
-            let second = PullSource::first(&source, fingerprint).skipping(1);
+            let second = PullSource::first(&source).await.expect("read").skipping(1);
             let (release, wait) = mpsc::channel::<()>();
             let busy = tokio::task::spawn_blocking(move || wait.recv());
-            let mut now = Box::pin(fingerprints.now(&source.access));
+            let mut first = Box::pin(PullSource::first(&source));
             let mut names = Box::pin(second.names());
             let mut registries_conf = Box::pin(second.registries_conf());
-            assert!((&mut now).now_or_never().is_none());
+            assert!((&mut first).now_or_never().is_none());
             assert!((&mut names).now_or_never().is_none());
             assert!((&mut registries_conf).now_or_never().is_none());
             drop(release);
             busy.await.expect("no panic").expect_err("released");
-            assert_eq!(now.await.expect("read"), fingerprint);
+            assert_eq!(first.await.expect("read").skip, 0);
             assert_eq!(names.await.expect("read"), ["registry.invalid/acme"]);
             let error = registries_conf.await.expect_err("there is one pull source");
             assert!(matches!(error, Error::NoOtherPullSource), "{error}");

@@ -4,7 +4,6 @@ use backon::Retryable;
 use tokio::io::AsyncReadExt;
 
 use super::command::{self, Reach};
-use super::fingerprints::Fingerprints;
 use super::messages;
 use super::program::{Failure, Program};
 use super::pull_source::{PullSource, RegistriesConf};
@@ -50,8 +49,7 @@ async fn without_mirrors(source: &Source) -> Result<Option<RegistriesConf>, Erro
     let Reference::Registry(reference) = &source.reference else {
         return Ok(None);
     };
-    let fingerprint = Fingerprints::default().now(&source.access).await?;
-    let first = PullSource::first(source, fingerprint);
+    let first = PullSource::first(source).await?;
     let names = first.names().await?;
     let name = reference.name();
     if let Some(location) = names.last().filter(|last| **last != name) {
