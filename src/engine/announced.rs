@@ -1,6 +1,6 @@
-//! The packages that dnf5 is about to download if its user agrees, and what is done before it asks for the first.
+//! The packages that dnf5 is going to download if its user agrees, and the preparations for them.
 //!
-//! Until then nothing is downloaded: connections are opened, which costs the registry a manifest each, and no more
+//! Before dnf5 requests the first one, nothing is downloaded: connections are opened, which costs the registry a manifest each, and no more
 //! of them than the packages will keep busy.
 
 use std::collections::HashSet;
@@ -14,7 +14,6 @@ use super::error::Cause;
 use super::listing::{Listing, as_asked_for};
 use super::manifests::Snapshot;
 use super::packages::Package;
-use super::unpack::Part;
 use crate::artifact::{Artifact, PackageLocation, Titled};
 use crate::repomd::{Builder, Known, Listed, PackageIndex};
 
@@ -39,10 +38,7 @@ impl View {
         let mut builder = Builder::new(tempfile::tempfile);
         for package in packages.iter().take(MAX_ANNOUNCED) {
             let Package { location, checksum, size } = package.clone();
-            builder.add(
-                &as_asked_for(&location),
-                Listed { location: location.clone(), checksum, size },
-            );
+            builder.add(&as_asked_for(&package.location), Listed { location, checksum, size });
         }
         let index = builder.finish().inspect_err(|error| tracing::info!(%error, "not announced"));
         let announced = Announced { index: index.ok(), requested: Notify::new() };
@@ -95,15 +91,11 @@ impl View {
         root: &str,
         listing: &Listing,
     ) -> Result<(), Cause> {
-        if self.is_oversize(titled).await? {
-            return Ok(());
-        }
         let packages = self.packages_in(titled, root, listing).await?;
-        self.record_stored(&packages).await?;
-        self.unpack(&titled.layer, Part::Packages(packages)).await.map(drop)
+        self.unpacked_directory(titled, &packages).await.map(drop)
     }
 
-    /// What was announced of the package at a location.
+    /// The announcement of the package at a location, if there is one.
     pub(super) fn announced(&self, location: &str) -> Result<Option<Known>, Cause> {
         let announced = self.announced_packages();
         let Some(index) = &announced.index else {
@@ -121,7 +113,7 @@ impl View {
     }
 }
 
-/// What has to be fetched for some packages.
+/// What must be fetched for some packages.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Needed {
     /// How many packages are layers of their own.

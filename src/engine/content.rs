@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 
 use super::error::Cause;
 use crate::artifact::{Artifact, embedded};
+use crate::checksum::Checksum;
 use crate::layer_store::Layer;
 use crate::registry::Blob;
 use crate::repomd::MAX_REPOMD;
@@ -84,6 +85,11 @@ impl Entry {
     pub(super) fn file((file, metadata): (fs::File, Metadata), layer: Option<Layer>) -> Self {
         let (size, modified) = (metadata.len(), metadata.modified().ok());
         Self::new(size, modified, Origin::File(file, layer))
+    }
+
+    /// Whether its bytes are checked against this checksum when they are read.
+    pub(super) fn is_checked_against(&self, checksum: &Checksum) -> bool {
+        self.digest().is_some_and(|digest| digest == checksum.to_string())
     }
 
     /// The digest that its bytes are checked against when they are read, if it is a blob.

@@ -129,6 +129,12 @@ impl Cause {
         }
     }
 
+    /// A package that has another size than its metadata says.
+    pub(super) fn other_size(location: &str, expected: u64, found: u64) -> Self {
+        let [expected, found] = [expected, found].map(|size| format!("{size} bytes"));
+        Self::PackageChanged { location: location.to_owned(), expected, found }
+    }
+
     /// Whether the layer store has no room for the layer.
     pub(crate) fn is_over_limit(&self) -> bool {
         match self {

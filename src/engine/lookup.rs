@@ -15,6 +15,7 @@ use super::view::Inside;
 use crate::artifact::{self, Artifact, PackageLocation, Repodata, Titled};
 use crate::checksum::Algorithm;
 use crate::error_kind::{Failure, Kind};
+use crate::layer_store::Layer;
 use crate::registry::Check;
 use crate::repomd::Known;
 
@@ -24,9 +25,7 @@ impl View {
         let announced = self.announced(location)?;
         let sha256 = announced.as_ref().and_then(|known| known.sha256.clone());
         let entry = self.find_package(location, announced).await?;
-        let is_checked_by_reader = sha256.is_some_and(|sha256| {
-            entry.digest().is_some_and(|digest| digest == sha256.to_string())
-        });
+        let is_checked_by_reader = sha256.is_some_and(|sha256| entry.is_checked_against(&sha256));
         Ok(Entry { is_checked_by_reader, ..entry })
     }
 
@@ -134,19 +133,31 @@ impl View {
     ) -> Result<Option<Entry>, Cause> {
         let location = location.trim_start_matches("./");
         let packages = self.packages_in(titled, root, listing).await?;
-        if !self.is_oversize(titled).await? {
-            self.record_stored(&packages).await?;
-            match self.unpack(&titled.layer, Part::Packages(packages.clone())).await {
-                Ok(unpacked) => {
-                    let file = unpacked.file(location);
-                    return Ok(file.map(|file| Entry::file(file, Some(unpacked))));
-                }
-                Err(cause) if cause.is_over_limit() => self.record_oversize(titled),
-                Err(cause) => return Err(cause),
-            }
+        if let Some(unpacked) = self.unpacked_directory(titled, &packages).await? {
+            let file = unpacked.file(location);
+            return Ok(file.map(|file| Entry::file(file, Some(unpacked))));
         }
         let part = Part::Packages(Packages { only: Some(location.to_owned()), ..packages });
         self.one_file(&titled.layer, part, location).await
+    }
+
+    /// A tar layer with packages, unpacked. `None` if it does not fit into the layer store.
+    pub(super) async fn unpacked_directory(
+        &self,
+        titled: &Titled,
+        packages: &Packages,
+    ) -> Result<Option<Layer>, Cause> {
+        if self.is_oversize(titled).await? {
+            return Ok(None);
+        }
+        self.record_stored(packages).await?;
+        match self.unpack(&titled.layer, Part::Packages(packages.clone())).await {
+            Err(cause) if cause.is_over_limit() => {
+                self.record_oversize(titled);
+                Ok(None)
+            }
+            unpacked => unpacked.map(Some),
+        }
     }
 
     /// The packages of a tar layer.
@@ -191,7 +202,7 @@ impl View {
         })
     }
 
-    /// Finds a package that the registry does not have as a blob of its own.
+    /// Finds a package that is no blob of its own.
     async fn find_by_manifest(&self, package: &Unlisted) -> Result<Entry, Cause> {
         let Unlisted { location, blob, .. } = package;
         let listing = self.listing().await?;
@@ -200,9 +211,7 @@ impl View {
         if entry.size == blob.size() {
             return Ok(entry);
         }
-        let bytes = |size| format!("{size} bytes");
-        let (expected, found) = (bytes(blob.size()), bytes(entry.size));
-        Err(Cause::PackageChanged { location: location.clone(), expected, found })
+        Err(Cause::other_size(location, blob.size(), entry.size))
     }
 }
 
@@ -237,7 +246,7 @@ fn with_digest(artifact: &Artifact, known: &Known) -> Option<Entry> {
     Some(Entry::layer(layer, artifact))
 }
 
-/// The blob that a package is if no layer leads to it; and what it means that the registry does not have it.
+/// A package as a blob that no layer leads to. `absent` is the failure if the registry does not have it.
 fn by_digest(location: &str, known: &Known, absent: Cause) -> Result<Entry, Cause> {
     match blob(known) {
         Some(blob) => Ok(unlisted(location, blob, Some(absent))),

@@ -89,14 +89,14 @@ fn check(package: &Package, entry: &Entry) -> Result<(), Cause> {
     let checksum = package.checksum.to_string();
     let other = |digest: &String| digest.starts_with("sha256:") && *digest != checksum;
     let digest = entry.digest().filter(|_| package.checksum.algorithm() == Algorithm::Sha256);
-    let (expected, found) = if let Some(digest) = digest.filter(other) {
-        (checksum, digest)
-    } else if entry.size != package.size {
-        (format!("{} bytes", package.size), format!("{} bytes", entry.size))
-    } else {
-        return Ok(());
-    };
-    Err(Cause::PackageChanged { location: package.location.clone(), expected, found })
+    if let Some(found) = digest.filter(other) {
+        let location = package.location.clone();
+        return Err(Cause::PackageChanged { location, expected: checksum, found });
+    }
+    if entry.size != package.size {
+        return Err(Cause::other_size(&package.location, package.size, entry.size));
+    }
+    Ok(())
 }
 
 impl Fetch<'_> {
@@ -111,8 +111,7 @@ impl Fetch<'_> {
     async fn package(&self, package: Package) -> Result<(), Cause> {
         let entry = self.view.look_for_package(&package).await?;
         check(&package, &entry)?;
-        let is_verified =
-            entry.digest().is_some_and(|digest| digest == package.checksum.to_string());
+        let is_verified = entry.is_checked_against(&package.checksum);
         let content = self.view.open(entry, 0).await?;
         let (cache, progress) = (Arc::clone(&self.cache), Arc::clone(&self.progress));
         read_blocking(content, move |reader| {

@@ -35,7 +35,7 @@ pub struct Session {
     /// The user names for the proxy, by repository id.
     pub(super) usernames: Mutex<HashMap<String, String>>,
     pub(super) failures: Arc<Failures>,
-    /// What is done ahead of dnf5's requests, by repository id.
+    /// The preparations for announced packages, by repository id.
     pub(super) preparing: Mutex<HashMap<String, AbortOnDropHandle<()>>>,
 }
 
