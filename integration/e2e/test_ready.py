@@ -6,6 +6,7 @@ import hashlib
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -56,8 +57,7 @@ def ask():
         return prompts[-1].started()
     yield start
     for prompt in prompts:
-        prompt.process.kill()
-        prompt.process.wait()
+        prompt.kill()
 
 
 def make_cache(dnf, registry):
@@ -137,8 +137,7 @@ def test_nothing_is_left_of_what_was_announced(ask, dnf, registry, cached, short
     if how == "interrupted":
         prompt.interrupt()
     elif how == "killed":
-        prompt.process.kill()
-        prompt.end(None)
+        prompt.kill()
     else:
         prompt.answer("n\n", code=1)
     wait_until(lambda: not processes(*SKOPEO), "they end")
@@ -176,33 +175,37 @@ def test_packages_that_are_cached(ask, dnf, registry, cached):
     assert registry.requests() == []
 
 
+@contextmanager
+def down(registry):
+    """The registry does not run meanwhile."""
+    registry.stop()
+    try:
+        yield
+    finally:
+        registry.start()
+
+
 def test_a_registry_that_is_down(ask, dnf, registry, cached):
     """It is reported when something is missing because of it."""
     names = cached(1)
-    registry.stop()
-    try:
+    with down(registry):
         prompt = ask("install", "--downloadonly", *names)
         time.sleep(2)
         assert "oci://" not in prompt.output
         result = prompt.answer("y\n", code=1)
-    finally:
-        registry.start()
     line = f"repository tools oci://{dnf.reference(registry)}: "
     assert result.output.count(line) == 1, result
     result.has("connection refused")
-    # Nothing remembers the failure of what was done ahead.
+    # The failure to get ready is not remembered.
     stop_services()
     dnf("-y", "install", "--downloadonly", *names).has("Complete!")
 
 
 def test_a_registry_that_comes_back(ask, dnf, registry, cached):
     names = cached(1)
-    registry.stop()
-    try:
+    with down(registry):
         prompt = ask("install", "--downloadonly", *names)
         time.sleep(1)
-    finally:
-        registry.start()
     prompt.answer("y\n").has("Complete!").has_not("oci://")
 
 
