@@ -12,8 +12,8 @@ HEAD = ["", "way", "time", "oci to it", "goal", "processor", "memory", "manifest
 
 @dataclass
 class Figures:
-    """What was measured of one way: of each timed run, its Usage and how many manifests were requested; of a run
-    that is not timed, the peak memory of each program."""
+    """The measurements of one way: the Usage of each timed run and the number of manifests that it requested; the
+    peak memory of each program in a run that is not timed."""
 
     usages: list = field(default_factory=list)
     manifests: list = field(default_factory=list)

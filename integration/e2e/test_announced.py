@@ -1,4 +1,4 @@
-"""What dnf5 has resolved is what it gets: packages are found by their digests, whatever became of the tag and its
+"""dnf5 gets what it has resolved: packages are found by their digests, whatever has happened to the tag and its
 titles."""
 
 import hashlib
