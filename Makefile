@@ -8,8 +8,13 @@ CARGO ?= cargo
 BINDIR = $(PREFIX)/bin
 DATADIR = $(PREFIX)/share
 UNITDIR = $(PREFIX)/lib/systemd/system
+MANDIR = $(DATADIR)/man
+BASHDIR ?= $(DATADIR)/bash-completion/completions
+ZSHDIR ?= $(DATADIR)/zsh/site-functions
+FISHDIR ?= $(DATADIR)/fish/vendor_completions.d
 TARGET = $(or $(CARGO_TARGET_DIR),target)
 PLUGIN ?= $(TARGET)/plugin
+PAGES = $(TARGET)/pages
 
 .PHONY: help
 help:
@@ -27,13 +32,13 @@ help:
 	@echo 'make bench     how fast it is, beside a plain web server; BASE=REV: and beside another revision'
 	@echo 'make reliability   write docs/reliability.md: what dnf5 does when a registry fails'
 	@echo 'make shell     a shell in the disposable root, with everything installed'
-	@echo 'make build     the service and the plugin, on this machine'
+	@echo 'make build     the service, the plugin and the man pages, on this machine'
 	@echo 'make install   install what was built; PREFIX=$(PREFIX) DESTDIR='
 
 # --- build and install -------------------------------------------------------------------------
 
-.PHONY: build service plugin
-build: service plugin
+.PHONY: build service plugin pages
+build: service plugin pages
 
 service:
 	$(CARGO) build --release --locked
@@ -41,8 +46,12 @@ service:
 plugin:
 	$(MAKE) -C integration/plugin BUILD=$(abspath $(PLUGIN)) PREFIX=$(PREFIX)
 
-.PHONY: install install-service install-plugin
-install: install-service install-plugin
+pages: service
+	rm -rf $(PAGES)
+	integration/packaging/pages $(abspath $(TARGET)/release/dnf5-oci) $(abspath $(PAGES))
+
+.PHONY: install install-service install-plugin install-pages
+install: install-service install-plugin install-pages
 
 install-service:
 	install -D -m 755 $(TARGET)/release/dnf5-oci $(DESTDIR)$(BINDIR)/dnf5-oci
@@ -59,6 +68,13 @@ install-service:
 install-plugin:
 	$(MAKE) -C integration/plugin BUILD=$(abspath $(PLUGIN)) PREFIX=$(PREFIX) \
 	    SYSCONFDIR=$(SYSCONFDIR) DESTDIR=$(abspath $(DESTDIR)) install
+
+install-pages:
+	for page in $(PAGES)/man/*; do \
+	    install -D -m 644 "$$page" "$(DESTDIR)$(MANDIR)/man$${page##*.}/$${page##*/}" || exit; done
+	install -D -m 644 $(PAGES)/bash/dnf5-oci.bash $(DESTDIR)$(BASHDIR)/dnf5-oci
+	install -D -m 644 $(PAGES)/zsh/_dnf5-oci $(DESTDIR)$(ZSHDIR)/_dnf5-oci
+	install -D -m 644 $(PAGES)/fish/dnf5-oci.fish $(DESTDIR)$(FISHDIR)/dnf5-oci.fish
 
 # --- packages ----------------------------------------------------------------------------------
 
@@ -89,7 +105,7 @@ rpm: dist prepare
 # --- the disposable root -----------------------------------------------------------------------
 
 # What is laid over the root: everything as `make install` puts it. The plugin is compiled there,
-# where libdnf5 is.
+# where libdnf5 is, and the man pages are made there.
 STAGE = $(TARGET)/stage
 ENTER = integration/root/enter
 
@@ -101,12 +117,15 @@ prepare:
 stage: prepare
 	@echo 'building the service and the plugin; the first time takes some minutes'
 	@$(MAKE) -s service CARGO='$(CARGO) --quiet'
-	@rm -rf $(STAGE)
-	@mkdir -p $(STAGE) $(PLUGIN)
+	@rm -rf $(STAGE) $(PAGES)
+	@mkdir -p $(STAGE) $(PLUGIN) $(PAGES)
 	@$(MAKE) -s install-service PREFIX=/usr DESTDIR=$(STAGE)
 	@$(ENTER) --bind $(CURDIR):/src:ro --bind $(abspath $(PLUGIN)):/build \
 	    --bind $(abspath $(STAGE)):/stage \
 	    make -s -j2 -C /src/integration/plugin BUILD=/build DESTDIR=/stage install
+	@$(ENTER) --bind $(CURDIR):/src:ro --bind $(abspath $(STAGE)):/stage:ro --bind $(abspath $(PAGES)):/pages \
+	    /src/integration/packaging/pages /stage/usr/bin/dnf5-oci /pages
+	@$(MAKE) -s install-pages PREFIX=/usr DESTDIR=$(STAGE)
 	@$(ENTER) --lower $(abspath $(STAGE)) dnf5-oci --version >/dev/null || \
 	    { echo 'what is built on this machine does not run in the root (is its glibc newer?)' >&2; exit 1; }
 
