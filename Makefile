@@ -8,29 +8,37 @@ CARGO ?= cargo
 BINDIR = $(PREFIX)/bin
 DATADIR = $(PREFIX)/share
 UNITDIR = $(PREFIX)/lib/systemd/system
+MANDIR = $(DATADIR)/man
+BASHDIR ?= $(DATADIR)/bash-completion/completions
+ZSHDIR ?= $(DATADIR)/zsh/site-functions
+FISHDIR ?= $(DATADIR)/fish/vendor_completions.d
 TARGET = $(or $(CARGO_TARGET_DIR),target)
-PLUGIN = $(TARGET)/plugin
+PLUGIN ?= $(TARGET)/plugin
+PAGES = $(TARGET)/pages
 
 .PHONY: help
 help:
 	@echo 'make demo      see it work, in a disposable root'
-	@echo 'make check     all lints and tests'
+	@echo 'make check     all lints and tests; WITH=packages: those of the packages as well'
 	@echo 'make lint      the lints alone'
 	@echo 'make test      the Rust tests; T=registry K=mirror: those in tests/registry.rs with this name'
 	@echo 'make e2e       the end-to-end tests; T=test_run.py K=tag: those of one module with this name'
 	@echo 'make soak      kill dnf5, the service and skopeo at random instants; KILLS=1000 SEED=N'
 	@echo 'make fuzz      random inputs for all that reads untrusted data; SECONDS=60 T=archive'
 	@echo 'make audit     licences and advisories of the crates, and a build with the oldest Rust'
+	@echo 'make dist      the source tarballs that packages are built from'
+	@echo 'make rpm       the RPMs, in $(PACKAGES)'
+	@echo 'make check-packages   the tests of the packages; T=test_rpm.py K=upgrade'
 	@echo 'make bench     how fast it is, beside a plain web server; BASE=REV: and beside another revision'
 	@echo 'make reliability   write docs/reliability.md: what dnf5 does when a registry fails'
 	@echo 'make shell     a shell in the disposable root, with everything installed'
-	@echo 'make build     the service and the plugin, on this machine'
+	@echo 'make build     the service, the plugin and the man pages, on this machine'
 	@echo 'make install   install what was built; PREFIX=$(PREFIX) DESTDIR='
 
 # --- build and install -------------------------------------------------------------------------
 
-.PHONY: build service plugin
-build: service plugin
+.PHONY: build service plugin pages
+build: service plugin pages
 
 service:
 	$(CARGO) build --release --locked
@@ -38,8 +46,12 @@ service:
 plugin:
 	$(MAKE) -C integration/plugin BUILD=$(abspath $(PLUGIN)) PREFIX=$(PREFIX)
 
-.PHONY: install install-service install-plugin
-install: install-service install-plugin
+pages: service
+	rm -rf $(PAGES)
+	integration/packaging/pages $(abspath $(TARGET)/release/dnf5-oci) $(abspath $(PAGES))
+
+.PHONY: install install-service install-plugin install-pages
+install: install-service install-plugin install-pages
 
 install-service:
 	install -D -m 755 $(TARGET)/release/dnf5-oci $(DESTDIR)$(BINDIR)/dnf5-oci
@@ -57,10 +69,43 @@ install-plugin:
 	$(MAKE) -C integration/plugin BUILD=$(abspath $(PLUGIN)) PREFIX=$(PREFIX) \
 	    SYSCONFDIR=$(SYSCONFDIR) DESTDIR=$(abspath $(DESTDIR)) install
 
+install-pages:
+	for page in $(PAGES)/man/*; do \
+	    install -D -m 644 "$$page" "$(DESTDIR)$(MANDIR)/man$${page##*.}/$${page##*/}" || exit; done
+	install -D -m 644 $(PAGES)/bash/dnf5-oci.bash $(DESTDIR)$(BASHDIR)/dnf5-oci
+	install -D -m 644 $(PAGES)/zsh/_dnf5-oci $(DESTDIR)$(ZSHDIR)/_dnf5-oci
+	install -D -m 644 $(PAGES)/fish/dnf5-oci.fish $(DESTDIR)$(FISHDIR)/dnf5-oci.fish
+
+# --- packages ----------------------------------------------------------------------------------
+
+PACKAGES = $(TARGET)/packages
+# Cargo's directory for all kinds of packages, which share the compiled crates.
+PACKAGES_BUILD = $(TARGET)/packages-build
+VERSION = $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' Cargo.toml)
+# Bindings and environment of a build in the root.
+BUILD_PACKAGES = --bind $(CURDIR)/integration/packaging:/packaging:ro --bind $(abspath $(PACKAGES)):/packages \
+    --bind $(abspath $(PACKAGES_BUILD)):/packages-build \
+    env CARGO_TARGET_DIR=/packages-build PLUGIN=/build/plugin
+RPM_SOURCES = $(wildcard $(PACKAGES)/dnf5-oci-$(VERSION)*.tar.*) \
+    $(addprefix integration/packaging/,dnf5-oci.spec macros.debian build-rpm)
+
+.PHONY: dist rpm
+dist:
+	@integration/prepare $(CARGO) git xz
+	@CARGO='$(CARGO)' integration/packaging/dist $(PACKAGES) $(PACKAGES_BUILD)
+
+rpm: dist prepare
+	@sha256sum $(RPM_SOURCES) | cmp -s - $(PACKAGES)/.rpm || { \
+	    echo 'building the RPMs; the first time takes some minutes'; \
+	    rm -f $(PACKAGES)/*.rpm; \
+	    $(ENTER) $(BUILD_PACKAGES) /packaging/build-rpm $(VERSION) /packages /packages -ba \
+	        >$(PACKAGES)/rpm.log 2>&1 || { tail -n 30 $(PACKAGES)/rpm.log; exit 1; }; \
+	    sha256sum $(RPM_SOURCES) >$(PACKAGES)/.rpm; }
+
 # --- the disposable root -----------------------------------------------------------------------
 
 # What is laid over the root: everything as `make install` puts it. The plugin is compiled there,
-# where libdnf5 is.
+# where libdnf5 is, and the man pages are made there.
 STAGE = $(TARGET)/stage
 ENTER = integration/root/enter
 
@@ -72,17 +117,21 @@ prepare:
 stage: prepare
 	@echo 'building the service and the plugin; the first time takes some minutes'
 	@$(MAKE) -s service CARGO='$(CARGO) --quiet'
-	@rm -rf $(STAGE)
-	@mkdir -p $(STAGE) $(PLUGIN)
+	@rm -rf $(STAGE) $(PAGES)
+	@mkdir -p $(STAGE) $(PLUGIN) $(PAGES)
 	@$(MAKE) -s install-service PREFIX=/usr DESTDIR=$(STAGE)
 	@$(ENTER) --bind $(CURDIR):/src:ro --bind $(abspath $(PLUGIN)):/build \
 	    --bind $(abspath $(STAGE)):/stage \
 	    make -s -j2 -C /src/integration/plugin BUILD=/build DESTDIR=/stage install
+	@$(ENTER) --bind $(CURDIR):/src:ro --bind $(abspath $(STAGE)):/stage:ro --bind $(abspath $(PAGES)):/pages \
+	    /src/integration/packaging/pages /stage/usr/bin/dnf5-oci /pages
+	@$(MAKE) -s install-pages PREFIX=/usr DESTDIR=$(STAGE)
 	@$(ENTER) --lower $(abspath $(STAGE)) dnf5-oci --version >/dev/null || \
 	    { echo 'what is built on this machine does not run in the root (is its glibc newer?)' >&2; exit 1; }
 
-demo: stage
-	@$(ENTER) --lower $(abspath $(STAGE)) --bind $(CURDIR)/integration/demo:/demo:ro /demo/demo
+demo: stage rpm
+	@$(ENTER) --lower $(abspath $(STAGE)) --bind $(CURDIR)/integration/demo:/demo:ro \
+	    --bind $(abspath $(PACKAGES)):/packages:ro /demo/demo
 
 bench: stage
 	@$(CARGO) build --quiet --release --locked --example floor --example relay
@@ -104,9 +153,12 @@ shell: stage
 # --- checks ------------------------------------------------------------------------------------
 
 # T names one test file or several, K tests in them: part of a name for cargo, an expression for pytest.
-.PHONY: check lint test e2e audit
-check: stage
-	@integration/check --stage $(STAGE)
+.PHONY: check check-packages lint test e2e audit
+check: stage rpm
+	@integration/check --stage $(STAGE) --packages $(PACKAGES) $(WITH:%=--with %)
+
+check-packages: rpm
+	@integration/check --packages $(PACKAGES) -k '$(K)' packages $(T)
 
 lint: prepare
 	@integration/check lint

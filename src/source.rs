@@ -36,7 +36,7 @@ pub struct Access {
     /// The architecture to select from an image index, as Go names it; `None` is the machine's.
     pub arch: Option<String>,
     /// The variant of the segment to select from an image index, instead of the manifest with the metadata:
-    /// docs/layout.md, "Segments".
+    /// dnf5-oci-layout(7), "Segments".
     pub segment: Option<String>,
     /// The lowest speed of a transfer that is accepted, in bytes per second; `None` is the default, and 0
     /// accepts any.
@@ -45,7 +45,7 @@ pub struct Access {
     pub timeout: Option<Duration>,
 }
 
-/// The operating system and the architecture in the platform of a segment: docs/layout.md, "The index".
+/// The operating system and the architecture in the platform of a segment: dnf5-oci-layout(7), "The index".
 pub const UNKNOWN: &str = "unknown";
 
 /// Where the proxies of the environment come from.

@@ -1,4 +1,4 @@
-"""dnf5 installs from an index of segments, as docs/layout.md describes it."""
+"""dnf5 installs from an index of segments, as dnf5-oci-layout(7) describes it."""
 
 import hashlib
 import re

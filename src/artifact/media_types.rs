@@ -1,4 +1,4 @@
-//! The names in the layout that `publish` writes: docs/layout.md, "Media types".
+//! The names in the layout that `publish` writes: dnf5-oci-layout(7), "Media types".
 
 /// The artifact type of an index, and of a manifest with metadata.
 pub const REPOSITORY: &str = "application/vnd.io.github.dnf5-oci.repository.v1";

@@ -190,7 +190,7 @@ impl Artifact {
         titled.chain(&self.untitled).find(|layer| layer.digest().as_ref() == digest)
     }
 
-    /// The layer with the locations of the packages: docs/layout.md, "Locations".
+    /// The layer with the locations of the packages: dnf5-oci-layout(7), "Locations".
     pub fn locations(&self) -> Option<&Descriptor> {
         self.locations.as_ref()
     }
@@ -391,7 +391,7 @@ fn directories_above(location: &str) -> impl Iterator<Item = &str> {
     location.rmatch_indices('/').map(|(end, _)| &location[..end]).chain(iter::once(ROOT))
 }
 
-/// Whether a text is a relative path without steps that lead elsewhere, as a title must be: docs/layout.md.
+/// Whether a text is a relative path without steps that lead elsewhere, as a title must be: dnf5-oci-layout(7).
 pub fn is_plain_path(text: &str) -> bool {
     name::relative(text) == Some(text)
 }

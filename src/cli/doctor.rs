@@ -20,29 +20,40 @@ use crate::settings::Settings;
 /// Limits the whole check; each request in it has a much shorter timeout.
 const TIMEOUT: Duration = Duration::from_secs(900);
 
-/// Arguments of `dnf5-oci doctor`.
+/// Check step by step whether dnf5 can get packages from a repository
+///
+/// It takes the same steps as the requests of dnf5, in the instance of the service that dnf5 would use, fetches
+/// the metadata and the smallest package, and leaves DNF's cache as it is. Each step is a line with its verdict:
+/// ok, warning, failed, or skipped because something before it has failed. The exit status is 0 only if dnf5 can
+/// use the repository.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub struct Arguments {
     /// The repository, as in baseurl of the .repo file
     #[arg(value_name = "oci://HOST/PATH:TAG")]
     reference: String,
 
-    /// Select this architecture from an image index
+    /// The architecture to take from an image index
     #[arg(long)]
     arch: Option<String>,
 
-    /// Read credentials only from this file
+    /// Read credentials from this file alone
     #[arg(long, value_name = "FILE")]
     authfile: Option<PathBuf>,
 
     /// Verify TLS certificates; false is the same as sslverify=0 in the .repo file
-    #[arg(long, value_name = "BOOL")]
+    #[arg(long, value_name = "BOOL", hide_possible_values = true)]
     tls_verify: Option<bool>,
 
     /// DNF's cachedir, if dnf.conf sets one
     #[arg(long, value_name = "DIRECTORY")]
     cachedir: Option<PathBuf>,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  dnf5-oci doctor oci://quay.io/acme/rpms:stable
+  dnf5-oci doctor --authfile /root/auth.json oci://quay.io/acme/private:stable";
 
 /// Step, verdict and text, as in the D-Bus interface.
 type Step = (String, String, String);

@@ -13,12 +13,12 @@ use crate::source::go_arch;
 /// Stands for what is not known, or does not apply.
 const NONE: &str = "-";
 
-/// Arguments of `dnf5-oci list`.
+/// List the packages and segments of a repository, with their sizes
+///
+/// Each package is a line: its name, its size in bytes, its segment and its location, and before them the
+/// architecture of the metadata if there is one for each. A line for each segment and a summary follow. --json
+/// has the checksums as well, and the packages that have left the metadata.
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Each package is a line: its name, its size in bytes, its segment and its location, and before \
-    them the architecture of the metadata if there is one for each. A line for each segment and a summary follow."
-)]
 pub struct ListArguments {
     /// The repository, as in quay.io/acme/rpms:stable
     #[arg(value_name = "REF")]
@@ -32,13 +32,13 @@ pub struct ListArguments {
     arch: Option<String>,
 }
 
-/// Arguments of `dnf5-oci diff`.
+/// Compare the packages of two repositories
+///
+/// A package that only the first one has is a line with "-", one that only the second has a line with "+", and one
+/// with the same name and location but other bytes a line with "!". The exit status is 0 whether or not they
+/// differ.
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Each package that only the first one has is a line with \"-\", one that only the second has \
-    a line with \"+\", and one with the same name and location and other bytes a line with \"!\". The exit status \
-    is 0 whether or not they differ."
-)]
+#[command(after_long_help = DIFF_EXAMPLES)]
 pub struct DiffArguments {
     /// The first repository, such as quay.io/acme/rpms@sha256:…
     #[arg(value_name = "REF")]
@@ -55,6 +55,10 @@ pub struct DiffArguments {
     #[arg(long)]
     arch: Option<String>,
 }
+
+const DIFF_EXAMPLES: &str = "\
+Examples:
+  dnf5-oci diff quay.io/acme/rpms@sha256:0c92... quay.io/acme/rpms:stable";
 
 pub(super) fn list(
     arguments: &ListArguments,

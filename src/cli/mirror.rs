@@ -15,8 +15,16 @@ use crate::source::Source;
 /// How a layout is written, as in skopeo.
 const LAYOUT: &str = "oci:";
 
-/// Arguments of `dnf5-oci mirror`.
+/// Copy a repository from a web server or a directory into a registry, or out of it
+///
+/// Metadata and its signature stay as they are. From a web server only the packages that the registry lacks are
+/// downloaded, with curl(1), and each is checked against the metadata; nothing is written to the registry if it
+/// has everything. Run the command again to update the copy, or after it was interrupted.
+///
+/// A directory is an OCI image layout, oci:DIRECTORY:TAG. It carries a repository to where no network leads;
+/// dnf5 can install from it as oci:///DIRECTORY:TAG.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub struct Arguments {
     /// A repository: `https://HOST/PATH`, `HOST/PATH:TAG` in a registry, or `oci:DIRECTORY:TAG`
     #[arg(value_name = "FROM")]
@@ -47,6 +55,12 @@ pub struct Arguments {
     #[arg(long)]
     dry_run: bool,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  dnf5-oci mirror https://download.example/fedora/44/x86_64/ quay.io/acme/fedora:44
+  dnf5-oci mirror quay.io/acme/rpms:stable oci:/media/stick:stable
+  dnf5-oci mirror oci:/media/stick:stable registry.internal/acme/rpms:stable";
 
 pub(super) fn run(arguments: &Arguments, settings: &Settings) -> Result<ExitCode, Box<dyn Error>> {
     let common = &arguments.common;

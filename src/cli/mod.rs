@@ -2,6 +2,7 @@
 
 mod config;
 mod doctor;
+mod generate;
 mod instance;
 mod list;
 pub mod logging;
@@ -30,12 +31,16 @@ use crate::publish::Publisher;
 use crate::registry::Registry;
 use crate::settings::{self, Loaded, Settings};
 
-/// The exit codes of [`run`] and of the argument parser.
-const EXIT_STATUS: &str = "Exit status: 0 success, 1 failure, 2 invalid arguments.";
-
-/// RPM repositories from container registries, for dnf5.
+/// RPM repositories from container registries, for dnf5
+///
+/// dnf5 installs packages from a repository with baseurl=oci://HOST/PATH:TAG, which libdnf5-oci(8) describes.
+/// This program is the service that fetches them, and has the commands to publish such repositories, to look at
+/// them, and to find out why something fails.
+///
+/// skopeo(1) talks to registries, so mirrors, credentials, certificates and the signature policy are those of
+/// podman, in /etc/containers.
 #[derive(Debug, Parser)]
-#[command(name = "dnf5-oci", version, about, after_help = EXIT_STATUS)]
+#[command(name = "dnf5-oci", version, after_long_help = DETAILS)]
 pub struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -43,31 +48,55 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve the libdnf5 plugin, on the system bus or on a socket
     Serve(serve::Arguments),
-    /// Check step by step whether dnf5 can get packages from a repository
     Doctor(doctor::Arguments),
-    /// Publish a directory of packages as a repository in a registry
     Publish(publish::PublishArguments),
-    /// Add packages to a repository in a registry
     Add(publish::AddArguments),
-    /// Remove packages from a repository in a registry
     Remove(publish::RemoveArguments),
-    /// Let a tag lead to what another one leads to, in the same or another registry
     Promote(promote::Arguments),
-    /// Copy a repository from a web server or a directory into a registry, or out of it
     Mirror(mirror::Arguments),
-    /// List the packages and segments of a repository, with their sizes
     List(list::ListArguments),
-    /// Compare the packages of two repositories
     Diff(list::DiffArguments),
-    /// Check that a repository in a registry is complete and right
     Verify(verify::Arguments),
-    /// Remove what is no longer needed from a repository in a registry
     Prune(prune::Arguments),
     /// Print the settings of the service and the files they come from
+    ///
+    /// Each line is a setting in the syntax of dnf5-oci.toml(5), with the file that has set it. Passwords in
+    /// the addresses of proxies are not shown.
     Config,
+    #[command(hide = true)]
+    Generate(generate::Arguments),
 }
+
+/// What `--help` shows below the options, and dnf5-oci(8) as sections.
+const DETAILS: &str = "\
+Exit status:
+  0  success
+  1  failure
+  2  invalid arguments
+
+Environment:
+  DNF5_OCI_LOG           what is logged, such as \"debug\"; the syntax is that of RUST_LOG
+  REGISTRY_AUTH_FILE     the auth file, as for podman
+  CONTAINERS_REGISTRIES_CONF
+                         instead of /etc/containers/registries.conf, as for podman
+  XDG_RUNTIME_DIR, XDG_CONFIG_HOME, XDG_CACHE_HOME
+                         where an ordinary user's socket and auth file, configuration, and unpacked layers are
+  HTTPS_PROXY, HTTP_PROXY, NO_PROXY
+                         proxies on the way to the registry, for commands that publish
+
+Files:
+  /etc/dnf5-oci/config.toml, /etc/dnf5-oci/config.toml.d/*.toml
+                         settings: dnf5-oci.toml(5)
+  /etc/dnf5-oci/auth.json
+                         credentials for the whole system: containers-auth.json(5)
+  /etc/dnf/libdnf5-plugins/oci.conf
+                         settings of the plugin: libdnf5-oci(8)
+  /etc/containers        registries.conf, certs.d, policy.json, registries.d
+  /var/cache/libdnf5     DNF's cache, where metadata and packages go
+  /var/cache/dnf5-oci    unpacked layers; it may be removed when the service is stopped
+  /usr/share/dbus-1/interfaces/io.github.dnf5_oci.Backend1.xml
+                         the D-Bus interface, with its error names";
 
 /// Runs a command and reports its failure.
 pub fn run(arguments: Arguments) -> ExitCode {
@@ -106,6 +135,7 @@ fn dispatch(command: Command) -> Result<ExitCode, Box<dyn Error>> {
         Command::Verify(arguments) => return verify::run(&arguments, &loaded?.settings),
         Command::Prune(arguments) => return prune::run(&arguments, &loaded?.settings),
         Command::Config => config::run(&loaded?)?,
+        Command::Generate(arguments) => generate::run(&arguments)?,
     }
     Ok(ExitCode::SUCCESS)
 }

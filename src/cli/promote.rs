@@ -10,8 +10,13 @@ use crate::error_kind::counted;
 use crate::publish::{Options, Transferred};
 use crate::settings::Settings;
 
-/// Arguments of `dnf5-oci promote`.
+/// Let a tag lead to what another one leads to, in the same or another registry
+///
+/// In one repository this pushes the index alone. Elsewhere it copies what is missing there, after it has checked
+/// the signature that the policy requires. It prints the digest that the tag led to before: promote that to roll
+/// back.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub struct Arguments {
     /// The repository to copy, as in quay.io/acme/rpms:testing, or with its digest
     from: String,
@@ -32,6 +37,11 @@ pub struct Arguments {
     #[arg(long)]
     dry_run: bool,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  dnf5-oci promote quay.io/acme/rpms:testing quay.io/acme/rpms:stable
+  dnf5-oci promote quay.io/acme/rpms@sha256:0c92... quay.io/acme/rpms:stable";
 
 pub(super) fn run(arguments: &Arguments, settings: &Settings) -> Result<ExitCode, Box<dyn Error>> {
     let from = arguments.common.source(&arguments.from)?;

@@ -10,13 +10,13 @@ use crate::error_kind::{counted, printable};
 use crate::publish::{Options, Pruned, Pruning};
 use crate::settings::Settings;
 
-/// Arguments of `dnf5-oci prune`.
+/// Remove what is no longer needed from a repository in a registry
+///
+/// Packages stay for a while after they have left the metadata, because machines have the old metadata. If less
+/// than half of a segment is needed, new segments take its place. A repository that is signed must be signed
+/// again. The registry frees the space when it collects its garbage, unless another tag leads to what was removed.
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Segments of whose packages less than half is needed are replaced by new ones. A repository \
-    that is signed must be signed again. The registry frees the space when it collects its garbage, as long as no \
-    other tag leads to what was removed."
-)]
+#[command(after_long_help = EXAMPLES)]
 pub struct Arguments {
     /// The repository, as in quay.io/acme/rpms:stable
     #[arg(value_name = "REF")]
@@ -32,7 +32,7 @@ pub struct Arguments {
     #[arg(long, value_name = "TIME", default_value = "14d", value_parser = humantime::parse_duration)]
     keep: std::time::Duration,
 
-    /// Do it; without this, say what would be done
+    /// Prune; without this option, only say what would be done
     #[arg(long)]
     yes: bool,
 
@@ -43,6 +43,11 @@ pub struct Arguments {
     #[command(flatten)]
     transfer: TransferArguments,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  dnf5-oci prune --keep 30d quay.io/acme/rpms:stable
+  dnf5-oci prune --keep 30d --yes quay.io/acme/rpms:stable";
 
 pub(super) fn run(arguments: &Arguments, settings: &Settings) -> Result<ExitCode, Box<dyn Error>> {
     let source = arguments.common.source(&arguments.reference)?;

@@ -12,8 +12,14 @@ use crate::publish::{Change, Directory, Limits, Options, Outcome};
 use crate::registry::{RateLimit, Signing};
 use crate::settings::Settings;
 
-/// Arguments of `dnf5-oci publish`.
+/// Publish a directory of packages as a repository in a registry
+///
+/// If the directory has a "repodata", it is published as it is; otherwise createrepo_c(8) makes the metadata in a
+/// temporary directory. Only what the registry lacks is pushed, through skopeo-copy(1), and the tag moves last, in
+/// one step: if the command is interrupted, the tag leads to the old repository or to the new one, and the next run
+/// continues from what has been pushed.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = PUBLISH_EXAMPLES)]
 pub struct PublishArguments {
     /// The directory with the packages, and their metadata if there is some
     directory: PathBuf,
@@ -26,8 +32,12 @@ pub struct PublishArguments {
     createrepo: bool,
 }
 
-/// Arguments of `dnf5-oci add`.
+/// Add packages to a repository in a registry
+///
+/// The other packages need not be at hand. A repository that does not exist yet is started. A package with the
+/// file name of another one and other bytes is refused: give it a new release, or use --replace.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = ADD_EXAMPLES)]
 pub struct AddArguments {
     #[command(flatten)]
     target: Target,
@@ -41,8 +51,11 @@ pub struct AddArguments {
     replace: bool,
 }
 
-/// Arguments of `dnf5-oci remove`.
+/// Remove packages from a repository in a registry
+///
+/// They leave the metadata, and stay in the registry until dnf5-oci-prune(1) removes them.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = REMOVE_EXAMPLES)]
 pub struct RemoveArguments {
     #[command(flatten)]
     target: Target,
@@ -51,6 +64,21 @@ pub struct RemoveArguments {
     #[arg(required = true, value_name = "NEVRA")]
     packages: Vec<String>,
 }
+
+const PUBLISH_EXAMPLES: &str = "\
+Examples:
+  dnf5-oci publish . quay.io/acme/rpms:stable
+  dnf5-oci publish --arch aarch64 aarch64/ quay.io/acme/rpms:stable
+  dnf5-oci publish --sign-by-sigstore-private-key acme.private . quay.io/acme/rpms:stable";
+
+const ADD_EXAMPLES: &str = "\
+Examples:
+  dnf5-oci add quay.io/acme/rpms:stable hello-2-1.x86_64.rpm
+  dnf5-oci add quay.io/acme/rpms:stable rpms/*.rpm";
+
+const REMOVE_EXAMPLES: &str = "\
+Examples:
+  dnf5-oci remove quay.io/acme/rpms:stable hello-1-1.x86_64";
 
 /// What all of them have.
 #[derive(Debug, clap::Args)]

@@ -21,7 +21,7 @@ pub(super) struct Common {
     authfile: Option<PathBuf>,
 
     /// false accepts any certificate, and plain HTTP
-    #[arg(long, value_name = "BOOL", action = clap::ArgAction::Set)]
+    #[arg(long, value_name = "BOOL", action = clap::ArgAction::Set, hide_possible_values = true)]
     tls_verify: Option<bool>,
 
     /// Print the result as a JSON object

@@ -24,7 +24,11 @@ const LARGE_BUFFER: libc::c_int = 1 << 20;
 /// How long cancelled work may take to remove its temporary files.
 const CLEAN_UP: Duration = Duration::from_secs(2);
 
-/// Arguments of `dnf5-oci serve`.
+/// Serve the libdnf5 plugin, on the system bus or on a socket
+///
+/// D-Bus starts the service as dnf5-oci.service when dnf5 needs it, and it exits when it has had no call for a
+/// while. For ordinary users, and where no bus is, the plugin starts it itself, with --fd, for one dnf5. There is
+/// no need to run this command by hand.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// Serve only the socket with this file descriptor, and exit when it is closed

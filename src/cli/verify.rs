@@ -10,9 +10,12 @@ use crate::publish::{Problem, Verified};
 use crate::settings::Settings;
 use crate::source::go_arch;
 
-/// Arguments of `dnf5-oci verify`.
+/// Check that a repository in a registry is complete and right
+///
+/// It opens the repository as dnf5 does, with the signature policy, and reads its metadata, manifests and tables.
+/// Each package must be in a manifest of the repository, with the size that the metadata has. Each problem is a
+/// line, and if there is one the exit status is 1.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Each problem is a line, and with any the exit status is 1.")]
 pub struct Arguments {
     /// The repository, as in quay.io/acme/rpms:stable
     #[arg(value_name = "REF")]

@@ -1,4 +1,4 @@
-//! Pull-through caches that have a blob only once its manifest was requested, as Quay's do: docs/layout.md,
+//! Pull-through caches that have a blob only once its manifest was requested, as Quay's do: dnf5-oci-layout(7),
 //! "Segments".
 
 use std::collections::HashSet;

@@ -20,7 +20,7 @@ use crate::repomd::{Listed, MAX_REPOMD, Nevra, Repomd, read_nevras, read_primary
 pub const REPOMD: &str = "repomd.xml";
 pub const SIGNATURE: &str = "repomd.xml.asc";
 
-/// The largest file whose descriptor carries its content, in bytes: docs/layout.md, "The manifest with the
+/// The largest file whose descriptor carries its content, in bytes: dnf5-oci-layout(7), "The manifest with the
 /// metadata".
 const MAX_DATA: usize = 16 << 10;
 

@@ -1,5 +1,5 @@
 //! Publishing: what a directory or a command says becomes what a tag leads to, in the layout of
-//! docs/layout.md.
+//! dnf5-oci-layout(7).
 //!
 //! Each command reads what the tag leads to, plans the next state, pushes what the registry lacks, and moves
 //! the tag last. If the tag has been moved by others meanwhile, the work begins again on what it leads to.
@@ -64,7 +64,7 @@ fn temporary_directory() -> Result<TemporaryDir, Error> {
     TemporaryDir::new().map_err(|error| Error::file(&std::env::temp_dir(), error))
 }
 
-/// What registries take: docs/layout.md, "Limits".
+/// What registries take: dnf5-oci-layout(7), "Limits".
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Layers of a manifest.

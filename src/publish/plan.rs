@@ -333,7 +333,7 @@ pub fn needed(all: &[Next]) -> BTreeMap<Digest, (String, u64)> {
     needed
 }
 
-/// The manifest with the metadata: docs/layout.md.
+/// The manifest with the metadata: dnf5-oci-layout(7).
 fn render(
     next: &Next,
     arrangement: Option<&Arrangement>,

@@ -1,4 +1,4 @@
-//! Which package is in which segment: docs/layout.md, "Segments".
+//! Which package is in which segment: dnf5-oci-layout(7), "Segments".
 
 use std::collections::{BTreeMap, HashMap};
 

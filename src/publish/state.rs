@@ -526,7 +526,7 @@ pub fn rfc3339(time: u64) -> String {
     humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(time)).to_string()
 }
 
-/// The name of the segment with this digest: docs/layout.md, "Segments".
+/// The name of the segment with this digest: dnf5-oci-layout(7), "Segments".
 pub fn variant_of(digest: &Digest) -> String {
     format!("s{}", &digest.hex()[..16])
 }

@@ -1,4 +1,4 @@
-"""Whether what is in a registry is as docs/layout.md says."""
+"""Whether what is in a registry is as dnf5-oci-layout(7) says."""
 
 import base64
 import re

@@ -1,4 +1,4 @@
-"""A repository of segments, made by hand as docs/layout.md says."""
+"""A repository of segments, made by hand as dnf5-oci-layout(7) says."""
 
 import base64
 import hashlib

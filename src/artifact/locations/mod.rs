@@ -1,5 +1,5 @@
 //! The tables of packages that a published repository has: where its packages are, and which ones have left
-//! the metadata. docs/layout.md, "Locations" and "Removed packages", defines the format.
+//! the metadata. dnf5-oci-layout(7), "Locations" and "Removed packages", defines the format.
 
 mod search;
 
