@@ -28,6 +28,7 @@ help:
 	@echo 'make audit     licences and advisories of the crates, and a build with the oldest Rust'
 	@echo 'make dist      the source tarballs that packages are built from'
 	@echo 'make rpm       the RPMs, in $(PACKAGES)'
+	@echo 'make deb       the Debian packages, in $(PACKAGES)'
 	@echo 'make check-packages   the tests of the packages; T=test_rpm.py K=upgrade'
 	@echo 'make bench     how fast it is, beside a plain web server; BASE=REV: and beside another revision'
 	@echo 'make reliability   write docs/reliability.md: what dnf5 does when a registry fails'
@@ -89,7 +90,11 @@ BUILD_PACKAGES = --bind $(CURDIR)/integration/packaging:/packaging:ro --bind $(a
 RPM_SOURCES = $(wildcard $(PACKAGES)/dnf5-oci-$(VERSION)*.tar.*) \
     $(addprefix integration/packaging/,dnf5-oci.spec macros.debian build-rpm)
 
-.PHONY: dist rpm
+DEB_SOURCES = $(wildcard $(PACKAGES)/dnf5-oci-$(VERSION)*.tar.*) \
+    $(addprefix integration/packaging/,build-deb debian-copyright) \
+    $(shell find integration/packaging/debian -type f | sort)
+
+.PHONY: dist rpm deb
 dist:
 	@integration/prepare $(CARGO) git xz
 	@CARGO='$(CARGO)' integration/packaging/dist $(PACKAGES) $(PACKAGES_BUILD)
@@ -101,6 +106,14 @@ rpm: dist prepare
 	    $(ENTER) $(BUILD_PACKAGES) /packaging/build-rpm $(VERSION) /packages /packages -ba \
 	        >$(PACKAGES)/rpm.log 2>&1 || { tail -n 30 $(PACKAGES)/rpm.log; exit 1; }; \
 	    sha256sum $(RPM_SOURCES) >$(PACKAGES)/.rpm; }
+
+deb: dist prepare
+	@sha256sum $(DEB_SOURCES) | cmp -s - $(PACKAGES)/.deb || { \
+	    echo 'building the Debian packages; the first time takes some minutes'; \
+	    rm -f $(PACKAGES)/*.deb $(PACKAGES)/*.buildinfo $(PACKAGES)/*.changes; \
+	    $(ENTER) $(BUILD_PACKAGES) /packaging/build-deb $(VERSION) /packages \
+	        >$(PACKAGES)/deb.log 2>&1 || { tail -n 30 $(PACKAGES)/deb.log; exit 1; }; \
+	    sha256sum $(DEB_SOURCES) >$(PACKAGES)/.deb; }
 
 # --- the disposable root -----------------------------------------------------------------------
 
@@ -154,10 +167,10 @@ shell: stage
 
 # T names one test file or several, K tests in them: part of a name for cargo, an expression for pytest.
 .PHONY: check check-packages lint test e2e audit
-check: stage rpm
+check: stage rpm deb
 	@integration/check --stage $(STAGE) --packages $(PACKAGES) $(WITH:%=--with %)
 
-check-packages: rpm
+check-packages: rpm deb
 	@integration/check --packages $(PACKAGES) -k '$(K)' packages $(T)
 
 lint: prepare
