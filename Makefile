@@ -144,7 +144,7 @@ stage: prepare
 
 demo: stage rpm
 	@$(ENTER) --lower $(abspath $(STAGE)) --bind $(CURDIR)/integration/demo:/demo:ro \
-	    --bind $(abspath $(PACKAGES)):/packages:ro /demo/demo
+	    --bind $(CURDIR)/integration/packaging:/packaging:ro --bind $(abspath $(PACKAGES)):/packages:ro /demo/demo
 
 bench: stage
 	@$(CARGO) build --quiet --release --locked --example floor --example relay
@@ -167,7 +167,7 @@ shell: stage
 
 # T names one test file or several, K tests in them: part of a name for cargo, an expression for pytest.
 .PHONY: check check-packages lint test e2e audit
-check: stage rpm deb
+check: stage rpm $(WITH:packages=deb)
 	@integration/check --stage $(STAGE) --packages $(PACKAGES) $(WITH:%=--with %)
 
 check-packages: rpm deb
