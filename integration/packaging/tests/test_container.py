@@ -4,17 +4,19 @@ import json
 import os
 import shutil
 import tarfile
+import textwrap
 from pathlib import Path
 
 import pytest
 
+from conftest import PACKAGES
 from harness import secrets
 from harness.commands import run
 from harness.registry import private_registry
 from harness.repository import Repository, build
 
 CONTAINERFILE = Path("/src/integration/packaging/Containerfile")
-PACKAGES = Path("/packages")
+DOCUMENTATION = Path("/src/docs/credentials.md")
 HOST = "registry.example"
 USER = ("builder", "a-secret-for-the-build")
 
@@ -103,6 +105,11 @@ def layers(layout):
     for layer in manifest(layout)["layers"][1:]:
         with tarfile.open(blob(layout, layer)) as archive:
             yield archive
+
+
+def test_the_documentation_has_the_same_file():
+    _, _, instructions = CONTAINERFILE.read_text().partition("\n\n")
+    assert textwrap.indent(instructions, "    ") in DOCUMENTATION.read_text()
 
 
 def test_the_package_is_in_the_image(image):

@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 
 import steps
+from conftest import PACKAGES
 from harness.commands import run
-from harness.registry import Registry
 from harness.service import UNIT
 
-PACKAGES = Path("/packages")
 SERVICE, PLUGIN = "dnf5-oci", "libdnf5-plugin-oci"
 OLD = "0.0.1-1"
 MULTIARCH = run("dpkg-architecture", "-qDEB_HOST_MULTIARCH").output.strip()
@@ -46,14 +45,6 @@ def everything_is_unpacked():
     for file in Path("/etc/dpkg/dpkg.cfg.d").iterdir():
         lines = file.read_text().splitlines(keepends=True)
         file.write_text("".join(line for line in lines if not line.startswith("path-exclude=")))
-
-
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory):
-    running = Registry(tmp_path_factory.mktemp("registry"), 5000).start()
-    steps.insecure(running.address)
-    yield running
-    running.stop()
 
 
 @pytest.fixture
