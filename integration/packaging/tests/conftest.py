@@ -1,12 +1,10 @@
 """The machine that the packages are tested on: a fresh root, below systemd."""
 
-import shutil
 from pathlib import Path
 
 import pytest
 
 import steps
-from harness.commands import run
 from harness.registry import Registry
 
 # What `make dist`, `make rpm` and `make deb` have made.

@@ -14,21 +14,24 @@ REPOS = Path("/etc/yum.repos.d")
 PROGRAM = Path("/usr/bin/dnf5-oci")
 
 # What the kernel, systemd, package managers and the tests themselves keep.
-OTHERS = ("/dev", "/packages", "/proc", "/run/command", "/run/lock", "/run/log", "/run/output", "/run/systemd",
-          "/run/udev", "/run/user", "/src", "/sys", "/tmp", "/usr/lib/sysimage", "/var/cache/apt", "/var/cache/ldconfig",
-          "/var/cache/libdnf5", "/var/cache/man", "/var/lib/apt", "/var/lib/dpkg", "/var/lib/rpm", "/var/lib/systemd",
-          "/var/log")
+OTHERS = (
+    "/dev", "/packages", "/proc", "/run/command", "/run/lock", "/run/log", "/run/output", "/run/systemd", "/run/udev",
+    "/run/user", "/src", "/sys", "/tmp", "/usr/lib/sysimage", "/var/cache/apt", "/var/cache/ldconfig",
+    "/var/cache/libdnf5", "/var/cache/man", "/var/lib/apt", "/var/lib/dpkg", "/var/lib/rpm", "/var/lib/systemd",
+    "/var/log",
+)
 
 
-def files(*ignored):
-    """Every file of the machine, with its mode and owner, and what changes with its content; except those of others and `ignored`."""
+def files():
+    """Every file of the machine but those of others: with its mode and owner, and what changes with its
+    content."""
     found = {}
     for directory, names, entries in os.walk("/"):
-        names[:] = [name for name in names if os.path.join(directory, name) not in (*OTHERS, *ignored)]
+        names[:] = [name for name in names if os.path.join(directory, name) not in OTHERS]
         for name in names + entries:
-            path = Path(directory, name)
-            if str(path) not in (*OTHERS, *ignored):
-                found[str(path)] = description(path)
+            path = os.path.join(directory, name)
+            if path not in OTHERS:
+                found[path] = description(Path(path))
     return found
 
 
