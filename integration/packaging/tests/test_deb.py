@@ -72,7 +72,7 @@ def old(tmp_path_factory):
         control = unpacked / "DEBIAN/control"
         version = field(deb(name), "Version")
         control.write_text(control.read_text().replace(version, OLD))
-        run("dpkg-deb", "--build", unpacked, directory / f"{name}_{OLD}.deb")
+        run("dpkg-deb", "--build", "-Zgzip", "-z1", unpacked, directory / f"{name}_{OLD}.deb")
         shutil.rmtree(unpacked)
     return directory
 
