@@ -13,12 +13,12 @@ PLUGIN_CONF = Path("/etc/dnf/libdnf5-plugins/oci.conf")
 REPOS = Path("/etc/yum.repos.d")
 PROGRAM = Path("/usr/bin/dnf5-oci")
 
-# What the kernel, systemd, package managers and the tests themselves keep.
+# What the kernel, systemd, package managers, podman and the tests themselves keep.
 OTHERS = (
-    "/dev", "/packages", "/proc", "/run/command", "/run/lock", "/run/log", "/run/output", "/run/systemd", "/run/udev",
-    "/run/user", "/src", "/sys", "/tmp", "/usr/lib/sysimage", "/var/cache/apt", "/var/cache/ldconfig",
-    "/var/cache/libdnf5", "/var/cache/man", "/var/lib/apt", "/var/lib/dpkg", "/var/lib/rpm", "/var/lib/systemd",
-    "/var/log",
+    "/dev", "/packages", "/proc", "/run/command", "/run/dnf", "/run/lock", "/run/log", "/run/output", "/run/systemd",
+    "/run/udev", "/run/user", "/src", "/sys", "/tmp", "/usr/lib/sysimage", "/var/cache/apt", "/var/cache/debconf",
+    "/var/cache/ldconfig", "/var/cache/libdnf5", "/var/cache/man", "/var/lib/apt", "/var/lib/containers", "/var/lib/dpkg",
+    "/var/lib/rpm", "/var/lib/systemd", "/var/log", "/var/tmp",
 )
 
 
