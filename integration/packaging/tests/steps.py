@@ -1,6 +1,5 @@
 """What the tests of all packages do with an installed dnf5-oci, whichever package manager has installed it."""
 
-import hashlib
 import os
 import shutil
 from pathlib import Path
@@ -14,25 +13,25 @@ PLUGIN_CONF = Path("/etc/dnf/libdnf5-plugins/oci.conf")
 REPOS = Path("/etc/yum.repos.d")
 PROGRAM = Path("/usr/bin/dnf5-oci")
 
-# What a service that has run may leave, and removal of the package takes away.
-LEFT_BY_SERVICE = (Path("/var/cache/dnf5-oci"), Path("/run/dnf5-oci"))
+# What the kernel, systemd, package managers, podman and the tests themselves keep.
+OTHERS = (
+    "/dev", "/packages", "/proc", "/run/command", "/run/dnf", "/run/lock", "/run/log", "/run/output", "/run/systemd",
+    "/run/udev", "/run/user", "/src", "/sys", "/tmp", "/usr/lib/sysimage", "/var/cache/apt", "/var/cache/debconf",
+    "/var/cache/ldconfig", "/var/cache/libdnf5", "/var/cache/man", "/var/lib/apt", "/var/lib/containers",
+    "/var/lib/dpkg", "/var/lib/rpm", "/var/lib/systemd", "/var/log", "/var/tmp",
+)
 
-# What the kernel, systemd, package managers and the tests themselves keep.
-OTHERS = ("/dev", "/packages", "/proc", "/run/command", "/run/lock", "/run/log", "/run/output", "/run/systemd",
-          "/run/udev", "/run/user", "/src", "/sys", "/tmp", "/usr/lib/sysimage", "/var/cache/apt", "/var/cache/ldconfig",
-          "/var/cache/libdnf5", "/var/cache/man", "/var/lib/apt", "/var/lib/dpkg", "/var/lib/rpm", "/var/lib/systemd",
-          "/var/log")
 
-
-def files(*ignored):
-    """Every file of the machine, with its mode, owner, and content; except those of others and `ignored`."""
+def files():
+    """Every file of the machine but those of others: with its mode and owner, and what changes with its
+    content."""
     found = {}
     for directory, names, entries in os.walk("/"):
-        names[:] = [name for name in names if os.path.join(directory, name) not in (*OTHERS, *ignored)]
+        names[:] = [name for name in names if os.path.join(directory, name) not in OTHERS]
         for name in names + entries:
-            path = Path(directory, name)
-            if str(path) not in (*OTHERS, *ignored):
-                found[str(path)] = description(path)
+            path = os.path.join(directory, name)
+            if path not in OTHERS:
+                found[path] = description(Path(path))
     return found
 
 
@@ -42,7 +41,7 @@ def description(path):
     if path.is_symlink():
         content = os.readlink(path)
     elif path.is_file():
-        content = hashlib.sha256(path.read_bytes()).hexdigest()
+        content = status.st_size, status.st_mtime_ns
     return oct(status.st_mode), status.st_uid, status.st_gid, content
 
 
