@@ -13,19 +13,23 @@ BASHDIR ?= $(DATADIR)/bash-completion/completions
 ZSHDIR ?= $(DATADIR)/zsh/site-functions
 FISHDIR ?= $(DATADIR)/fish/vendor_completions.d
 TARGET = $(or $(CARGO_TARGET_DIR),target)
-PLUGIN = $(TARGET)/plugin
+PLUGIN ?= $(TARGET)/plugin
 PAGES = $(TARGET)/pages
 
 .PHONY: help
 help:
 	@echo 'make demo      see it work, in a disposable root'
-	@echo 'make check     all lints and tests'
+	@echo 'make check     all lints and tests; WITH=packages: those of the packages as well'
 	@echo 'make lint      the lints alone'
 	@echo 'make test      the Rust tests; T=registry K=mirror: those in tests/registry.rs with this name'
 	@echo 'make e2e       the end-to-end tests; T=test_run.py K=tag: those of one module with this name'
 	@echo 'make soak      kill dnf5, the service and skopeo at random instants; KILLS=1000 SEED=N'
 	@echo 'make fuzz      random inputs for all that reads untrusted data; SECONDS=60 T=archive'
 	@echo 'make audit     licences and advisories of the crates, and a build with the oldest Rust'
+	@echo 'make dist      the source tarballs that packages are built from'
+	@echo 'make rpm       the RPMs, in $(PACKAGES)'
+	@echo 'make deb       the Debian packages, in $(PACKAGES)'
+	@echo 'make check-packages   the tests of the packages; T=test_rpm.py K=upgrade'
 	@echo 'make bench     how fast it is, beside a plain web server; BASE=REV: and beside another revision'
 	@echo 'make reliability   write docs/reliability.md: what dnf5 does when a registry fails'
 	@echo 'make shell     a shell in the disposable root, with everything installed'
@@ -73,6 +77,44 @@ install-pages:
 	install -D -m 644 $(PAGES)/zsh/_dnf5-oci $(DESTDIR)$(ZSHDIR)/_dnf5-oci
 	install -D -m 644 $(PAGES)/fish/dnf5-oci.fish $(DESTDIR)$(FISHDIR)/dnf5-oci.fish
 
+# --- packages ----------------------------------------------------------------------------------
+
+PACKAGES = $(TARGET)/packages
+# Cargo's directory for all kinds of packages, which share the compiled crates.
+PACKAGES_BUILD = $(TARGET)/packages-build
+VERSION = $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' Cargo.toml)
+# Bindings and environment of a build in the root.
+BUILD_PACKAGES = --bind $(CURDIR)/integration/packaging:/packaging:ro --bind $(abspath $(PACKAGES)):/packages \
+    --bind $(abspath $(PACKAGES_BUILD)):/packages-build \
+    env CARGO_TARGET_DIR=/packages-build PLUGIN=/build/plugin
+RPM_SOURCES = $(wildcard $(PACKAGES)/dnf5-oci-$(VERSION)*.tar.*) \
+    $(addprefix integration/packaging/,dnf5-oci.spec macros.debian build-rpm)
+
+DEB_SOURCES = $(wildcard $(PACKAGES)/dnf5-oci-$(VERSION)*.tar.*) \
+    $(addprefix integration/packaging/,build-deb debian-copyright) \
+    $(shell find integration/packaging/debian -type f | sort)
+
+.PHONY: dist rpm deb
+dist:
+	@integration/prepare $(CARGO) git xz
+	@CARGO='$(CARGO)' integration/packaging/dist $(PACKAGES) $(PACKAGES_BUILD)
+
+rpm: dist prepare
+	@sha256sum $(RPM_SOURCES) | cmp -s - $(PACKAGES)/.rpm || { \
+	    echo 'building the RPMs; the first time takes some minutes'; \
+	    rm -f $(PACKAGES)/*.rpm; \
+	    $(ENTER) $(BUILD_PACKAGES) /packaging/build-rpm $(VERSION) /packages /packages -ba \
+	        >$(PACKAGES)/rpm.log 2>&1 || { tail -n 30 $(PACKAGES)/rpm.log; exit 1; }; \
+	    sha256sum $(RPM_SOURCES) >$(PACKAGES)/.rpm; }
+
+deb: dist prepare
+	@sha256sum $(DEB_SOURCES) | cmp -s - $(PACKAGES)/.deb || { \
+	    echo 'building the Debian packages; the first time takes some minutes'; \
+	    rm -f $(PACKAGES)/*.deb $(PACKAGES)/*.buildinfo $(PACKAGES)/*.changes; \
+	    $(ENTER) $(BUILD_PACKAGES) /packaging/build-deb $(VERSION) /packages \
+	        >$(PACKAGES)/deb.log 2>&1 || { tail -n 30 $(PACKAGES)/deb.log; exit 1; }; \
+	    sha256sum $(DEB_SOURCES) >$(PACKAGES)/.deb; }
+
 # --- the disposable root -----------------------------------------------------------------------
 
 # What is laid over the root: everything as `make install` puts it. The plugin is compiled there,
@@ -100,8 +142,9 @@ stage: prepare
 	@$(ENTER) --lower $(abspath $(STAGE)) dnf5-oci --version >/dev/null || \
 	    { echo 'what is built on this machine does not run in the root (is its glibc newer?)' >&2; exit 1; }
 
-demo: stage
-	@$(ENTER) --lower $(abspath $(STAGE)) --bind $(CURDIR)/integration/demo:/demo:ro /demo/demo
+demo: stage rpm
+	@$(ENTER) --lower $(abspath $(STAGE)) --bind $(CURDIR)/integration/demo:/demo:ro \
+	    --bind $(CURDIR)/integration/packaging:/packaging:ro --bind $(abspath $(PACKAGES)):/packages:ro /demo/demo
 
 bench: stage
 	@$(CARGO) build --quiet --release --locked --example floor --example relay
@@ -123,9 +166,12 @@ shell: stage
 # --- checks ------------------------------------------------------------------------------------
 
 # T names one test file or several, K tests in them: part of a name for cargo, an expression for pytest.
-.PHONY: check lint test e2e audit
-check: stage
-	@integration/check --stage $(STAGE)
+.PHONY: check check-packages lint test e2e audit
+check: stage rpm $(WITH:packages=deb)
+	@integration/check --stage $(STAGE) --packages $(PACKAGES) $(WITH:%=--with %)
+
+check-packages: rpm deb
+	@integration/check --packages $(PACKAGES) -k '$(K)' packages $(T)
 
 lint: prepare
 	@integration/check lint
