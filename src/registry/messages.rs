@@ -237,9 +237,7 @@ pub(super) fn failed(error: proxy::Error, secrets: &Secrets) -> Error {
             retryable: true,
             message: "the registry's answer is too long to read".to_owned(),
         },
-        proxy::Error::ProxyTooOld { found_version, .. } => {
-            Error::too_old(found_version.into())
-        }
+        proxy::Error::ProxyTooOld { found_version, .. } => Error::too_old(found_version.into()),
         proxy::Error::Other(message) => match message.strip_prefix(EXITED) {
             // The request comes first.
             Some(exit) => {

@@ -141,7 +141,8 @@ impl Worker {
         &self,
         image: &OpenedImage,
         digest: &Digest,
-    ) -> Result<(pipe::Receiver, impl Future<Output = Result<(), proxy::GetBlobError>>), Error> {
+    ) -> Result<(pipe::Receiver, impl Future<Output = Result<(), proxy::GetBlobError>>), Error>
+    {
         let blob = self.proxy.get_raw_blob(image, digest);
         let (_, data, outcome) = self.request(self.min_speed.time, None, blob).await?;
         Ok((pipe::Receiver::from_file(data.into_std().await)?, outcome))
