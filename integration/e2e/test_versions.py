@@ -1,12 +1,17 @@
 """A libdnf5 that the plugin does not support: one line in the log, and dnf5 goes on without it."""
 
 import re
+from pathlib import Path
 
 import pytest
 
 from conftest import LOG
 from harness.commands import run
 from harness.repository import build
+
+# What the plugin uses of the oldest version that is supported, and the plugin.
+SYMBOLS = Path(__file__).parents[1] / "plugin/libdnf5-5.2.17.symbols"
+[PLUGIN] = Path("/usr/lib").glob("*/libdnf5/plugins/oci.so")
 
 # Takes the place of libdnf5's own function, by the name that the compiler gives it.
 VERSION = """
@@ -48,3 +53,11 @@ def test_another_version_is_refused(dnf, pushed, pretend, version):
 def test_these_versions_are_supported(dnf, pushed, pretend, version):
     dnf("repoquery", env=pretend(version)).has("one-0:1-1.noarch")
     assert "not available" not in LOG.read_text()
+
+
+def test_the_plugin_needs_nothing_that_the_oldest_version_lacks():
+    exported = {line for line in SYMBOLS.read_text().splitlines() if line and not line.startswith("#")}
+    needed = {line.split()[-1] for line in run("nm", "-D", "--undefined-only", PLUGIN).output.splitlines()}
+    used = {name for name in needed if "libdnf5" in name}
+    assert used and used <= exported, used - exported
+    assert exported <= used, "no longer used"

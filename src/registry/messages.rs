@@ -168,8 +168,9 @@ const GPG_MESSAGES: [&str; 3] = ["No data", "Bad data", "Unknown compression alg
 /// The separator between the errors of the mirrors and that of the registry itself.
 const AFTER_MIRRORS: &str = "]): ";
 
-/// The oldest version of the protocol that is supported: that of skopeo 1.18.
-pub(super) const OLDEST_PROTOCOL: (u64, u64, u64) = (0, 2, 7);
+/// The oldest version of the protocol that is supported, which skopeo 1.18 has. Older ones do not check the
+/// signature policy.
+pub(super) const OLDEST_PROTOCOL: (u64, u64, u64) = (0, 2, 6);
 
 /// Words in what skopeo reports when it has checked a body with GetBlob.
 const CHECKED: &[&str] = &["corrupted blob, expecting ", " bytes in blob, got "];

@@ -18,7 +18,7 @@ const CONTENT: &str = "0123456789abcdef";
 const STALL: Duration = Duration::from_secs(3);
 
 fn sending(bodies: Value) -> StandIn {
-    StandIn::new(json!({"protocol": "0.2.7", "bodies": bodies}))
+    StandIn::new(json!({"protocol": "0.2.6", "bodies": bodies}))
 }
 
 fn impatient(stand_in: &StandIn) -> Registry {
