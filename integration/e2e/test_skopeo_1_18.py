@@ -163,7 +163,10 @@ def test_the_signature_policy_holds(dnf, registry, tools, acme):
     policy({f"{registry.address}/acme": acme.require_gpg()})
     stop_services()
     dnf("repoquery", code=1).has("A signature was required, but no signature exists")
+    # skopeo itself obeys the policy.
+    policy({})
     acme.sign_with_gpg(tools)
+    policy({f"{registry.address}/acme": acme.require_gpg()})
     stop_services()
     dnf("repoquery").has("one-0:1-1.noarch")
 

@@ -186,7 +186,7 @@ async fn a_cancelled_request_leaves_no_process() {
 #[tokio::test]
 async fn a_body_that_does_not_end_after_its_last_byte_costs_its_worker_only() {
     let stand_in = sending(json!([[["send", CONTENT], ["stall"]], [["send", CONTENT]]]));
-    let registry = stand_in.registry();
+    let registry = impatient(&stand_in);
     assert_eq!(fetch(&registry).await.expect("all there"), CONTENT.as_bytes());
     // skopeo waits for the end that does not come, and answers nothing else.
     stand_in.wait_until_logged("FinishPipe", 1).await;
