@@ -1,10 +1,11 @@
 //! The registry layer with the real skopeo, and with a stand-in that fails on demand.
 //!
-//! These tests need skopeo 1.19 or newer, docker-registry and python3.
+//! These tests need skopeo 1.18 or newer, docker-registry and python3.
 
 mod registry {
     mod copies;
     mod faults;
+    mod get_blob;
     mod layout;
     mod ready;
     mod repository;

@@ -154,7 +154,7 @@ def test_a_skopeo_that_is_too_old(doctor, pushed):
     try:
         found = doctor(pushed.baseurl, code=1)
         assert found.verdicts["skopeo"] == "failed", str(found.result)
-        found.says("skopeo", "version 1.9.3; ", "; install skopeo 1.19 or newer")
+        found.says("skopeo", "version 1.9.3; ", "; install skopeo 1.18 or newer")
     finally:
         aside.rename(skopeo)
 

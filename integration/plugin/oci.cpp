@@ -11,6 +11,7 @@
 #include <libdnf5/base/base.hpp>
 #include <libdnf5/conf/config_parser.hpp>
 #include <libdnf5/plugin/iplugin.hpp>
+#include <libdnf5/version.hpp>
 #include <unistd.h>
 
 #include <algorithm>
@@ -22,6 +23,7 @@
 #include <optional>
 #include <stdexcept>
 #include <string_view>
+#include <tuple>
 #include <utility>
 
 using namespace libdnf5;
@@ -31,6 +33,12 @@ namespace {
 constexpr const char * PLUGIN_NAME{"oci"};
 constexpr plugin::Version PLUGIN_VERSION{VERSION};
 constexpr PluginAPIVersion REQUIRED_API{.major = 2, .minor = 1};
+
+// The versions of libdnf5 that the plugin works with, from the first to before the second. libdnf5 raises the second
+// number for incompatible changes of its API (libdnf5/version.hpp), and neither the plugin API's major number nor the
+// soname with it: 5.2, 5.3 and 5.4 have the same.
+constexpr LibraryVersion OLDEST{.prime = 5, .major = 2, .minor = 17, .micro = 0};
+constexpr LibraryVersion TOO_NEW{.prime = 5, .major = 5, .minor = 0, .micro = 0};
 
 // Where the service on the system bus may write.
 constexpr const char * SYSTEM_CACHE{"/var/cache/libdnf5"};
@@ -87,19 +95,10 @@ public:
 };
 
 
-class Oci : public plugin::IPlugin2_1 {
+/// What the plugin says of itself.
+class Plugin : public plugin::IPlugin2_1 {
 public:
-    Oci(plugin::IPluginData & data, ConfigParser & parser) : IPlugin2_1(data) {
-        if (parser.has_option("main", "backend")) {
-            choice = parse_choice(parser.get_value("main", "backend"));
-        }
-        if (parser.has_option("main", "fetch")) {
-            eager = parse_eager(parser.get_value("main", "fetch"));
-        }
-        if (parser.has_option("main", "service")) {
-            program = parser.get_value("main", "service");
-        }
-    }
+    using IPlugin2_1::IPlugin2_1;
 
     PluginAPIVersion get_api_version() const noexcept override { return REQUIRED_API; }
     const char * get_name() const noexcept override { return PLUGIN_NAME; }
@@ -112,6 +111,54 @@ public:
             }
         }
         return nullptr;
+    }
+};
+
+
+bool is_supported(const LibraryVersion & version) {
+    const auto numbers = [](const LibraryVersion & v) { return std::tuple(v.prime, v.major, v.minor, v.micro); };
+    return numbers(version) >= numbers(OLDEST) && numbers(version) < numbers(TOO_NEW);
+}
+
+
+std::string text(const LibraryVersion & version) {
+    return std::to_string(version.prime) + "." + std::to_string(version.major) + "." + std::to_string(version.minor);
+}
+
+
+/// Takes the plugin's place in a libdnf5 that is not supported. libdnf5 would end the program if there were no
+/// instance.
+class Unsupported : public Plugin {
+public:
+    Unsupported(plugin::IPluginData & data, const LibraryVersion & version) : Plugin(data), version(version) {}
+
+    void init() override {
+        get_base().get_logger()->error(
+            "oci: repositories in registries are not available: libdnf5 {} is not supported, only {} and newer, older "
+            "than {}.{}; update libdnf5 or libdnf5-plugin-oci",
+            text(version),
+            text(OLDEST),
+            TOO_NEW.prime,
+            TOO_NEW.major);
+    }
+
+private:
+    LibraryVersion version;
+};
+
+
+class Oci : public Plugin {
+public:
+    Oci(plugin::IPluginData & data, ConfigParser & parser) : Plugin(data) {
+        if (parser.has_option("main", "backend")) {
+            choice = parse_choice(parser.get_value("main", "backend"));
+        }
+        if (parser.has_option("main", "fetch")) {
+            eager = parse_eager(parser.get_value("main", "fetch"));
+        }
+        if (parser.has_option("main", "service")) {
+            program = parser.get_value("main", "service");
+        }
     }
 
     void repos_configured() override;
@@ -347,7 +394,10 @@ plugin::Version libdnf_plugin_get_version(void) {
 }
 
 plugin::IPlugin * libdnf_plugin_new_instance(
-    [[maybe_unused]] LibraryVersion library_version, plugin::IPluginData & data, ConfigParser & parser) try {
+    LibraryVersion library_version, plugin::IPluginData & data, ConfigParser & parser) try {
+    if (!is_supported(library_version)) {
+        return new Unsupported(data, library_version);
+    }
     return new Oci(data, parser);
 } catch (...) {
     last_exception = std::current_exception();

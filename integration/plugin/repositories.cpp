@@ -49,7 +49,7 @@ constexpr const char * IGNORED[]{
 
 // dnf5's default of three spares public mirrors. The service decides how many requests the registry gets; this is
 // the most that dnf5 allows.
-constexpr std::uint32_t PARALLEL_DOWNLOADS{20};
+constexpr const char * PARALLEL_DOWNLOADS{"20"};
 
 // For dnf5's connection to the service, in seconds. A package inside a large layer arrives after the whole layer
 // has been read, with silence before it. The service applies the user's values to the registry.
@@ -158,10 +158,13 @@ std::vector<std::string> ignored_options(repo::Repo & repo) {
 }
 
 
-template <typename Option, typename Value>
-void set_default(Option & option, const Value & value) {
-    if (option.get_priority() <= libdnf5::Option::Priority::DEFAULT) {
-        option.set(libdnf5::Option::Priority::RUNTIME, value);
+/// Sets an option that has its default value. By its name, since not every libdnf5 has each:
+/// max_downloads_per_mirror is in 5.3 and newer.
+void set_default(repo::ConfigRepo & config, const std::string & name, const std::string & value) {
+    auto & all = config.opt_binds();
+    const auto found = all.find(name);
+    if (found != all.end() && found->second.get_priority() <= Option::Priority::DEFAULT) {
+        found->second.new_string(Option::Priority::RUNTIME, value);
     }
 }
 
@@ -263,8 +266,8 @@ void open(Service & service, const Repository & repository) {
     // A repository has one proxy: dnf5 reaches its other baseurls through the service too.
     use_proxy(config, service_proxy(address));
     // Without a list of mirrors all downloads count as one mirror's, and the lower of these is the limit.
-    set_default(config.get_max_parallel_downloads_option(), PARALLEL_DOWNLOADS);
-    set_default(config.get_max_downloads_per_mirror_option(), PARALLEL_DOWNLOADS);
+    set_default(config, "max_parallel_downloads", PARALLEL_DOWNLOADS);
+    set_default(config, "max_downloads_per_mirror", PARALLEL_DOWNLOADS);
     config.get_timeout_option().set(priority, TIMEOUT);
     config.get_minrate_option().set(priority, MINRATE);
 }

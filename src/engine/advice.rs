@@ -170,7 +170,7 @@ fn default_remedy(kind: Kind) -> Option<&'static str> {
         Kind::NoSpace => "free space where the cache is, for example with \"dnf5 clean packages\"",
         Kind::Stalled => "try again; the registry or a proxy in between stopped sending",
         Kind::SkopeoMissing => "install skopeo",
-        Kind::SkopeoTooOld => "install skopeo 1.19 or newer",
+        Kind::SkopeoTooOld => "install skopeo 1.18 or newer",
         Kind::CacheDirectory => "check that it exists, and its owner and permissions",
         Kind::InvalidReference
         | Kind::Unauthorized

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use backon::{BackoffBuilder, ExponentialBackoff};
-use containers_image_proxy::oci_spec::image::Digest;
+use containers_image_proxy::oci_spec::image::{Descriptor, Digest};
 use tokio::io::{AsyncReadExt, BufReader};
 
 use super::Error;
@@ -20,7 +20,7 @@ const SKIP_BUFFER: usize = 64 << 10;
 /// The attempts that are left.
 pub(super) struct Attempts {
     pool: Arc<Pool>,
-    digest: Digest,
+    blob: Descriptor,
     source: PullSource,
     fallback: Option<Fallback>,
     backoff: ExponentialBackoff,
@@ -39,16 +39,16 @@ impl Attempts {
     pub(super) async fn new(
         pool: Arc<Pool>,
         source: &Source,
-        digest: &Digest,
+        blob: &Descriptor,
     ) -> Result<Self, Error> {
         let source = pool.preferred(source).await?;
         let backoff = pool.settings.pauses().build();
-        Ok(Self { pool, digest: digest.clone(), source, fallback: None, backoff })
+        Ok(Self { pool, blob: blob.clone(), source, fallback: None, backoff })
     }
 
     /// Records that the blob was delivered unchecked.
     pub(super) fn record_in(&self, delivered: &Delivered) {
-        delivered.record(&self.digest, self.source.clone());
+        delivered.record(self.blob.digest(), self.source.clone());
     }
 
     /// Requests the blob until an attempt succeeds. The body starts after the bytes that were `received`
@@ -66,7 +66,7 @@ impl Attempts {
     }
 
     async fn try_body(&self, received: u64) -> Result<Body, Failed> {
-        let mut body = self.pool.body(&self.source, &self.digest).await?;
+        let mut body = self.pool.body(&self.source, &self.blob).await?;
         if received > 0 {
             let mut skipped = BufReader::with_capacity(SKIP_BUFFER, (&mut body).take(received));
             let copied = tokio::io::copy_buf(&mut skipped, &mut tokio::io::sink()).await;
@@ -87,7 +87,7 @@ impl Attempts {
         if error.is_worth_a_retry()
             && let Some(pause) = self.backoff.next()
         {
-            tracing::info!(digest = %self.digest, received, %error, "trying again");
+            tracing::info!(digest = %self.blob.digest(), received, %error, "trying again");
             tokio::time::sleep(pause).await;
             return Ok(());
         }
@@ -114,7 +114,7 @@ impl Attempts {
         let next = fallback.left.pop_front().ok_or_else(|| fallback.first.clone())?;
         let (skip, asked) = fallback.names.split_at(next);
         tracing::warn!(
-            digest = %self.digest, %error, ?skip, ?asked,
+            digest = %self.blob.digest(), %error, ?skip, ?asked,
             "blob unavailable where its manifest is; asking the next pull source"
         );
         self.source.skip = next;
@@ -125,7 +125,7 @@ impl Attempts {
     /// The error for wrong bytes, some of which may have been delivered. The next reader of the blob
     /// starts with the next pull source, if there is one. `MirrorCorrupt` if there may be a next reader.
     async fn reject(&self, error: Error) -> Result<Error, Error> {
-        match reject(&self.pool, &self.source, &self.digest).await? {
+        match reject(&self.pool, &self.source, self.blob.digest()).await? {
             true => Ok(Error::MirrorCorrupt(Box::new(error))),
             false => Ok(error),
         }

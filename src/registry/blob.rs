@@ -70,7 +70,7 @@ impl Blob {
             Some(delivered) => Verification::ByReader(delivered),
             None => Verification::Hash(expected.hasher()),
         };
-        let mut attempts = Attempts::new(pool, source, descriptor.digest()).await?;
+        let mut attempts = Attempts::new(pool, source, descriptor).await?;
         let size = descriptor.size();
         let body = attempts.body(0).await?.take(size);
         let transfer = Transfer { attempts, body, size, received: 0, expected, verification };

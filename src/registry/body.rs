@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use containers_image_proxy::OpenedImage;
-use containers_image_proxy::oci_spec::image::Digest;
+use containers_image_proxy::oci_spec::image::Descriptor;
 use futures_util::future::BoxFuture;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::unix::pipe;
@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep};
 
 use super::Error;
+use super::relay;
 use super::speed::Speedometer;
 use super::worker::Worker;
 
@@ -39,32 +40,24 @@ impl Body {
     pub(super) async fn request(
         worker: Arc<Worker>,
         image: Arc<OpenedImage>,
-        digest: Digest,
+        blob: Descriptor,
     ) -> Result<Self, Error> {
         let (sender, receiver) = oneshot::channel();
         let owned = Arc::clone(&worker);
-        // The future for the outcome borrows from the worker. This future owns both.
-        let mut outcome: BoxFuture<'static, Result<(), Error>> = Box::pin(async move {
-            let (data, outcome) = owned.blob(&image, &digest).await?;
-            let _ = sender.send(data);
-            // Reading the outcome occupies a thread until the body ends, so it waits for its caller.
-            tokio::task::yield_now().await;
-            match outcome.await {
-                Ok(()) => Ok(()),
-                Err(error) => Err(owned.body_error(error).await),
-            }
-        });
+        let mut outcome = match worker.has_raw_blobs() {
+            true => raw(owned, image, blob, sender),
+            false => relay::start(owned, image, blob, sender),
+        };
         let data = tokio::select! {
             biased;
             Err(error) = &mut outcome => return Err(error),
-            Ok(data) = receiver => data.into_std().await,
+            Ok(data) = receiver => data,
             else => return Err(Error::Process("no data".to_owned())),
         };
         if let Err(error) = rustix::pipe::fcntl_setpipe_size(&data, PIPE_SIZE) {
             // All pipes of a user share one limit.
             tracing::debug!(%error, "the pipe keeps its size");
         }
-        let data = pipe::Receiver::from_file(data)?;
         let speed = Speedometer::new(worker.min_speed);
         let timer = Box::pin(tokio::time::sleep(speed.slice()));
         Ok(Self { worker, data, outcome, speed, timer, waiting: None })
@@ -95,6 +88,27 @@ impl Body {
             Err(Error::Stalled(limit))
         })
     }
+}
+
+/// Requests a blob, and sends the pipe with its bytes when the registry has begun to answer. The future tells
+/// why they ended.
+fn raw(
+    worker: Arc<Worker>,
+    image: Arc<OpenedImage>,
+    blob: Descriptor,
+    sender: oneshot::Sender<pipe::Receiver>,
+) -> BoxFuture<'static, Result<(), Error>> {
+    // The future for the outcome borrows from the worker. This future owns both.
+    Box::pin(async move {
+        let (data, outcome) = worker.blob(&image, blob.digest()).await?;
+        let _ = sender.send(data);
+        // Reading the outcome occupies a thread until the body ends, so it waits for its caller.
+        tokio::task::yield_now().await;
+        match outcome.await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(worker.body_error(error).await),
+        }
+    })
 }
 
 impl AsyncRead for Body {

@@ -156,7 +156,7 @@ pub enum Error {
         /// The version it has.
         found: String,
         /// The minimum version.
-        wanted: &'static str,
+        wanted: String,
     },
     /// An I/O error between skopeo and this process.
     #[error("communication with skopeo failed: {0}")]
@@ -196,6 +196,12 @@ impl Error {
             }
             _ => None,
         }
+    }
+
+    /// The error for a version of skopeo's protocol that is not supported.
+    pub(super) fn too_old(found: String) -> Self {
+        let (major, minor, patch) = messages::OLDEST_PROTOCOL;
+        Self::SkopeoTooOld { found, wanted: format!("{major}.{minor}.{patch}") }
     }
 
     /// The same error when it is about a blob.

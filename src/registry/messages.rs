@@ -168,8 +168,12 @@ const GPG_MESSAGES: [&str; 3] = ["No data", "Bad data", "Unknown compression alg
 /// The separator between the errors of the mirrors and that of the registry itself.
 const AFTER_MIRRORS: &str = "]): ";
 
-/// The first version of the protocol with GetRawBlob, which reports errors of a body; skopeo 1.19.
-pub(super) const WANTED_PROTOCOL: &str = "0.2.8";
+/// The oldest version of the protocol that is supported, which skopeo 1.18 has. Older ones do not check the
+/// signature policy.
+pub(super) const OLDEST_PROTOCOL: (u64, u64, u64) = (0, 2, 6);
+
+/// Words in what skopeo reports when it has checked a body with GetBlob.
+const CHECKED: &[&str] = &["corrupted blob, expecting ", " bytes in blob, got "];
 
 /// The error for a message of skopeo, without the secrets that it repeats.
 pub fn refused(message: &str, retryable: bool, secrets: &Secrets) -> Error {
@@ -234,9 +238,7 @@ pub(super) fn failed(error: proxy::Error, secrets: &Secrets) -> Error {
             retryable: true,
             message: "the registry's answer is too long to read".to_owned(),
         },
-        proxy::Error::ProxyTooOld { found_version, .. } => {
-            Error::SkopeoTooOld { found: found_version.into(), wanted: WANTED_PROTOCOL }
-        }
+        proxy::Error::ProxyTooOld { found_version, .. } => Error::too_old(found_version.into()),
         proxy::Error::Other(message) => match message.strip_prefix(EXITED) {
             // The request comes first.
             Some(exit) => {
@@ -285,6 +287,14 @@ pub(super) fn body(error: proxy::GetBlobError, secrets: &Secrets) -> Error {
             Error::Refused { kind, retryable: true, message }
         }
         error => error,
+    }
+}
+
+/// Why a body of GetBlob ended. Size and digest are checked here as well, with errors that say more.
+pub(super) fn end_of_checked(message: Box<str>, secrets: &Secrets) -> Result<(), Error> {
+    match contains_any(&message, CHECKED) {
+        true => Ok(()),
+        false => Err(body(proxy::GetBlobError::Other(message), secrets)),
     }
 }
 

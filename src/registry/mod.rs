@@ -12,6 +12,7 @@
 //! | `ready` | workers that are started before the requests come |
 //! | `pull_source` | the mirrors of a repository and the registry itself |
 //! | `body` | the bytes of a blob that a worker sends |
+//! | `relay` | the same of a skopeo without GetRawBlob |
 //! | `speed` | how slow a transfer may be |
 //! | `worker` | a skopeo process and its requests |
 //! | `log` | what skopeo logs while it works on a request |
@@ -41,6 +42,7 @@ mod pull_source;
 mod rate;
 mod raw;
 mod ready;
+mod relay;
 mod settings;
 mod source_pool;
 mod speed;

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use backon::Retryable;
-use containers_image_proxy::oci_spec::image::Digest;
+use containers_image_proxy::oci_spec::image::{Descriptor, Digest};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::body::Body;
@@ -96,14 +96,14 @@ impl Pool {
     pub(super) async fn body(
         self: &Arc<Self>,
         source: &PullSource,
-        digest: &Digest,
+        blob: &Descriptor,
     ) -> Result<Body, Failed> {
         let pool = self.source_pool(source);
         pool.places.requested();
         let obtained = self.worker(&pool, source).await.map_err(Failed::Image)?;
         let Obtained { mut connection, is_fresh } = obtained;
         let begin = Instant::now();
-        let mut body = connection.body(digest).await;
+        let mut body = connection.body(blob).await;
         pool.places.answered(begin.elapsed());
         if let Err(error) = &body
             && error.kind() == Kind::Unauthorized
@@ -111,11 +111,11 @@ impl Pool {
         {
             // The token that came with the image has expired. skopeo requests another one only when it
             // believes the token to be older than a minute.
-            tracing::info!(%digest, %error, "opening the image again");
+            tracing::info!(digest = %blob.digest(), %error, "opening the image again");
             let reopened = connection.reopen(&source.source).await;
             pool.record(&reopened);
             reopened.map_err(Failed::Image)?;
-            body = connection.body(digest).await;
+            body = connection.body(blob).await;
         }
         pool.record(&body);
         pool.put(connection);

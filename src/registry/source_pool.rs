@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use containers_image_proxy::OpenedImage;
-use containers_image_proxy::oci_spec::image::Digest;
+use containers_image_proxy::oci_spec::image::Descriptor;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::body::Body;
@@ -158,8 +158,8 @@ impl Connection {
     }
 
     /// Requests a blob of the image.
-    pub(super) async fn body(&self, digest: &Digest) -> Result<Body, Error> {
+    pub(super) async fn body(&self, blob: &Descriptor) -> Result<Body, Error> {
         let (worker, image) = (Arc::clone(&self.worker), Arc::clone(&self.image));
-        Body::request(worker, image, digest.clone()).await
+        Body::request(worker, image, blob.clone()).await
     }
 }

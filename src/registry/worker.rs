@@ -4,19 +4,21 @@ use std::io;
 use std::mem;
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use containers_image_proxy as proxy;
-use proxy::oci_spec::image::Digest;
+use proxy::oci_spec::image::{Descriptor, Digest};
 use proxy::{ImageProxy, OpenedImage};
-use tokio::fs::File;
+use tokio::io::AsyncRead;
+use tokio::net::unix::pipe;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::child::Child;
 use super::command::{self, Invocation, Reach};
 use super::log::Log;
-use super::messages::{self, WANTED_PROTOCOL};
+use super::messages::{self, OLDEST_PROTOCOL};
 use super::places::Place;
 use super::speed::{MinSpeed, Speedometer};
 use super::{Error, Manifest, Settings};
@@ -44,6 +46,8 @@ pub(super) struct Worker {
     pub(super) min_speed: MinSpeed,
     access: Access,
     _certificates: Option<TemporaryDir>,
+    /// Whether it gets no other request.
+    is_retired: AtomicBool,
     /// `None` once it has been killed.
     place: Mutex<Option<Place>>,
 }
@@ -81,9 +85,9 @@ impl Worker {
                 return Err(explained(error, &log, &secrets).await);
             }
         };
-        if !proxy.supports_get_raw_blob() {
-            let found = proxy.protocol_version().to_string();
-            return Err(Error::SkopeoTooOld { found, wanted: WANTED_PROTOCOL });
+        let version = proxy.protocol_version();
+        if (version.major, version.minor, version.patch) < OLDEST_PROTOCOL {
+            return Err(Error::too_old(version.to_string()));
         }
         tracing::debug!(pid = child.pid()?, protocol = %proxy.protocol_version(), "skopeo started");
         let (min_speed, access) = (MinSpeed::of(&source.access, &settings), source.access.clone());
@@ -96,6 +100,7 @@ impl Worker {
             min_speed,
             access,
             _certificates: certificates,
+            is_retired: AtomicBool::default(),
             place: Mutex::new(Some(place)),
         })
     }
@@ -126,15 +131,32 @@ impl Worker {
         Ok(Manifest { digest, image })
     }
 
-    /// Requests a blob: its data, and a future that tells why they ended.
+    /// Whether it has [`Self::blob`]. Otherwise there is only [`Self::checked_blob`].
+    pub(super) fn has_raw_blobs(&self) -> bool {
+        self.proxy.supports_get_raw_blob()
+    }
+
+    /// Requests a blob with GetRawBlob: its data, and a future that tells why they ended.
     pub(super) async fn blob(
         &self,
         image: &OpenedImage,
         digest: &Digest,
-    ) -> Result<(File, impl Future<Output = Result<(), proxy::GetBlobError>>), Error> {
+    ) -> Result<(pipe::Receiver, impl Future<Output = Result<(), proxy::GetBlobError>>), Error>
+    {
         let blob = self.proxy.get_raw_blob(image, digest);
         let (_, data, outcome) = self.request(self.min_speed.time, None, blob).await?;
-        Ok((data, outcome))
+        Ok((pipe::Receiver::from_file(data.into_std().await)?, outcome))
+    }
+
+    /// Requests a blob with GetBlob: its data, which do not end before the future is polled. The future tells
+    /// why they ended, for [`Self::end_of_blob`]. Until then skopeo answers no other request.
+    pub(super) async fn checked_blob(
+        &self,
+        image: &OpenedImage,
+        blob: &Descriptor,
+    ) -> Result<(impl AsyncRead, impl Future<Output = Result<(), proxy::Error>>), Error> {
+        let blob = self.proxy.get_blob(image, blob.digest(), blob.size());
+        self.request(self.min_speed.time, None, blob).await
     }
 
     /// Awaits a request. If that takes longer than `limit`, is too slow or is cancelled, skopeo is killed,
@@ -167,7 +189,22 @@ impl Worker {
         })
     }
 
-    /// Why a body ended, as skopeo reports it.
+    /// Why a body of [`Self::checked_blob`] ended, as skopeo reports it.
+    pub(super) async fn end_of_blob(&self, end: Result<(), proxy::Error>) -> Result<(), Error> {
+        let Err(error) = end else {
+            return Ok(());
+        };
+        let secrets = self.secrets().await?;
+        match error {
+            proxy::Error::RequestInitiationFailure { error, .. }
+            | proxy::Error::RetryableRequestFailure { error, .. } => {
+                messages::end_of_checked(error, &secrets)
+            }
+            error => Err(explained(error, &self.log, &secrets).await),
+        }
+    }
+
+    /// Why a body of [`Self::blob`] ended, as skopeo reports it.
     pub(super) async fn body_error(&self, error: proxy::GetBlobError) -> Error {
         match self.secrets().await {
             Ok(secrets) => messages::body(error, &secrets),
@@ -236,7 +273,14 @@ impl Worker {
 
     /// Whether it can serve another request.
     pub(super) fn is_alive(&self) -> bool {
-        self.child.is_alive()
+        !self.is_retired.load(Ordering::Relaxed) && self.child.is_alive()
+    }
+
+    /// Has it get no other request, and end with its last transfer; `reason` is for the log.
+    pub(super) fn retire(&self, reason: &str) {
+        if !self.is_retired.swap(true, Ordering::Relaxed) {
+            tracing::debug!(pid = self.child.pid().ok(), reason, "skopeo gets no other request");
+        }
     }
 
     /// Kills it, and with it all its transfers; `reason` is for the log.

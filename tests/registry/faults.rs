@@ -514,12 +514,12 @@ async fn workers_are_not_used_after_a_configuration_change() {
 
 #[tokio::test]
 async fn an_old_skopeo() {
-    let stand_in = StandIn::new(json!({"protocol": "0.2.7", "bodies": []}));
+    let stand_in = StandIn::new(json!({"protocol": "0.2.5", "bodies": []}));
     let error = fetch(&stand_in.registry()).await.expect_err("too old");
     assert_eq!(error.kind(), Kind::SkopeoTooOld);
     assert_eq!(
         error.to_string(),
-        "skopeo is too old: expected version 0.2.8 of its proxy protocol, got 0.2.7"
+        "skopeo is too old: expected version 0.2.6 of its proxy protocol, got 0.2.5"
     );
     assert_eq!(stand_in.count("start"), 1);
 }

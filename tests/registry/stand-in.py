@@ -1,11 +1,12 @@
 #!/usr/bin/python3
 """Stands in for skopeo: speaks its proxy protocol and fails as scripted.
 
-The script is script.json in the directory of this file. "bodies" has one entry for each GetRawBlob request
+The script is script.json in the directory of this file. "bodies" has one entry for each request of a blob
 of all processes, in order; the last one is for all further requests. An entry is a list of steps (see
 body). "open" does the same for OpenImage: null, an error, the name of a file to wait for, or a list of log
-lines, one every half a second. "initialize" is what happens to Initialize. log gets one line for each start
-and request.
+lines, one every half a second. "initialize" is what happens to Initialize, "protocol" the version. Before
+0.2.8, blobs are sent as GetBlob does it: FinishPipe waits for the end of the body, closes the pipe, and reports
+the error. log gets one line for each start and request.
 """
 
 import array
@@ -62,9 +63,9 @@ def wait_for(name):
         time.sleep(0.01)
 
 
-def body(steps, data, errors):
+def body(steps, data):
     """Steps: ["send", text], ["wait", file beside this one], ["stall"], ["die"], ["error", code, message],
-    ["drip", text] for a byte every tenth of a second."""
+    ["drip", text] for a byte every tenth of a second. Returns code and message."""
     try:
         for step, *arguments in steps:
             if step == "send":
@@ -80,14 +81,22 @@ def body(steps, data, errors):
             elif step == "die":
                 os.kill(os.getpid(), signal.SIGKILL)
             elif step == "error":
-                os.write(errors, json.dumps({"code": arguments[0], "message": arguments[1]}).encode())
+                return arguments
     except BrokenPipeError:
         log("broken pipe")
+        return ["EPIPE", "broken pipe"]
+    return None
+
+
+def send_raw(steps, data, errors):
+    error = body(steps, data)
+    if error:
+        os.write(errors, json.dumps(dict(zip(("code", "message"), error, strict=True))).encode())
     os.close(errors)
     os.close(data)
 
 
-def raw_blob(sock):
+def blob(sock, send):
     steps = entry("bodies")
     if steps and steps[0][0] == "refuse":
         return reply(sock, error=steps[0][2], code=steps[0][1])
@@ -95,19 +104,51 @@ def raw_blob(sock):
         sleep_for_ever()
     if steps and steps[0][0] == "slow":
         time.sleep(0.2)
+    return send(sock, steps)
+
+
+def raw_blob(sock, steps):
     data, data_in = os.pipe()
     errors, errors_in = os.pipe()
     reply(sock, value=-1, fds=[data, errors])
-    threading.Thread(target=body, args=[steps, data_in, errors_in], daemon=True).start()
+    threading.Thread(target=send_raw, args=[steps, data_in, errors_in], daemon=True).start()
+
+
+# Bodies of GetBlob that have not been finished, by their pipes.
+UNFINISHED = {}
+
+
+def checked_blob(sock, steps):
+    data, data_in = os.pipe()
+    ended = []
+    thread = threading.Thread(target=lambda: ended.append(body(steps, data_in)), daemon=True)
+    UNFINISHED[data_in] = (thread, ended)
+    reply(sock, value=-1, fds=[data], pipe=data_in)
+    thread.start()
+
+
+def finish(sock, pipe):
+    """Answers at once for a manifest, whose pipe is closed already."""
+    error = None
+    if pipe in UNFINISHED:
+        thread, ended = UNFINISHED.pop(pipe)
+        thread.join()
+        os.close(pipe)
+        error = ended[0]
+    # This version has no codes.
+    reply(sock, error=error[1] if error else "")
+
+
+# The number of the pipe of manifests, which no other one has.
+MANIFEST = 1 << 16
 
 
 def manifest(sock):
-    """The crate ends it with FinishPipe, which any answer satisfies."""
     content = json.dumps(SCRIPT["manifest"]).encode()
     data, data_in = os.pipe()
     os.write(data_in, content)
     os.close(data_in)
-    reply(sock, value="sha256:" + hashlib.sha256(content).hexdigest(), fds=[data], pipe=1)
+    reply(sock, value="sha256:" + hashlib.sha256(content).hexdigest(), fds=[data], pipe=MANIFEST)
 
 
 def main():
@@ -118,7 +159,8 @@ def main():
     sock = socket.socket(fileno=0)
     images = 0
     while request := sock.recv(32 * 1024):
-        method = json.loads(request)["method"]
+        request = json.loads(request)
+        method = request["method"]
         log(method)
         if method == "Initialize":
             if SCRIPT.get("initialize") == "silence":
@@ -140,7 +182,11 @@ def main():
                 images += 1
                 reply(sock, value=images)
         elif method == "GetRawBlob":
-            raw_blob(sock)
+            blob(sock, raw_blob)
+        elif method == "GetBlob":
+            blob(sock, checked_blob)
+        elif method == "FinishPipe":
+            finish(sock, request["args"][0])
         elif method == "GetManifest" and "manifest" in SCRIPT:
             manifest(sock)
         else:
