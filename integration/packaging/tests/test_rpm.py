@@ -116,8 +116,6 @@ def root(built, tmp_path):
     run("mount", "-t", "overlay", "overlay", "-o",
         f"lowerdir=/,upperdir={tmp_path}/upper,workdir={tmp_path}/work", target)
     run("mount", "-t", "proc", "proc", target / "proc")
-    for number, device in ((3, "null"), (5, "zero"), (9, "urandom")):
-        run("mknod", "-m", "666", target / "dev" / device, "c", "1", str(number))
     shutil.rmtree(target / "usr/lib/sysimage", ignore_errors=True)
     shutil.rmtree(target / "var/lib/rpm", ignore_errors=True)
     dnf(built, f"--installroot={target}", "install", PLUGIN)
@@ -140,7 +138,9 @@ def test_in_an_installroot_dnf5_needs_no_bus(root, registry, tmp_path, name):
 def test_an_upgrade_lets_a_waiting_dnf5_go_on(old, built, registry, tmp_path, name):
     dnf(old, "install", PLUGIN)
     run("rpm", "--query", *BOTH).has(f"{SERVICE}-{VERSION}-{OLD_RELEASE}.")
-    steps.upgrades_below_a_waiting_dnf5(tmp_path / "repository", registry, name, lambda: dnf(built, "upgrade"))
+    # Another dnf5 would wait for the first.
+    steps.upgrades_below_a_waiting_dnf5(tmp_path / "repository", registry, name,
+                                        lambda: run("rpm", "--upgrade", *map(rpm_of, BOTH)))
     run("rpm", "--query", *BOTH).has(f"{SERVICE}-{VERSION}-{RELEASE}.")
     is_as_packaged()
     dnf(built, "remove", *BOTH)
@@ -255,7 +255,7 @@ def test_bundled_crates_and_their_licences_are_named():
     expressions = {line.split(": ")[0] for line in (licenses / "LICENSE.dependencies").read_text().splitlines()}
     spec = (PACKAGING / "dnf5-oci.spec").read_text()
     summary = spec.partition("LICENSE.dependencies lists")[2].partition("\nLicense:")[0]
-    assert set(re.findall(r"^# (.*)$", summary, re.MULTILINE)[1:]) | {"GPL-2.0-or-later"} == expressions
+    assert set(re.findall(r"^# (.*)$", summary, re.MULTILINE)) == expressions
 
 
 def test_debug_information_is_in_packages_of_its_own():
@@ -268,6 +268,7 @@ def test_debug_information_is_in_packages_of_its_own():
 
 def test_rpmlint_has_nothing_to_say():
     # It reads the spec with rpm.
+    Path("/etc/rpm").mkdir(exist_ok=True)
     shutil.copy(PACKAGING / "macros.debian", "/etc/rpm/macros.fedora")
     output = run("rpmlint", "--config", PACKAGING / "rpmlint.toml", "--rpmlintrc", PACKAGING / "dnf5-oci.rpmlintrc",
                  PACKAGING / "dnf5-oci.spec", *sorted(PACKAGES.glob("*.rpm")), timeout=300).has("0 errors, 0 warnings")
