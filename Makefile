@@ -83,8 +83,8 @@ PACKAGES = $(TARGET)/packages
 # Cargo's directory for all kinds of packages, which share the compiled crates.
 PACKAGES_BUILD = $(TARGET)/packages-build
 VERSION = $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' Cargo.toml)
-# A build in the root. It is no chroot, where some unit tests could have no namespaces.
-BUILD_PACKAGES = $(ENTER) --systemd --bind $(CURDIR)/integration/packaging:/packaging:ro --bind $(abspath $(PACKAGES)):/packages \
+# Bindings and environment of a build in the root.
+BUILD_PACKAGES = --bind $(CURDIR)/integration/packaging:/packaging:ro --bind $(abspath $(PACKAGES)):/packages \
     --bind $(abspath $(PACKAGES_BUILD)):/packages-build \
     env CARGO_TARGET_DIR=/packages-build PLUGIN=/build/plugin
 RPM_SOURCES = $(wildcard $(PACKAGES)/dnf5-oci-$(VERSION)*.tar.*) \
@@ -103,7 +103,7 @@ rpm: dist prepare
 	@sha256sum $(RPM_SOURCES) | cmp -s - $(PACKAGES)/.rpm || { \
 	    echo 'building the RPMs; the first time takes some minutes'; \
 	    rm -f $(PACKAGES)/*.rpm; \
-	    $(BUILD_PACKAGES) /packaging/build-rpm $(VERSION) /packages /packages -ba \
+	    $(ENTER) $(BUILD_PACKAGES) /packaging/build-rpm $(VERSION) /packages /packages -ba \
 	        >$(PACKAGES)/rpm.log 2>&1 || { tail -n 30 $(PACKAGES)/rpm.log; exit 1; }; \
 	    sha256sum $(RPM_SOURCES) >$(PACKAGES)/.rpm; }
 
@@ -111,7 +111,7 @@ deb: dist prepare
 	@sha256sum $(DEB_SOURCES) | cmp -s - $(PACKAGES)/.deb || { \
 	    echo 'building the Debian packages; the first time takes some minutes'; \
 	    rm -f $(PACKAGES)/*.deb $(PACKAGES)/*.buildinfo $(PACKAGES)/*.changes; \
-	    $(BUILD_PACKAGES) /packaging/build-deb $(VERSION) /packages \
+	    $(ENTER) $(BUILD_PACKAGES) /packaging/build-deb $(VERSION) /packages \
 	        >$(PACKAGES)/deb.log 2>&1 || { tail -n 30 $(PACKAGES)/deb.log; exit 1; }; \
 	    sha256sum $(DEB_SOURCES) >$(PACKAGES)/.deb; }
 
