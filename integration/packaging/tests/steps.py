@@ -96,10 +96,10 @@ def upgrades_below_a_waiting_dnf5(directory, registry, name, upgrade):
     assert Path(f"/usr/share/{name}/file").read_text() == f"{name} 1\n"
     # It ends when it has been idle. The next call starts the new one, without a daemon-reload by hand.
     stop_services()
-    assert state("NeedDaemonReload") == "no"
     run("dnf5", "--refresh", "repoquery", name).has(f"{name}-0:1-1.noarch")
     [service] = processes(*SERVE)
     assert os.readlink(f"/proc/{service}/exe") == str(PROGRAM)
+    assert state("NeedDaemonReload") == "no"
 
 
 def state(name):

@@ -64,7 +64,7 @@ def installed():
 
 @pytest.fixture(scope="module")
 def old(tmp_path_factory):
-    """The same packages with a lower version."""
+    """The same packages with a lower version, and another unit."""
     directory = tmp_path_factory.mktemp("old")
     for name in (SERVICE, PLUGIN):
         unpacked = directory / name
@@ -72,6 +72,8 @@ def old(tmp_path_factory):
         control = unpacked / "DEBIAN/control"
         version = field(deb(name), "Version")
         control.write_text(control.read_text().replace(version, OLD))
+        for unit in unpacked.glob(f"usr/lib/systemd/system/{UNIT}"):
+            unit.write_text(unit.read_text() + "# An old one.\n")
         run("dpkg-deb", "--build", "-Zgzip", "-z1", unpacked, directory / f"{name}_{OLD}.deb")
         shutil.rmtree(unpacked)
     return directory
