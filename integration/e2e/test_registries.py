@@ -14,6 +14,7 @@ from conftest import CONTAINERS, PLUGIN_CONF, insecure
 from harness.commands import processes, run, wait_until
 from harness.registry import Registry
 from harness.repository import Repository, build
+from harness.service import is_on_the_bus
 
 MAIN = CONTAINERS / "registries.conf"
 DROP_INS = CONTAINERS / "registries.conf.d"
@@ -563,7 +564,7 @@ class TestPullThroughCache:
         dnf.repository("moved").add(build("new")).createrepo().push(tools)
         for service in processes(*SERVICE):
             os.kill(service, signal.SIGKILL)
-        wait_until(lambda: not processes(*SERVICE), "the bus starts a new one")
+        wait_until(lambda: not is_on_the_bus(), "the bus starts a new one")
         cache.clear()
         fetch(dnf, "old")
         assert (dnf.cache("tools") / "packages/old-1-1.noarch.rpm").exists()

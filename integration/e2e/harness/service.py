@@ -43,6 +43,13 @@ def stop_services():
     for process in processes(*SERVE):
         run("kill", process, code=None)
     wait_until(lambda: not processes(*SERVE), "the service has ended")
+    wait_until(lambda: not is_on_the_bus(), "the bus starts a new one")
+
+
+def is_on_the_bus():
+    """Whether the bus passes calls on to a service: one that has just ended may still get one."""
+    return run("busctl", "call", "org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus",
+               "NameHasOwner", "s", NAME, code=None).output == "b true\n"
 
 
 @contextmanager
