@@ -55,6 +55,15 @@ def test_these_versions_are_supported(dnf, pushed, pretend, version):
     assert "not available" not in LOG.read_text()
 
 
+@pytest.mark.parametrize(("version", "mark"), [("5.2.17.0", ""), ("5.3.0.0", ">>> ")])
+def test_a_failure_is_shown_whole(dnf, tools, pretend, version, mark):
+    """The progress bars of older versions cut lines to the width of the terminal."""
+    output = dnf("--setopt=skip_if_unavailable=1", "repoquery", env=pretend(version)).output
+    [line] = [line for line in output.splitlines() if "repository tools " in line]
+    assert line.startswith(f"{mark}repository tools oci://"), output
+    assert line.endswith("and that it was pushed"), output
+
+
 def test_the_plugin_needs_nothing_that_the_oldest_version_lacks():
     exported = {line for line in SYMBOLS.read_text().splitlines() if line and not line.startswith("#")}
     needed = {line.split()[-1] for line in run("nm", "-D", "--undefined-only", PLUGIN).output.splitlines()}

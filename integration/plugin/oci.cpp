@@ -40,6 +40,9 @@ constexpr PluginAPIVersion REQUIRED_API{.major = 2, .minor = 1};
 constexpr LibraryVersion OLDEST{.prime = 5, .major = 2, .minor = 17, .micro = 0};
 constexpr LibraryVersion TOO_NEW{.prime = 5, .major = 5, .minor = 0, .micro = 0};
 
+// The first version whose progress bars show whole lines, and not only as much as the terminal is wide.
+constexpr LibraryVersion WHOLE_LINES{.prime = 5, .major = 3, .minor = 0, .micro = 0};
+
 // Where the service on the system bus may write.
 constexpr const char * SYSTEM_CACHE{"/var/cache/libdnf5"};
 
@@ -115,9 +118,14 @@ public:
 };
 
 
-bool is_supported(const LibraryVersion & version) {
+bool is_older(const LibraryVersion & version, const LibraryVersion & other) {
     const auto numbers = [](const LibraryVersion & v) { return std::tuple(v.prime, v.major, v.minor, v.micro); };
-    return numbers(version) >= numbers(OLDEST) && numbers(version) < numbers(TOO_NEW);
+    return numbers(version) < numbers(other);
+}
+
+
+bool is_supported(const LibraryVersion & version) {
+    return !is_older(version, OLDEST) && is_older(version, TOO_NEW);
 }
 
 
@@ -149,7 +157,9 @@ private:
 
 class Oci : public Plugin {
 public:
-    Oci(plugin::IPluginData & data, ConfigParser & parser) : Plugin(data) {
+    Oci(plugin::IPluginData & data, ConfigParser & parser, const LibraryVersion & version)
+        : Plugin(data),
+          shows_lines(!is_older(version, WHOLE_LINES)) {
         if (parser.has_option("main", "backend")) {
             choice = parse_choice(parser.get_value("main", "backend"));
         }
@@ -184,6 +194,8 @@ private:
     std::unique_ptr<dnf5_oci::Service> service;
     // dnf5's own proxy, while it fetches packages on its command line through the service.
     std::optional<dnf5_oci::Proxy> own_proxy;
+    // Whether lines can be shown among dnf5's progress bars. Otherwise they are printed at its end.
+    bool shows_lines;
     // Lines that the user has not seen yet.
     std::vector<std::string> failures;
     // Whether dnf5 has fetched all packages of a transaction.
@@ -292,8 +304,10 @@ void Oci::repos_loaded() {
         // dnf5 has already loaded what it asked for.
         get_base().get_logger()->warning("oci: {}", error.getMessage());
     }
-    for (const auto & line : std::exchange(failures, {})) {
-        dnf5_oci::show_failure(get_base(), line);
+    if (shows_lines) {
+        for (const auto & line : std::exchange(failures, {})) {
+            dnf5_oci::show_failure(get_base(), line);
+        }
     }
 }
 
@@ -398,7 +412,7 @@ plugin::IPlugin * libdnf_plugin_new_instance(
     if (!is_supported(library_version)) {
         return new Unsupported(data, library_version);
     }
-    return new Oci(data, parser);
+    return new Oci(data, parser, library_version);
 } catch (...) {
     last_exception = std::current_exception();
     return nullptr;
