@@ -15,10 +15,11 @@ PROGRAM = Path("/usr/bin/dnf5-oci")
 
 # What the kernel, systemd, package managers, podman and the tests themselves keep.
 OTHERS = (
-    "/dev", "/packages", "/proc", "/run/command", "/run/dnf", "/run/lock", "/run/log", "/run/output", "/run/systemd",
-    "/run/udev", "/run/user", "/src", "/sys", "/tmp", "/usr/lib/sysimage", "/var/cache/apt", "/var/cache/debconf",
-    "/var/cache/ldconfig", "/var/cache/libdnf5", "/var/cache/man", "/var/lib/apt", "/var/lib/containers",
-    "/var/lib/dpkg", "/var/lib/rpm", "/var/lib/systemd", "/var/log", "/var/tmp",
+    "/dev", "/packages", "/packages-build", "/proc", "/run/command", "/run/dnf", "/run/lock", "/run/log",
+    "/run/output", "/run/systemd", "/run/udev", "/run/user", "/src", "/sys", "/tmp", "/usr/lib/sysimage",
+    "/var/cache/apt", "/var/cache/debconf", "/var/cache/ldconfig", "/var/cache/libdnf5", "/var/cache/man",
+    "/var/lib/apt", "/var/lib/containers", "/var/lib/dpkg", "/var/lib/rpm", "/var/lib/systemd", "/var/log",
+    "/var/tmp",
 )
 
 
