@@ -13,6 +13,9 @@ MANDIR = $(DATADIR)/man
 BASHDIR ?= $(DATADIR)/bash-completion/completions
 ZSHDIR ?= $(DATADIR)/zsh/site-functions
 FISHDIR ?= $(DATADIR)/fish/vendor_completions.d
+PYTHON ?= python3
+# Where DNF 4 is, which loads its plugins from a directory beside it.
+PYTHONDIR ?= $(shell $(PYTHON) -c 'import dnf, os; print(os.path.dirname(os.path.dirname(dnf.__file__)))')
 TARGET = $(or $(CARGO_TARGET_DIR),target)
 PLUGIN ?= $(TARGET)/plugin
 PAGES = $(TARGET)/pages
@@ -36,6 +39,7 @@ help:
 	@echo 'make shell     a shell in the disposable root, with everything installed'
 	@echo 'make build     the service, the plugin and the man pages, on this machine'
 	@echo 'make install   install what was built; PREFIX=$(PREFIX) DESTDIR='
+	@echo 'make install-dnf4   install the plugin for DNF 4; PYTHONDIR= where Python has its packages'
 
 # --- build and install -------------------------------------------------------------------------
 
@@ -52,7 +56,7 @@ pages: service
 	rm -rf $(PAGES)
 	integration/packaging/pages $(abspath $(TARGET)/release/dnf5-oci) $(abspath $(PAGES))
 
-.PHONY: install install-service install-plugin install-pages
+.PHONY: install install-service install-plugin install-dnf4 install-pages
 install: install-service install-plugin install-pages
 
 install-service:
@@ -74,6 +78,12 @@ install-service:
 install-plugin:
 	$(MAKE) -C integration/plugin BUILD=$(abspath $(PLUGIN)) PREFIX=$(PREFIX) \
 	    SYSCONFDIR=$(SYSCONFDIR) DESTDIR=$(abspath $(DESTDIR)) install
+
+# Not part of `install`, since few machines have both.
+install-dnf4:
+	install -D -m 644 integration/dnf4/oci.py $(DESTDIR)$(PYTHONDIR)/dnf-plugins/oci.py
+	install -d $(DESTDIR)$(SYSCONFDIR)/dnf/plugins
+	sed 's|/usr/bin/|$(BINDIR)/|' integration/dnf4/oci.conf > $(DESTDIR)$(SYSCONFDIR)/dnf/plugins/oci.conf
 
 install-pages:
 	for page in $(PAGES)/man/*; do \
@@ -141,6 +151,7 @@ stage: prepare
 	@$(ENTER) --bind $(CURDIR):/src:ro --bind $(abspath $(PLUGIN)):/build \
 	    --bind $(abspath $(STAGE)):/stage \
 	    make -s -j2 -C /src/integration/plugin BUILD=/build DESTDIR=/stage install
+	@$(ENTER) --bind $(CURDIR):/src:ro --bind $(abspath $(STAGE)):/stage make -s -C /src install-dnf4 DESTDIR=/stage
 	@$(ENTER) --bind $(CURDIR):/src:ro --bind $(abspath $(STAGE)):/stage:ro --bind $(abspath $(PAGES)):/pages \
 	    /src/integration/packaging/pages /stage/usr/bin/dnf5-oci /pages
 	@$(MAKE) -s install-pages PREFIX=/usr DESTDIR=$(STAGE)

@@ -1,13 +1,17 @@
 //! `dnf5-oci serve`.
 
 use std::error::Error;
+use std::fs::File;
+use std::io;
 use std::os::fd::{BorrowedFd, FromRawFd, RawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 use rustix::net::{AddressFamily, SocketType, sockopt};
+use rustix::process::setsid;
+use rustix::stdio::{dup2_stdin, dup2_stdout};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -20,6 +24,12 @@ use crate::settings::Loaded;
 /// Buffers of this many bytes and more go back to the system when they are freed.
 #[cfg(target_env = "gnu")]
 const LARGE_BUFFER: libc::c_int = 1 << 20;
+
+/// The file descriptor of standard input.
+const STDIN: RawFd = 0;
+
+/// The first file descriptor after those of standard input, output and error.
+const FIRST_FREE: RawFd = 3;
 
 /// Serve the libdnf5 plugin, on the system bus or on a socket
 ///
@@ -95,7 +105,10 @@ enum Clients {
 impl Clients {
     fn of(arguments: &Arguments) -> Result<Self, Box<dyn Error>> {
         if let Some(fd) = arguments.fd {
-            return Ok(Self::Socket(take(fd)?));
+            let socket = take(fd)?;
+            // Ctrl-C is for the caller, which may handle it and go on. The leader of a process group needs no session.
+            let _ = setsid();
+            return Ok(Self::Socket(socket));
         }
         let sockets = passed_sockets()?;
         match (arguments.no_bus, sockets.is_empty()) {
@@ -130,7 +143,7 @@ async fn serve(clients: Clients, idle: Duration, instance: Instance) -> Result<(
 }
 
 /// Returns a token that SIGTERM and SIGINT cancel.
-fn stop_at_signals() -> std::io::Result<CancellationToken> {
+fn stop_at_signals() -> io::Result<CancellationToken> {
     let terminated = runtime::terminated()?;
     let stop = CancellationToken::new();
     let cancelled = stop.clone();
@@ -176,11 +189,24 @@ fn passed_sockets() -> Result<Vec<UnixListener>, Box<dyn Error>> {
 }
 
 /// Takes ownership of the socket that [`inherited_socket`] has checked.
-fn take(fd: RawFd) -> std::io::Result<UnixStream> {
+fn take(fd: RawFd) -> io::Result<UnixStream> {
+    if fd == STDIN {
+        return take_standard_streams();
+    }
     #[expect(unsafe_code, reason = "a command line can pass only a number")]
     // SAFETY: it was open when this process started, and nothing else here uses it.
     let socket = unsafe { UnixStream::from_raw_fd(fd) };
     // skopeo must not inherit it, or it would stay open.
     fcntl_setfd(&socket, FdFlags::CLOEXEC)?;
     Ok(socket)
+}
+
+/// Takes the socket that is both standard input and output: libdbus starts programs so (`unixexec:` in the D-Bus
+/// specification, "Executed Subprocesses on Unix").
+fn take_standard_streams() -> io::Result<UnixStream> {
+    let socket = fcntl_dupfd_cloexec(io::stdin(), FIRST_FREE)?;
+    let null = File::options().read(true).write(true).open("/dev/null")?;
+    dup2_stdin(&null)?;
+    dup2_stdout(&null)?;
+    Ok(socket.into())
 }

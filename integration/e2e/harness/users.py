@@ -6,6 +6,7 @@ from pathlib import Path
 
 from .commands import run
 
+# The password of `user` at a registry.
 PASSWORD = "the-password"
 
 
