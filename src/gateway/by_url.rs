@@ -61,7 +61,8 @@ impl ByUrl {
             self.report(&line);
             Refusal { status: StatusCode::NOT_FOUND, line }
         })?;
-        Ok((self.route(file.reference, file.path == REPOMD), file.path))
+        // The repository may be in a subdirectory.
+        Ok((self.route(file.reference, file.path.ends_with(REPOMD)), file.path))
     }
 
     /// Reports a failure that concerns no repository.
@@ -203,7 +204,7 @@ mod tests {
         // The user thinks.
         tokio::time::advance(290 * SECOND).await;
         assert!(is_first("/quay.io/a:1/p/a.rpm"));
-        assert!(!is_first("/quay.io/a:1/repodata/repomd.xml"));
+        assert!(!is_first("/quay.io/a:1/el9/repodata/repomd.xml"));
         assert!(!is_first("/quay.io/a:1/p/a.rpm"));
     }
 

@@ -199,3 +199,33 @@ fn secret() -> String {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::Registry;
+
+    #[tokio::test]
+    async fn user_names_on_a_port_are_secrets_and_lead_to_no_other_session() {
+        let engine = Engine::new(Registry::new(Default::default()), Default::default());
+        let gateway = Gateway::new(engine);
+        let open = |session: &Session| {
+            session.open("tools", "oci://quay.io/acme/rpms", Default::default(), &[], None)
+        };
+        let [unix, first, second] = [Transport::UnixSocket, Transport::TcpPort, Transport::TcpPort]
+            .map(|transport| gateway.open_session(transport).expect("opened"));
+        let on_socket = open(&unix);
+        let (on_port, other) = (open(&first), open(&second));
+        assert!(on_socket.proxy.starts_with("socks5h://localhost/"), "{on_socket:?}");
+        assert!(on_port.proxy.starts_with("socks5h://127.0.0.1:"), "{on_port:?}");
+        assert_eq!((&on_socket.url, &on_port.proxy), (&on_port.url, &other.proxy));
+        assert_eq!(on_port.proxy_username.len(), 32);
+        assert_ne!(on_port.proxy_username, other.proxy_username);
+        let (_, routes) = gateway.port().expect("a port");
+        assert!(routes.get(&on_socket.proxy_username).is_none());
+        assert!(gateway.table.get(&on_port.proxy_username).is_none());
+        assert!(routes.get(&on_port.proxy_username).is_some());
+        drop(first);
+        assert!(routes.get(&on_port.proxy_username).is_none());
+    }
+}
