@@ -51,8 +51,8 @@ pages: service
 	rm -rf $(PAGES)
 	integration/packaging/pages $(abspath $(TARGET)/release/dnf5-oci) $(abspath $(PAGES))
 
-.PHONY: install install-service install-plugin install-pages
-install: install-service install-plugin install-pages
+.PHONY: install install-service install-plugin install-zypper install-pages
+install: install-service install-plugin install-zypper install-pages
 
 install-service:
 	install -D -m 755 $(TARGET)/release/dnf5-oci $(DESTDIR)$(BINDIR)/dnf5-oci
@@ -69,6 +69,9 @@ install-service:
 install-plugin:
 	$(MAKE) -C integration/plugin BUILD=$(abspath $(PLUGIN)) PREFIX=$(PREFIX) \
 	    SYSCONFDIR=$(SYSCONFDIR) DESTDIR=$(abspath $(DESTDIR)) install
+
+install-zypper:
+	install -D -m 755 integration/zypper/oci $(DESTDIR)$(PREFIX)/lib/zypp/plugins/urlresolver/oci
 
 install-pages:
 	for page in $(PAGES)/man/*; do \
@@ -132,7 +135,7 @@ stage: prepare
 	@$(MAKE) -s service CARGO='$(CARGO) --quiet'
 	@rm -rf $(STAGE) $(PAGES)
 	@mkdir -p $(STAGE) $(PLUGIN) $(PAGES)
-	@$(MAKE) -s install-service PREFIX=/usr DESTDIR=$(STAGE)
+	@$(MAKE) -s install-service install-zypper PREFIX=/usr DESTDIR=$(STAGE)
 	@$(ENTER) --bind $(CURDIR):/src:ro --bind $(abspath $(PLUGIN)):/build \
 	    --bind $(abspath $(STAGE)):/stage \
 	    make -s -j2 -C /src/integration/plugin BUILD=/build DESTDIR=/stage install
