@@ -12,6 +12,9 @@ MANDIR = $(DATADIR)/man
 BASHDIR ?= $(DATADIR)/bash-completion/completions
 ZSHDIR ?= $(DATADIR)/zsh/site-functions
 FISHDIR ?= $(DATADIR)/fish/vendor_completions.d
+PYTHON ?= python3
+# Where DNF 4 is, which loads its plugins from a directory beside it.
+PYTHONDIR ?= $(shell $(PYTHON) -c 'import dnf, os; print(os.path.dirname(os.path.dirname(dnf.__file__)))')
 TARGET = $(or $(CARGO_TARGET_DIR),target)
 PLUGIN ?= $(TARGET)/plugin
 PAGES = $(TARGET)/pages
@@ -35,6 +38,8 @@ help:
 	@echo 'make shell     a shell in the disposable root, with everything installed'
 	@echo 'make build     the service, the plugin and the man pages, on this machine'
 	@echo 'make install   install what was built; PREFIX=$(PREFIX) DESTDIR='
+	@echo 'make install-zypper   install the plugin for zypper; DESTDIR='
+	@echo 'make install-dnf4   install the plugin for DNF 4; PYTHONDIR= where Python has its packages'
 
 # --- build and install -------------------------------------------------------------------------
 
@@ -51,8 +56,8 @@ pages: service
 	rm -rf $(PAGES)
 	integration/packaging/pages $(abspath $(TARGET)/release/dnf5-oci) $(abspath $(PAGES))
 
-.PHONY: install install-service install-plugin install-zypper install-pages
-install: install-service install-plugin install-zypper install-pages
+.PHONY: install install-service install-plugin install-dnf4 install-zypper install-pages
+install: install-service install-plugin install-pages
 
 install-service:
 	install -D -m 755 $(TARGET)/release/dnf5-oci $(DESTDIR)$(BINDIR)/dnf5-oci
@@ -70,8 +75,15 @@ install-plugin:
 	$(MAKE) -C integration/plugin BUILD=$(abspath $(PLUGIN)) PREFIX=$(PREFIX) \
 	    SYSCONFDIR=$(SYSCONFDIR) DESTDIR=$(abspath $(DESTDIR)) install
 
+# Not part of `install`, since few machines have both.
+install-dnf4:
+	install -D -m 644 integration/dnf4/oci.py $(DESTDIR)$(PYTHONDIR)/dnf-plugins/oci.py
+	install -d $(DESTDIR)$(SYSCONFDIR)/dnf/plugins
+	sed 's|/usr/bin/|$(BINDIR)/|' integration/dnf4/oci.conf > $(DESTDIR)$(SYSCONFDIR)/dnf/plugins/oci.conf
+
+# Neither is this. libzypp always looks there.
 install-zypper:
-	install -D -m 755 integration/zypper/oci $(DESTDIR)$(PREFIX)/lib/zypp/plugins/urlresolver/oci
+	install -D -m 755 integration/zypper/oci $(DESTDIR)/usr/lib/zypp/plugins/urlresolver/oci
 
 install-pages:
 	for page in $(PAGES)/man/*; do \
@@ -139,6 +151,7 @@ stage: prepare
 	@$(ENTER) --bind $(CURDIR):/src:ro --bind $(abspath $(PLUGIN)):/build \
 	    --bind $(abspath $(STAGE)):/stage \
 	    make -s -j2 -C /src/integration/plugin BUILD=/build DESTDIR=/stage install
+	@$(ENTER) --bind $(CURDIR):/src:ro --bind $(abspath $(STAGE)):/stage make -s -C /src install-dnf4 DESTDIR=/stage
 	@$(ENTER) --bind $(CURDIR):/src:ro --bind $(abspath $(STAGE)):/stage:ro --bind $(abspath $(PAGES)):/pages \
 	    /src/integration/packaging/pages /stage/usr/bin/dnf5-oci /pages
 	@$(MAKE) -s install-pages PREFIX=/usr DESTDIR=$(STAGE)

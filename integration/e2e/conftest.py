@@ -8,6 +8,7 @@ import pytest
 
 from harness import secrets
 from harness.commands import run
+from harness.dnf4 import Dnf4
 from harness.limits import Front
 from harness.registry import Registry
 from harness.repository import Repository
@@ -193,6 +194,15 @@ def dnf(tmp_path, request):
     # As names in a registry must be.
     name = re.sub("[^a-z0-9.]+", "-", request.node.name.removeprefix("test_").lower()).strip("-")
     return Dnf(tmp_path, name)
+
+
+@pytest.fixture
+def dnf4(dnf):
+    """DNF 4, with an empty cache."""
+    running = Dnf4(dnf)
+    with running.clean_slate():
+        yield running
+    secrets.check_logs(*running.LOGS)
 
 
 @pytest.fixture

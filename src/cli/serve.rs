@@ -1,13 +1,17 @@
 //! `dnf5-oci serve`.
 
 use std::error::Error;
+use std::fs::File;
+use std::io;
 use std::os::fd::{BorrowedFd, FromRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 use rustix::net::{AddressFamily, SocketType, sockopt};
+use rustix::process::setsid;
+use rustix::stdio::{dup2_stdin, dup2_stdout};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -20,6 +24,12 @@ use crate::settings::Loaded;
 /// Buffers of this many bytes and more go back to the system when they are freed.
 #[cfg(target_env = "gnu")]
 const LARGE_BUFFER: libc::c_int = 1 << 20;
+
+/// The file descriptor of standard input.
+const STDIN: RawFd = 0;
+
+/// The first file descriptor after those of standard input, output and error.
+const FIRST_FREE: RawFd = 3;
 
 /// How long cancelled work may take to remove its temporary files.
 const CLEAN_UP: Duration = Duration::from_secs(2);
@@ -67,6 +77,10 @@ pub(super) fn run(
 ) -> Result<(), Box<dyn Error>> {
     return_large_buffers();
     let socket = arguments.fd.map(take).transpose()?;
+    if socket.is_some() {
+        // Ctrl-C is the caller's, who may handle it and go on. This fails if the caller has seen to that already.
+        let _ = setsid();
+    }
     // Callers get the error as a reply; it would be lost if the service did not start.
     let refusal = loaded.as_ref().err().map(|error| one_line(error));
     let settings = loaded.unwrap_or_default().settings;
@@ -97,7 +111,7 @@ async fn serve(
 }
 
 /// Returns a token that SIGTERM and SIGINT cancel.
-fn stop_at_signals() -> std::io::Result<CancellationToken> {
+fn stop_at_signals() -> io::Result<CancellationToken> {
     let terminated = runtime::terminated()?;
     let stop = CancellationToken::new();
     let cancelled = stop.clone();
@@ -126,11 +140,24 @@ fn inherited_socket(number: &str) -> Result<RawFd, String> {
 }
 
 /// Takes ownership of the socket that [`inherited_socket`] has checked.
-fn take(fd: RawFd) -> std::io::Result<UnixStream> {
+fn take(fd: RawFd) -> io::Result<UnixStream> {
+    if fd == STDIN {
+        return take_standard_streams();
+    }
     #[expect(unsafe_code, reason = "a command line can pass only a number")]
     // SAFETY: it was open when this process started, and nothing else here uses it.
     let socket = unsafe { UnixStream::from_raw_fd(fd) };
     // skopeo must not inherit it, or it would stay open.
     fcntl_setfd(&socket, FdFlags::CLOEXEC)?;
     Ok(socket)
+}
+
+/// Takes the socket that is both standard input and output: libdbus starts programs so (`unixexec:` in the D-Bus
+/// specification, "Executed Subprocesses on Unix").
+fn take_standard_streams() -> io::Result<UnixStream> {
+    let socket = fcntl_dupfd_cloexec(io::stdin(), FIRST_FREE)?;
+    let null = File::options().read(true).write(true).open("/dev/null")?;
+    dup2_stdin(&null)?;
+    dup2_stdout(&null)?;
+    Ok(socket.into())
 }
