@@ -8,6 +8,7 @@ CARGO ?= cargo
 BINDIR = $(PREFIX)/bin
 DATADIR = $(PREFIX)/share
 UNITDIR = $(PREFIX)/lib/systemd/system
+USERUNITDIR = $(PREFIX)/lib/systemd/user
 MANDIR = $(DATADIR)/man
 BASHDIR ?= $(DATADIR)/bash-completion/completions
 ZSHDIR ?= $(DATADIR)/zsh/site-functions
@@ -65,11 +66,15 @@ install-service:
 	    $(DESTDIR)$(DATADIR)/dbus-1/interfaces/io.github.dnf5_oci.Backend1.xml
 	install -D -m 644 dbus/io.github.dnf5_oci.conf \
 	    $(DESTDIR)$(DATADIR)/dbus-1/system.d/io.github.dnf5_oci.conf
-	install -d $(DESTDIR)$(DATADIR)/dbus-1/system-services $(DESTDIR)$(UNITDIR)
+	install -D -m 644 dbus/dnf5-oci.socket $(DESTDIR)$(UNITDIR)/dnf5-oci.socket
+	install -D -m 644 dbus/user/dnf5-oci.socket $(DESTDIR)$(USERUNITDIR)/dnf5-oci.socket
+	install -d $(DESTDIR)$(DATADIR)/dbus-1/system-services
 	sed 's|@bindir@|$(BINDIR)|' dbus/io.github.dnf5_oci.service.in \
 	    > $(DESTDIR)$(DATADIR)/dbus-1/system-services/io.github.dnf5_oci.service
 	sed 's|@bindir@|$(BINDIR)|' dbus/dnf5-oci.service.in \
 	    > $(DESTDIR)$(UNITDIR)/dnf5-oci.service
+	sed 's|@bindir@|$(BINDIR)|' dbus/user/dnf5-oci.service.in \
+	    > $(DESTDIR)$(USERUNITDIR)/dnf5-oci.service
 
 install-plugin:
 	$(MAKE) -C integration/plugin BUILD=$(abspath $(PLUGIN)) PREFIX=$(PREFIX) \

@@ -10,7 +10,8 @@
 //! | [`dbus`] | the D-Bus front end |
 //! | [`doctor`] | a check, step by step, whether dnf5 can get packages from a reference |
 //! | [`publish`] | repositories in registries: publishing, changing and copying them |
-//! | [`gateway`] | the HTTP front end, for dnf5's own requests |
+//! | [`gateway`] | the HTTP front end, for the requests of dnf5 and other programs |
+//! | [`jobs`] | what the service is busy with |
 //! | [`engine`] | what a repository has at a path, and bringing it into DNF's cache |
 //! | [`dnf_cache`] | DNF's cache directory of one repository |
 //! | [`layer_store`] | unpacked tar layers |
@@ -49,6 +50,7 @@ pub mod doctor;
 pub mod engine;
 pub mod error_kind;
 pub mod gateway;
+pub mod jobs;
 pub mod layer_store;
 pub mod publish;
 pub mod redact;

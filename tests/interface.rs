@@ -28,7 +28,7 @@ async fn instance() -> Connection {
         registry::Settings { skopeo: PathBuf::from("/nonexistent/skopeo"), ..Default::default() };
     let engine = Engine::new(Registry::new(settings), engine::Settings::default());
     let gateway = Arc::new(Gateway::new(engine.clone()));
-    let instance = dbus::Instance { engine, gateway, refusal: None };
+    let instance = dbus::Instance { engine, gateway, refusal: None, jobs: Default::default() };
     tokio::spawn(dbus::serve_socket(instance, theirs, CancellationToken::new()));
     Builder::unix_stream(ours).p2p().build().await.expect("connected")
 }

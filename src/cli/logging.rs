@@ -16,9 +16,14 @@ pub fn start(level: LevelFilter) {
         .with_default_directive(level.into())
         .with_env_var(FILTER)
         .from_env_lossy();
-    // The crate's spans show the command with its environment, which may have a proxy's password. A directive
-    // would not do: a narrower one in the variable would override it.
-    let others = filter_fn(|metadata| !metadata.target().starts_with("containers_image_proxy"));
+    // These crates show secrets: spans have the command with its environment, which may have a proxy's password,
+    // and lines the user names of clients. A directive would not do: a narrower one in the variable would
+    // override it.
+    let others = filter_fn(|metadata| {
+        !["containers_image_proxy", "fast_socks5"]
+            .iter()
+            .any(|name| metadata.target().starts_with(name))
+    });
     let registry = tracing_subscriber::registry().with(filter).with(others);
     match journal() {
         Some(journal) => registry.with(journal).init(),

@@ -11,6 +11,7 @@ mod promote;
 mod prune;
 mod publish;
 mod publishing;
+mod run;
 mod runtime;
 mod serve;
 mod verify;
@@ -49,6 +50,7 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::Arguments),
+    Run(run::Arguments),
     Doctor(doctor::Arguments),
     Publish(publish::PublishArguments),
     Add(publish::AddArguments),
@@ -124,6 +126,7 @@ fn dispatch(command: Command) -> Result<ExitCode, Box<dyn Error>> {
     let loaded = Loaded::read(Path::new(settings::FILE));
     match command {
         Command::Serve(arguments) => serve::run(arguments, loaded)?,
+        Command::Run(arguments) => return run::run(&arguments, &loaded?.settings),
         Command::Doctor(arguments) => return doctor::run(&arguments, &loaded?.settings),
         Command::Publish(arguments) => return publish::publish(&arguments, &loaded?.settings),
         Command::Add(arguments) => return publish::add(&arguments, &loaded?.settings),
@@ -150,5 +153,5 @@ fn publisher(settings: &Settings) -> Publisher {
 fn instance(settings: &Settings) -> Instance {
     let engine = Engine::new(Registry::new(settings.registry()), settings.engine());
     let gateway = Arc::new(Gateway::new(engine.clone()));
-    Instance { engine, gateway, refusal: None }
+    Instance { engine, gateway, refusal: None, jobs: Default::default() }
 }

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fs::File;
 use std::io;
 use std::os::fd::{BorrowedFd, FromRawFd, RawFd};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,23 +31,24 @@ const STDIN: RawFd = 0;
 /// The first file descriptor after those of standard input, output and error.
 const FIRST_FREE: RawFd = 3;
 
-/// How long cancelled work may take to remove its temporary files.
-const CLEAN_UP: Duration = Duration::from_secs(2);
-
 /// Serve the libdnf5 plugin, on the system bus or on a socket
 ///
 /// D-Bus starts the service as dnf5-oci.service when dnf5 needs it, and it exits when it has had no call for a
-/// while. For ordinary users, and where no bus is, the plugin starts it itself, with --fd, for one dnf5. There is
-/// no need to run this command by hand.
+/// while. For ordinary users, and where no bus is, the plugin starts it itself, with --fd, for one dnf5. With
+/// dnf5-oci.socket it also serves other programs over HTTP. There is no need to run this command by hand.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// Serve only the socket with this file descriptor, and exit when it is closed
     #[arg(long, value_name = "N", value_parser = inherited_socket)]
     fd: Option<RawFd>,
 
-    /// Exit after this many seconds without a call, instead of the setting
+    /// Exit after this many seconds without a call or connection, instead of the setting
     #[arg(long, value_name = "SECONDS", conflicts_with = "fd")]
     idle: Option<u64>,
+
+    /// Serve only the sockets that systemd passes, as dnf5-oci.socket
+    #[arg(long, conflicts_with = "fd")]
+    no_bus: bool,
 }
 
 impl Arguments {
@@ -76,11 +77,7 @@ pub(super) fn run(
     loaded: Result<Loaded, config_file::Error>,
 ) -> Result<(), Box<dyn Error>> {
     return_large_buffers();
-    let socket = arguments.fd.map(take).transpose()?;
-    if socket.is_some() {
-        // Ctrl-C is the caller's, who may handle it and go on. This fails if the caller has seen to that already.
-        let _ = setsid();
-    }
+    let clients = Clients::of(&arguments)?;
     // Callers get the error as a reply; it would be lost if the service did not start.
     let refusal = loaded.as_ref().err().map(|error| one_line(error));
     let settings = loaded.unwrap_or_default().settings;
@@ -88,26 +85,61 @@ pub(super) fn run(
     let runtime = runtime::new()?;
     let result = runtime.block_on(async {
         let instance = Instance { refusal, ..super::instance(&settings) };
-        serve(socket, idle, instance).await
+        serve(clients, idle, instance).await
     });
     // Dropping unfinished work removes its temporary files.
-    runtime.shutdown_timeout(CLEAN_UP);
+    runtime.shutdown_timeout(runtime::CLEAN_UP);
     result
 }
 
-async fn serve(
-    socket: Option<UnixStream>,
-    idle: Duration,
-    instance: Instance,
-) -> Result<(), Box<dyn Error>> {
+/// Whom to serve.
+enum Clients {
+    /// The process that has started this one.
+    Socket(UnixStream),
+    /// Those on the system bus, and on these sockets.
+    Bus(Vec<UnixListener>),
+    /// Those on these sockets.
+    Sockets(Vec<UnixListener>),
+}
+
+impl Clients {
+    fn of(arguments: &Arguments) -> Result<Self, Box<dyn Error>> {
+        if let Some(fd) = arguments.fd {
+            let socket = take(fd)?;
+            // Ctrl-C is the caller's, who may handle it and go on. This fails if the caller has seen to that already.
+            let _ = setsid();
+            return Ok(Self::Socket(socket));
+        }
+        let sockets = passed_sockets()?;
+        match (arguments.no_bus, sockets.is_empty()) {
+            (true, true) => Err("systemd has passed no socket; start dnf5-oci.socket".into()),
+            (true, false) => Ok(Self::Sockets(sockets)),
+            (false, _) => Ok(Self::Bus(sockets)),
+        }
+    }
+}
+
+async fn serve(clients: Clients, idle: Duration, instance: Instance) -> Result<(), Box<dyn Error>> {
     let stop = stop_at_signals()?;
     let gateway = Arc::clone(&instance.gateway);
-    let result = match socket {
-        Some(socket) => dbus::serve_socket(instance, socket, stop).await,
-        None => dbus::serve_bus(instance, idle, stop).await,
-    };
+    let (jobs, refusal) = (instance.jobs.clone(), instance.refusal.clone());
+    let serve_programs = |sockets| gateway.serve_programs(sockets, &jobs, refusal.as_deref());
+    match clients {
+        Clients::Socket(socket) => dbus::serve_socket(instance, socket, stop).await?,
+        Clients::Bus(sockets) => {
+            serve_programs(sockets)?;
+            dbus::serve_bus(instance, idle, stop).await?;
+        }
+        Clients::Sockets(sockets) => {
+            serve_programs(sockets)?;
+            stop.run_until_cancelled(jobs.idle_for(idle)).await;
+            gateway.leave_programs();
+            // A connection may have come in the meantime.
+            stop.run_until_cancelled(jobs.idle_for(Duration::ZERO)).await;
+        }
+    }
     gateway.close();
-    Ok(result?)
+    Ok(())
 }
 
 /// Returns a token that SIGTERM and SIGINT cancel.
@@ -125,6 +157,11 @@ fn stop_at_signals() -> io::Result<CancellationToken> {
 /// Checks that this process has inherited a socket with that number.
 fn inherited_socket(number: &str) -> Result<RawFd, String> {
     let fd: RawFd = number.parse().map_err(|_| "not a number".to_owned())?;
+    check_socket(fd).map(|()| fd)
+}
+
+/// Checks that a number is that of a Unix stream socket.
+fn check_socket(fd: RawFd) -> Result<(), String> {
     if fd < 0 {
         return Err("must not be negative".to_owned());
     }
@@ -136,7 +173,19 @@ fn inherited_socket(number: &str) -> Result<RawFd, String> {
     if (domain, kind) != (AddressFamily::UNIX, SocketType::STREAM) {
         return Err("not a Unix stream socket".to_owned());
     }
-    Ok(fd)
+    Ok(())
+}
+
+/// The sockets that systemd has passed: sd_listen_fds(3).
+fn passed_sockets() -> Result<Vec<UnixListener>, Box<dyn Error>> {
+    let take = |fd| {
+        check_socket(fd)
+            .map_err(|reason| format!("file descriptor {fd} from systemd: {reason}"))?;
+        #[expect(unsafe_code, reason = "systemd can pass only numbers")]
+        // SAFETY: it was open when this process started, and nothing else here uses it.
+        Ok(unsafe { UnixListener::from_raw_fd(fd) })
+    };
+    sd_notify::listen_fds()?.map(take).collect()
 }
 
 /// Takes ownership of the socket that [`inherited_socket`] has checked.

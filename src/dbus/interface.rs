@@ -12,7 +12,6 @@ use zbus::{Connection, OwnedVariant, Variant, interface};
 use super::Instance;
 use super::caller::{Admission, Caller};
 use super::error::Error;
-use super::jobs::Jobs;
 use super::options::Options;
 use super::progress::Reporter;
 use super::sessions::Sessions;
@@ -36,16 +35,15 @@ const STOPPING: &str = "the dnf5-oci service is stopping; run dnf5 again";
 
 pub(super) struct Backend1 {
     instance: Instance,
-    jobs: Jobs,
     admission: Admission,
     sessions: Sessions,
     skopeo_version: OnceCell<String>,
 }
 
 impl Backend1 {
-    pub(super) fn new(instance: Instance, jobs: Jobs, admission: Admission) -> Self {
+    pub(super) fn new(instance: Instance, admission: Admission) -> Self {
         let (sessions, skopeo_version) = Default::default();
-        Self { instance, jobs, admission, sessions, skopeo_version }
+        Self { instance, admission, sessions, skopeo_version }
     }
 
     /// Checks that a caller may call, and that the settings are valid.
@@ -79,11 +77,11 @@ impl Backend1 {
     /// The session of a caller who may have one.
     async fn session(&self, repo_id: &str, caller: Caller) -> Result<Arc<Session>, Error> {
         self.admit(&caller).await?;
-        if self.jobs.sessions_ended.is_cancelled() {
+        if self.instance.jobs.sessions_ended.is_cancelled() {
             return Err(Error::new(Kind::Cancelled, STOPPING));
         }
         let open = || self.instance.gateway.open_session();
-        let session = self.sessions.get_or_open(caller, open, &self.jobs);
+        let session = self.sessions.get_or_open(caller, open, &self.instance.jobs);
         session.map_err(|error| Error::from(error).of_repository(repo_id))
     }
 
@@ -95,7 +93,7 @@ impl Backend1 {
         F: Future<Output = Result<T, E>>,
         E: Into<Error>,
     {
-        let _job = self.jobs.start();
+        let _job = self.instance.jobs.start();
         self.admit(&caller).await?;
         let work = async {
             let emitter = caller.emitter();
@@ -110,7 +108,7 @@ impl Backend1 {
         tokio::select! {
             result = work => result,
             () = caller.disconnected() => Err(Error::new(Kind::Cancelled, "the caller has disconnected")),
-            () = self.jobs.cancelled.cancelled() => Err(Error::new(Kind::Cancelled, STOPPING)),
+            () = self.instance.jobs.cancelled.cancelled() => Err(Error::new(Kind::Cancelled, STOPPING)),
         }
     }
 }
@@ -363,7 +361,7 @@ impl Backend1 {
 
     #[zbus(property(emits_changed_signal = "false"))]
     fn active_jobs(&self) -> u32 {
-        self.jobs.count()
+        self.instance.jobs.count()
     }
 }
 

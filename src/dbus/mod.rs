@@ -6,14 +6,12 @@
 //! | `options` | the options of a call |
 //! | `caller` | who calls, whether it may, and whether it is still connected |
 //! | `progress` | progress signals to the caller |
-//! | `jobs` | the running calls and the open sessions |
 //! | `sessions` | the gateway's sessions, one for each caller |
 //! | `error` | the interface's error names |
 
 mod caller;
 mod error;
 mod interface;
-mod jobs;
 mod options;
 mod progress;
 mod sessions;
@@ -28,9 +26,9 @@ use zbus::{Connection, Guid};
 
 use crate::engine::Engine;
 use crate::gateway::Gateway;
+use crate::jobs::Jobs;
 use caller::Admission;
 use interface::Backend1;
-use jobs::Jobs;
 pub use options::PROXY_VARIABLES;
 
 /// The well-known bus name.
@@ -57,6 +55,8 @@ pub struct Instance {
     /// Why the settings are invalid. Every call is refused with this line, because without the settings it
     /// could do what the administrator has forbidden.
     pub refusal: Option<String>,
+    /// What the service is busy with.
+    pub jobs: Jobs,
 }
 
 /// Serves the system bus until there has been no call for `idle`, the bus closes the connection, or `stop`
@@ -69,8 +69,8 @@ pub async fn serve_bus(
     idle: Duration,
     stop: CancellationToken,
 ) -> zbus::Result<()> {
-    let jobs = Jobs::default();
-    let interface = Backend1::new(instance, jobs.clone(), Admission::Root);
+    let (jobs, gateway) = (instance.jobs.clone(), Arc::clone(&instance.gateway));
+    let interface = Backend1::new(instance, Admission::Root);
     let start = async {
         let connection = Builder::system().serve_at(PATH, interface).build().await?;
         // The call that has activated the service comes at once, so the name comes last.
@@ -92,6 +92,7 @@ pub async fn serve_bus(
             jobs.cancelled.cancel();
         }
     }
+    gateway.leave_programs();
     retire(connection, &jobs, &stop).await
 }
 
@@ -105,8 +106,8 @@ pub async fn serve_socket(
     socket: UnixStream,
     stop: CancellationToken,
 ) -> zbus::Result<()> {
-    let jobs = Jobs::default();
-    let interface = Backend1::new(instance, jobs.clone(), Admission::Anyone);
+    let jobs = instance.jobs.clone();
+    let interface = Backend1::new(instance, Admission::Anyone);
     let start = Builder::unix_stream(socket)
         .server(Guid::generate())
         .p2p()

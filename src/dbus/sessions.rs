@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use zbus::names::UniqueName;
 
 use super::caller::Caller;
-use super::jobs::Jobs;
 use crate::gateway::Session;
+use crate::jobs::Jobs;
 
 /// Sessions by the caller's bus name; the other end of a socket has none.
 type ByCaller = HashMap<Option<UniqueName<'static>>, Arc<Session>>;

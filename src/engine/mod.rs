@@ -58,6 +58,7 @@ pub use inspect::Inspection;
 use layers::UnpackLocks;
 pub use packages::Package;
 pub use prefetch::{PrefetchOptions, Prefetched, Status};
+pub(crate) use view::REPOMD;
 pub use view::View;
 
 use crate::artifact::archive;

@@ -37,7 +37,7 @@ use crate::source::Source;
 pub(super) const REPODATA: &str = "repodata/";
 
 /// The index of the metadata.
-pub(super) const REPOMD: &str = "repodata/repomd.xml";
+pub(crate) const REPOMD: &str = "repodata/repomd.xml";
 
 /// Its name in the directory of the metadata.
 pub(super) const REPOMD_NAME: &str = "repomd.xml";

@@ -2,10 +2,12 @@
 
 use std::ops::RangeInclusive;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use tokio::net::UnixStream;
 
 use super::route::{Route, RouteTable};
+use super::socks::Clients;
 use super::{http, listener};
 
 /// The user name of the only repository. Its reference is invalid, and it has a proxy, so that no connection
@@ -19,7 +21,7 @@ pub fn serve(stream: UnixStream) -> Pin<Box<dyn Future<Output = ()>>> {
     table.add(USERNAME, Route { has_proxy: true, ..route });
     Box::pin(async move {
         // Clients see failures as connections that end.
-        let _ = listener::serve_one(stream, &table).await;
+        let _ = listener::serve_one(stream, &Clients::Sessions(Arc::new(table))).await;
     })
 }
 

@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::timeout;
 use tokio_util::io::ReaderStream;
 
-use super::route::{Failed, Next, Route, Routes};
+use super::route::{Next, Refusal, Route, Router};
 use crate::engine::{Content, Entry, Error, View};
 use crate::error_kind::{Failure, Kind};
 
@@ -33,7 +33,7 @@ type Response = hyper::Response<Body>;
 
 /// Responds to a request from the route that its path leads to, also if that fails.
 pub(super) async fn respond(
-    routes: Routes,
+    router: Router,
     request: Request<Incoming>,
 ) -> Result<Response, Infallible> {
     if request.method() != Method::GET && request.method() != Method::HEAD {
@@ -41,27 +41,24 @@ pub(super) async fn respond(
         set(&mut response, header::ALLOW, "GET, HEAD");
         return Ok(response);
     }
-    let path = request.uri().path();
-    let Some((route, location)) = routes.find(path) else {
-        routes.report(&format!(
-            "{path:?} is outside the repository; have its owner correct the locations in its \
-             metadata"
-        ));
-        return Ok(response(StatusCode::NOT_FOUND, ""));
+    let (route, location) = match router.find(request.uri().path()) {
+        Ok(found) => found,
+        Err(Refusal { status, line }) => return Ok(failure(status, &line)),
     };
     let range = request.headers().get(RANGE);
     tracing::debug!(location, method = %request.method(), ?range, "request");
     if let Some(failed) = route.recent_failure(&location) {
-        return Ok(failure(&failed));
+        return Ok(failure(failed.status, &failed.line));
     }
     let (kind, line, next) = match &route.view {
-        Ok(view) => match serve(route, view, &location, &request).await {
+        Ok(view) => match serve(&route, view, &location, &request).await {
             Ok(response) => return Ok(response),
             Err(error) => (error.kind(), error.to_string(), Next::after(&error)),
         },
         Err(line) => (Kind::InvalidReference, line.clone(), Next::Fails),
     };
-    Ok(failure(&route.record(&location, status(kind), line, next)))
+    let failed = route.record(&location, status(kind), line, next);
+    Ok(failure(failed.status, &failed.line))
 }
 
 /// Serves the file at `location`. There are no entity tags (RFC 9110, 8.8.3): librepo identifies files by
@@ -73,6 +70,7 @@ async fn serve(
     request: &Request<Incoming>,
 ) -> Result<Response, Error> {
     let entry = view.find(location).await?;
+    route.found();
     let (size, modified) = (entry.size, entry.modified);
     let range = request.headers().get(RANGE).and_then(|range| range.to_str().ok());
     let Ok(mut range) = byte_range(range.unwrap_or_default(), size) else {
@@ -181,8 +179,8 @@ fn status(kind: Kind) -> StatusCode {
     }
 }
 
-fn failure(failed: &Failed) -> Response {
-    let mut response = response(failed.status, format!("{}\n", failed.line));
+fn failure(status: StatusCode, line: &str) -> Response {
+    let mut response = response(status, format!("{line}\n"));
     set(&mut response, header::CONTENT_TYPE, "text/plain; charset=utf-8");
     response
 }

@@ -1,6 +1,7 @@
-//! The Unix socket that dnf5 connects to, and its connections.
+//! The sockets that dnf5 and other programs connect to, and their connections.
 
 use std::collections::VecDeque;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,16 +13,20 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::net::sockopt::set_socket_send_buffer_size;
 use rustix::process::geteuid;
-use tokio::net::{UnixListener, UnixStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
+use tokio_util::net;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::route::{RouteTable, Routes};
-use super::socks::{self, Target};
+use super::route::Router;
+use super::socks::{self, Clients, Target};
 use super::{http, tunnel};
 use crate::error_kind::{Failure, Kind};
+use crate::jobs::{Job, Jobs};
 use crate::staging;
 use crate::temporary::TemporaryDir;
 
@@ -45,10 +50,31 @@ const MAX_CONNECTIONS: usize = 512;
 /// Why a connection has ended, for the log.
 type Failed = Box<dyn std::error::Error + Send + Sync>;
 
-/// A socket that accepts connections until this is dropped.
-pub(super) struct Listener {
+/// Accepts connections until it is dropped.
+pub(super) type Listener = AbortOnDropHandle<()>;
+
+/// A socket in a directory of its own, which is removed when this is dropped.
+pub(super) struct OwnSocket {
     directory: TemporaryDir,
-    _accepting: AbortOnDropHandle<()>,
+    _listener: Listener,
+}
+
+/// A connection to one of the sockets.
+pub(super) trait Stream: AsyncRead + AsyncWrite + AsFd + Unpin + Send + 'static {
+    /// The user at the other end, if that is known.
+    fn peer(&self) -> io::Result<Option<u32>>;
+}
+
+impl Stream for UnixStream {
+    fn peer(&self) -> io::Result<Option<u32>> {
+        Ok(Some(self.peer_cred()?.uid()))
+    }
+}
+
+impl Stream for TcpStream {
+    fn peer(&self) -> io::Result<Option<u32>> {
+        Ok(None)
+    }
 }
 
 /// Why no socket can be made.
@@ -66,23 +92,21 @@ impl Failure for Error {
     }
 }
 
-impl Listener {
+impl OwnSocket {
     /// Listens in a fresh directory that only the user can enter.
     ///
     /// # Errors
     /// If no socket can be made, not even below the directory for temporary files.
-    pub(super) fn start(table: Arc<RouteTable>) -> Result<Self, Error> {
+    pub(super) fn start(clients: Clients) -> Result<Self, Error> {
         let temporary = std::env::temp_dir();
         let bound = runtime_directory().and_then(|parent| bind_below(&parent).ok());
         let bound = bound.map_or_else(|| bind_below(&temporary), Ok);
         let (directory, socket) = bound.map_err(|error| Error { parent: temporary, error })?;
-        let _accepting =
-            AbortOnDropHandle::new(tokio::spawn(accept(socket, table, MAX_CONNECTIONS)));
-        Ok(Self { directory, _accepting })
+        Ok(Self { directory, _listener: listen(socket, clients, None) })
     }
 
     /// The path of the socket.
-    pub(super) fn socket(&self) -> PathBuf {
+    pub(super) fn path(&self) -> PathBuf {
         self.directory.path().join(SOCKET)
     }
 }
@@ -104,17 +128,29 @@ fn bind_below(parent: &Path) -> io::Result<(TemporaryDir, UnixListener)> {
     Ok((directory, listener))
 }
 
-async fn accept(listener: UnixListener, table: Arc<RouteTable>, limit: usize) {
+/// Serves the connections to a socket. Each of them is a job, if there are jobs, and ends with the sessions.
+pub(super) fn listen<L>(listener: L, clients: Clients, jobs: Option<Jobs>) -> Listener
+where
+    L: net::Listener<Io: Stream, Addr: Send> + Send + 'static,
+{
+    AbortOnDropHandle::new(tokio::spawn(accept(listener, clients, jobs, MAX_CONNECTIONS)))
+}
+
+async fn accept<L>(mut listener: L, clients: Clients, jobs: Option<Jobs>, limit: usize)
+where
+    L: net::Listener<Io: Stream, Addr: Send>,
+{
     let connections = Arc::new(Semaphore::new(limit));
     let mut handshakes = VecDeque::new();
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
                 make_room(&mut handshakes);
-                let (table, connections) = (Arc::clone(&table), Arc::clone(&connections));
+                let (clients, connections) = (clients.clone(), Arc::clone(&connections));
+                let job = jobs.as_ref().map(|jobs| (jobs.start(), jobs.sessions_ended.clone()));
                 let handshake = async move {
-                    match shake_hands(stream, &table).await {
-                        Ok(Some(target)) => drop(tokio::spawn(serve(target, connections))),
+                    match shake_hands(stream, &clients).await {
+                        Ok(Some(target)) => drop(tokio::spawn(serve(target, connections, job))),
                         Ok(None) => {}
                         Err(error) => tracing::debug!(error, "a handshake failed"),
                     }
@@ -140,45 +176,53 @@ fn make_room(handshakes: &mut VecDeque<AbortHandle>) {
     }
 }
 
-async fn shake_hands(
-    stream: UnixStream,
-    table: &RouteTable,
-) -> Result<Option<Target<UnixStream>>, Failed> {
-    let peer = stream.peer_cred()?.uid();
-    if peer != geteuid().as_raw() {
+async fn shake_hands<S: Stream>(stream: S, clients: &Clients) -> Result<Option<Target<S>>, Failed> {
+    if let Some(peer) = stream.peer()?
+        && peer != geteuid().as_raw()
+    {
         return Err(format!("permission denied for user {peer}").into());
     }
     set_socket_send_buffer_size(&stream, SEND_BUFFER)?;
-    let handshake = socks::handshake(stream, |username| table.get(username));
+    let handshake = socks::handshake(stream, clients);
     Ok(timeout(CLIENT_TIMEOUT, handshake).await??)
 }
 
 /// Serves the only connection.
 #[cfg(fuzzing)]
-pub(super) async fn serve_one(stream: UnixStream, table: &RouteTable) -> Result<(), Failed> {
-    if let Some(target) = shake_hands(stream, table).await? {
-        serve(target, Arc::new(Semaphore::new(1))).await;
+pub(super) async fn serve_one(stream: UnixStream, clients: &Clients) -> Result<(), Failed> {
+    if let Some(target) = shake_hands(stream, clients).await? {
+        serve(target, Arc::new(Semaphore::new(1)), None).await;
     }
     Ok(())
 }
 
 /// Serves a connection unless there are too many.
-async fn serve(target: Target<UnixStream>, connections: Arc<Semaphore>) {
+async fn serve<S: Stream>(
+    target: Target<S>,
+    connections: Arc<Semaphore>,
+    job: Option<(Job, CancellationToken)>,
+) {
     let Ok(_permit) = connections.try_acquire() else {
         tracing::warn!("a connection was refused: there are too many");
         return;
     };
-    let served = match target {
-        Target::Local(stream, routes) => serve_http(stream, routes).await,
-        Target::Remote(request) => tunnel::serve(request).await,
+    let serving = async {
+        let served = match target {
+            Target::Local(stream, router) => serve_http(stream, router).await,
+            Target::Remote(request) => tunnel::serve(request).await,
+        };
+        if let Err(error) = served {
+            tracing::debug!(error, "a connection failed");
+        }
     };
-    if let Err(error) = served {
-        tracing::debug!(error, "a connection failed");
+    match job {
+        Some((_job, ended)) => drop(ended.run_until_cancelled(serving).await),
+        None => serving.await,
     }
 }
 
-async fn serve_http(stream: UnixStream, routes: Routes) -> Result<(), Failed> {
-    let service = service_fn(|request| http::respond(routes.clone(), request));
+async fn serve_http(stream: impl Stream, router: Router) -> Result<(), Failed> {
+    let service = service_fn(|request| http::respond(router.clone(), request));
     http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(CLIENT_TIMEOUT)
@@ -191,7 +235,7 @@ async fn serve_http(stream: UnixStream, routes: Routes) -> Result<(), Failed> {
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-    use super::super::route::Route;
+    use super::super::route::{Route, RouteTable};
     use super::super::url::HOST;
     use super::*;
 
@@ -202,7 +246,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let socket = directory.path().join(SOCKET);
         let listener = UnixListener::bind(&socket).expect("bound");
-        tokio::spawn(accept(listener, Arc::new(table), limit));
+        tokio::spawn(accept(listener, Clients::Sessions(Arc::new(table)), None, limit));
         move || {
             let _keep = &directory;
             let stream = std::os::unix::net::UnixStream::connect(&socket).expect("connected");

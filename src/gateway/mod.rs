@@ -1,56 +1,74 @@
-//! The HTTP front end, which dnf5 downloads from.
+//! The HTTP front end, which dnf5 and other programs download from.
 //!
 //! dnf5 connects through SOCKS5 on a Unix socket, which libcurl supports and only the same user can open;
 //! inside is plain HTTP/1.1. The user name in the SOCKS handshake selects the session and the repository.
 //! So the URLs, which DNF's cache directory and keyring are named after, are the same in every session.
 //!
+//! Other programs have no session. The gateway looks for the repository that their URL names, with podman's
+//! configuration alone.
+//!
 //! | module | job |
 //! |---|---|
-//! | `listener` | the socket and its connections |
+//! | `listener` | the sockets and their connections |
 //! | `session` | the repositories of one caller |
+//! | `by_url` | the repositories that URLs name |
+//! | `command` | a socket for one command and the programs that it runs |
 //! | `route` | which repository a request is for, and what has just failed there |
 //! | `failures` | the failures that a session reports to its user |
 //! | `socks` | the handshake |
 //! | `http` | requests and responses |
 //! | `tunnel` | connections to other hosts |
+//! | `outward` | the way there: directly or through a proxy |
 //! | `url` | the URLs that dnf5 gets in place of a reference |
 //! | `fuzzing` | what the fuzz targets need, for them alone |
 
+mod by_url;
+mod command;
 mod failures;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
 mod http;
 mod listener;
+mod outward;
 mod route;
 mod session;
 mod socks;
 mod tunnel;
 mod url;
 
+use std::io;
+use std::os::unix::net::UnixListener;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::engine::Engine;
+use crate::jobs::Jobs;
+use by_url::ByUrl;
+pub use command::{Command, CommandError};
 pub use listener::Error;
-use listener::Listener;
+use listener::{Listener, OwnSocket};
 use route::RouteTable;
 pub use session::{Address, Session};
+use socks::Clients;
 pub use url::baseurl;
 
-/// Serves repositories over HTTP. It starts listening when the first session is opened.
+/// Serves repositories over HTTP.
 pub struct Gateway {
     engine: Engine,
     next_session: AtomicU64,
     table: Arc<RouteTable>,
-    listener: Mutex<Option<Listener>>,
+    /// The socket for sessions, made when the first one is opened.
+    socket: Mutex<Option<OwnSocket>>,
+    /// The sockets that systemd has passed.
+    passed: Mutex<Vec<Listener>>,
 }
 
 impl Gateway {
-    /// A gateway without sessions, which does not listen yet.
+    /// A gateway that does not listen yet.
     pub fn new(engine: Engine) -> Self {
-        let (table, listener) = Default::default();
-        Self { engine, next_session: AtomicU64::new(1), table, listener }
+        let (table, socket, passed) = Default::default();
+        Self { engine, next_session: AtomicU64::new(1), table, socket, passed }
     }
 
     /// Opens a session.
@@ -58,15 +76,15 @@ impl Gateway {
     /// # Errors
     /// If the socket cannot be made.
     pub fn open_session(&self) -> Result<Session, Error> {
-        let mut listener = lock(&self.listener);
-        let listener = match &mut *listener {
-            Some(listener) => listener,
-            none => none.insert(Listener::start(Arc::clone(&self.table))?),
+        let mut socket = lock(&self.socket);
+        let socket = match &mut *socket {
+            Some(socket) => socket,
+            none => none.insert(OwnSocket::start(Clients::Sessions(Arc::clone(&self.table)))?),
         };
         Ok(Session {
             number: self.next_session.fetch_add(1, Ordering::Relaxed),
             engine: self.engine.clone(),
-            socket: listener.socket(),
+            socket: socket.path(),
             table: Arc::clone(&self.table),
             usernames: Mutex::default(),
             failures: Arc::default(),
@@ -74,9 +92,43 @@ impl Gateway {
         })
     }
 
-    /// Removes the socket. Sessions that are still open get no new connections.
+    /// Serves the user's programs on sockets that systemd has passed: repositories by their URL. Each connection is
+    /// a job. With a `refusal`, every request fails with that line.
+    ///
+    /// # Errors
+    /// If a socket cannot be used.
+    pub fn serve_programs(
+        &self,
+        sockets: Vec<UnixListener>,
+        jobs: &Jobs,
+        refusal: Option<&str>,
+    ) -> io::Result<()> {
+        let by_url = Arc::new(ByUrl::new(self.engine.clone(), refusal.map(str::to_owned), None));
+        for socket in sockets {
+            socket.set_nonblocking(true)?;
+            let socket = tokio::net::UnixListener::from_std(socket)?;
+            let clients = Clients::Programs(Arc::clone(&by_url));
+            lock(&self.passed).push(listener::listen(socket, clients, Some(jobs.clone())));
+        }
+        Ok(())
+    }
+
+    /// Accepts no more connections on the sockets that systemd has passed. They wait for the next service.
+    pub fn leave_programs(&self) {
+        lock(&self.passed).clear();
+    }
+
+    /// Serves a command and the programs that it runs: repositories by their URL.
+    ///
+    /// # Errors
+    /// If there is no socket, or the environment disables the proxy.
+    pub async fn serve_command(&self) -> Result<Command, CommandError> {
+        Command::start(self.engine.clone()).await
+    }
+
+    /// Removes the socket for sessions. Those that are still open get no new connections.
     pub fn close(&self) {
-        lock(&self.listener).take();
+        lock(&self.socket).take();
     }
 }
 

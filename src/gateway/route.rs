@@ -1,19 +1,40 @@
 //! Which repository a request is for, and what has just failed there.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::io;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use hyper::StatusCode;
 use percent_encoding::percent_decode_str;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
 
+use super::by_url::ByUrl;
 use super::failures::Failures;
 use super::lock;
+use super::outward::Proxies;
 use crate::engine::{Error, REFUSALS, View};
 
 /// How long a failed request is answered without asking the registry again: librepo makes it four times in
 /// a row.
 const FAILURE_LASTS: Duration = Duration::from_secs(10);
+
+/// Where the requests of a connection lead.
+#[derive(Clone)]
+pub(super) enum Router {
+    /// To one repository of a session.
+    Session(Routes),
+    /// To the repository that the URL names.
+    Url(Arc<ByUrl>),
+}
+
+/// The response to a request that leads nowhere.
+pub(super) struct Refusal {
+    pub(super) status: StatusCode,
+    /// The line for the user.
+    pub(super) line: String,
+}
 
 /// All repositories that are served, by the user name for the proxy.
 #[derive(Default)]
@@ -23,7 +44,7 @@ pub(super) struct RouteTable(Mutex<HashMap<String, Routes>>);
 #[derive(Clone, Default)]
 pub(super) struct Routes(Vec<Arc<Route>>);
 
-/// One reference of one repository of a session.
+/// One reference: of one repository of a session, or from a URL.
 pub(super) struct Route {
     /// The repository and the reference, for messages.
     pub(super) name: String,
@@ -38,6 +59,8 @@ pub(super) struct Route {
     pub(super) failures: Arc<Failures>,
     /// What has failed within [`FAILURE_LASTS`], by location.
     pub(super) recent: Mutex<HashMap<String, Failed>>,
+    /// When it was first found in the registry.
+    pub(super) found: OnceLock<Instant>,
 }
 
 /// The response to a request that failed.
@@ -102,25 +125,91 @@ impl RouteTable {
     }
 }
 
-impl Routes {
+impl Router {
     /// The route that a path leads to, and the path relative to the repository.
-    pub(super) fn find(&self, path: &str) -> Option<(&Arc<Route>, String)> {
-        self.0.iter().find_map(|route| Some((route, route.location(path)?)))
+    pub(super) fn find(&self, path: &str) -> Result<(Arc<Route>, String), Refusal> {
+        match self {
+            Self::Session(routes) => routes.find(path).ok_or_else(|| {
+                let line = routes.report(&format!(
+                    "{path:?} is outside the repository; have its owner correct the locations in its \
+                     metadata"
+                ));
+                Refusal { status: StatusCode::NOT_FOUND, line }
+            }),
+            Self::Url(by_url) => by_url.find(path),
+        }
     }
 
-    pub(super) fn has_proxy(&self) -> bool {
-        self.0.iter().any(|route| route.has_proxy)
+    /// Connects to another host.
+    pub(super) async fn connect(&self, host: &str, port: u16) -> io::Result<TcpStream> {
+        match self {
+            Self::Session(routes) if routes.has_proxy() => {
+                Err(io::Error::other("the repository's proxy is for its registry only"))
+            }
+            Self::Session(_) => Proxies::default().connect(host, port).await,
+            Self::Url(by_url) => by_url.proxies.connect(host, port).await,
+        }
     }
 
-    /// Reports a failure that concerns no single reference.
+    /// Reports a failure that concerns no repository alone.
     pub(super) fn report(&self, failure: &str) {
-        if let Some(Route { name, failures, .. }) = self.0.first().map(Arc::as_ref) {
-            failures.report(format!("{name}: {failure}"), None);
+        match self {
+            Self::Session(routes) => drop(routes.report(failure)),
+            Self::Url(by_url) => by_url.report(failure),
         }
     }
 }
 
+impl Routes {
+    /// The route that a path leads to, and the path relative to the repository.
+    fn find(&self, path: &str) -> Option<(Arc<Route>, String)> {
+        self.0.iter().find_map(|route| Some((Arc::clone(route), route.location(path)?)))
+    }
+
+    fn has_proxy(&self) -> bool {
+        self.0.iter().any(|route| route.has_proxy)
+    }
+
+    /// Reports a failure that concerns no single reference. Returns the line for the user.
+    fn report(&self, failure: &str) -> String {
+        let Some(Route { name, failures, .. }) = self.0.first().map(Arc::as_ref) else {
+            return failure.to_owned();
+        };
+        let line = format!("{name}: {failure}");
+        failures.report(line.clone(), None);
+        line
+    }
+}
+
 impl Route {
+    pub(super) fn new(
+        name: String,
+        prefix: String,
+        view: Result<Arc<View>, String>,
+        failures: Arc<Failures>,
+    ) -> Self {
+        Self {
+            name,
+            prefix,
+            has_proxy: false,
+            view,
+            warning: Mutex::default(),
+            failures,
+            recent: Mutex::default(),
+            found: OnceLock::new(),
+        }
+    }
+
+    /// Records that the registry has the repository.
+    pub(super) fn found(&self) {
+        self.found.get_or_init(Instant::now);
+    }
+
+    /// Whether that was recorded at least this long ago.
+    pub(super) fn was_found_before(&self, age: Duration) -> bool {
+        self.found.get().is_some_and(|found| found.elapsed() >= age)
+    }
+
     fn location(&self, path: &str) -> Option<String> {
         let encoded = path.strip_prefix(&self.prefix)?;
         if let Some(warning) = lock(&self.warning).take() {
@@ -172,14 +261,6 @@ impl Route {
 impl Route {
     /// A route that takes every request.
     pub(super) fn for_all(view: Result<Arc<View>, String>) -> Self {
-        Self {
-            name: "repository tools".to_owned(),
-            prefix: "/".to_owned(),
-            has_proxy: false,
-            view,
-            warning: Mutex::default(),
-            failures: Arc::default(),
-            recent: Mutex::default(),
-        }
+        Self::new("repository tools".to_owned(), "/".to_owned(), view, Arc::default())
     }
 }

@@ -68,29 +68,28 @@ impl Session {
             proxy_username: self.username(id),
         };
         let directory = dnf_cache::directory_name(id, &address.url);
-        let route = Route {
-            // Every request for the repository fails with what is wrong with the reference.
-            prefix: if parsed.is_ok() { path } else { "/".to_owned() },
-            has_proxy: access.proxy.is_some(),
-            view: match parsed {
-                Ok(reference) => {
-                    let source = Source { reference, access };
-                    let view = self.engine.view(id, &source);
-                    Ok(Arc::new(match cachedir {
-                        Some(cachedir) => view.with_cache_dir(cachedir.join(directory)),
-                        None => view,
-                    }))
-                }
-                Err(error) => Err(format!("repository {id}: {}", one_line(&error))),
-            },
-            warning: Mutex::new((!ignored.is_empty()).then(|| {
-                let ignored = ignored.join(", ");
-                format!("{name}: {ignored} in its configuration has no effect: skopeo has no such setting")
-            })),
-            name,
-            failures: Arc::clone(&self.failures),
-            recent: Mutex::default(),
+        let has_proxy = access.proxy.is_some();
+        let warning = (!ignored.is_empty()).then(|| {
+            let ignored = ignored.join(", ");
+            format!(
+                "{name}: {ignored} in its configuration has no effect: skopeo has no such setting"
+            )
+        });
+        // Every request for the repository fails with what is wrong with the reference.
+        let prefix = if parsed.is_ok() { path } else { "/".to_owned() };
+        let view = match parsed {
+            Ok(reference) => {
+                let source = Source { reference, access };
+                let view = self.engine.view(id, &source);
+                Ok(Arc::new(match cachedir {
+                    Some(cachedir) => view.with_cache_dir(cachedir.join(directory)),
+                    None => view,
+                }))
+            }
+            Err(error) => Err(format!("repository {id}: {}", one_line(&error))),
         };
+        let route = Route::new(name, prefix, view, Arc::clone(&self.failures));
+        let route = Route { has_proxy, warning: Mutex::new(warning), ..route };
         self.table.add(&address.proxy_username, route);
         address
     }

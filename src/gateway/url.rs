@@ -1,6 +1,7 @@
-//! The URLs that dnf5 gets in place of a reference.
+//! The URLs of references, and of the proxies to them.
 
 use std::borrow::Cow;
+use std::net::SocketAddr;
 use std::path::Path;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
@@ -56,6 +57,11 @@ pub(super) fn as_reference(url: &str) -> Cow<'_, str> {
 /// The proxy URL of a Unix socket: libcurl takes the path of a socks5h://localhost URL for the socket's.
 pub(super) fn proxy(socket: &Path) -> String {
     format!("socks5h://localhost{}", utf8_percent_encode(&socket.to_string_lossy(), PATH))
+}
+
+/// The proxy URL of an address, with a user name. libcurl sends none without a password, which is ignored.
+pub(super) fn proxy_with_user(address: SocketAddr, user: &str) -> String {
+    format!("socks5h://{user}:-@{address}")
 }
 
 #[cfg(test)]

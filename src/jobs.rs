@@ -1,4 +1,4 @@
-//! The running calls and the open sessions: how many there are, and ending them.
+//! What the service is busy with: running calls, open sessions and connections. How many there are, and ending them.
 
 use std::time::Duration;
 
@@ -7,16 +7,16 @@ use tokio_util::sync::CancellationToken;
 
 /// Counts and cancels jobs. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Jobs {
+pub struct Jobs {
     count: watch::Sender<u32>,
     /// To cancel running calls and reject new ones. This ends sessions as well.
-    pub(super) cancelled: CancellationToken,
+    pub(crate) cancelled: CancellationToken,
     /// To end sessions and reject new ones.
-    pub(super) sessions_ended: CancellationToken,
+    pub(crate) sessions_ended: CancellationToken,
 }
 
-/// One call or session. It counts until this is dropped.
-pub(super) struct Job(watch::Sender<u32>);
+/// One call, session or connection. It counts until this is dropped.
+pub(crate) struct Job(watch::Sender<u32>);
 
 impl Default for Jobs {
     fn default() -> Self {
@@ -27,17 +27,17 @@ impl Default for Jobs {
 }
 
 impl Jobs {
-    pub(super) fn start(&self) -> Job {
+    pub(crate) fn start(&self) -> Job {
         self.count.send_modify(|count| *count += 1);
         Job(self.count.clone())
     }
 
-    pub(super) fn count(&self) -> u32 {
+    pub(crate) fn count(&self) -> u32 {
         *self.count.borrow()
     }
 
     /// Returns when there has been no job for this long.
-    pub(super) async fn idle_for(&self, idle: Duration) {
+    pub(crate) async fn idle_for(&self, idle: Duration) {
         let mut counts = self.count.subscribe();
         loop {
             // This holds the sender, so waiting cannot fail.
