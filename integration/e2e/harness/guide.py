@@ -9,12 +9,16 @@ GUIDE = Path("/src/docs/other-tools.md")
 EXAMPLE = "quay.io/acme/rpms:stable"
 
 
+def section(heading):
+    """The text below a heading."""
+    _, _, rest = GUIDE.read_text().partition(f"\n## {heading}\n")
+    assert rest, heading
+    return rest.partition("\n## ")[0]
+
+
 def blocks(heading, reference=EXAMPLE):
     """The files and commands below a heading, with another repository."""
-    _, _, rest = GUIDE.read_text().partition(f"\n## {heading}\n")
-    section, _, _ = rest.partition("\n## ")
-    found = re.findall(r"(?:^(?: {4}.*)?\n)+", section, re.MULTILINE)
-    assert section, heading
+    found = re.findall(r"(?:^(?: {4}.*)?\n)+", section(heading), re.MULTILINE)
     return [textwrap.dedent(block).strip("\n").replace(EXAMPLE, reference) + "\n" for block in found if block.strip()]
 
 
