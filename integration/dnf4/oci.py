@@ -1,7 +1,7 @@
 """The DNF 4 plugin: repositories whose baseurl is oci://… are served to DNF by the dnf5-oci service.
 
-The plugin only passes on configuration and failures; every decision is the service's. Its interface is described in
-io.github.dnf5_oci.Backend1.xml.
+It only passes on configuration and failures; every decision is the service's. io.github.dnf5_oci.Backend1.xml
+describes the service's methods.
 """
 
 import atexit
@@ -15,6 +15,7 @@ from urllib.parse import quote
 import dbus
 import dnf
 from dbus.connection import Connection
+from dbus.lowlevel import MethodCallMessage
 from dnf.conf import PRIO_DEFAULT, PRIO_REPOCONFIG
 
 NAME = "io.github.dnf5_oci"
@@ -30,16 +31,12 @@ START_TIMEOUT_WITH_ALTERNATIVE = 1
 # How long a call may take. The service itself notices a registry that sends nothing.
 CALL_TIMEOUT = 600
 
-# Options of a repository and the service's names for them.
-PASSED_ON = {
-    "username": "username", "password": "password", "sslcacert": "ca-cert", "sslclientcert": "client-cert",
-    "sslclientkey": "client-key", "proxy": "proxy", "proxy_username": "proxy-username",
-    "proxy_password": "proxy-password",
-}
-# Options that the service has no equivalent for.
-IGNORED = (
-    "ip_resolve", "proxy_auth_method", "proxy_sslcacert", "proxy_sslclientcert", "proxy_sslclientkey", "proxy_sslverify",
-)
+# Options of a repository and the service's names for them, and those that it has no equivalent for.
+PASSED_ON = {"username": "username", "password": "password", "sslcacert": "ca-cert", "sslclientcert": "client-cert",
+             "sslclientkey": "client-key", "proxy": "proxy", "proxy_username": "proxy-username",
+             "proxy_password": "proxy-password"}
+IGNORED = ("ip_resolve", "proxy_auth_method", "proxy_sslcacert", "proxy_sslclientcert", "proxy_sslclientkey",
+           "proxy_sslverify")
 # The variables that libcurl takes a proxy from. The service on the system bus has another environment.
 PROXY_VARIABLES = ("https_proxy", "http_proxy", "all_proxy", "no_proxy")
 
@@ -53,32 +50,35 @@ logger = logging.getLogger("dnf.plugin")
 
 
 class Unusable(Exception):
-    """Why the service cannot be used, and what to do about it."""
+    """DNF cannot reach the service."""
+
+    def __init__(self, why, remedy='check "backend" and "service" in oci.conf'):
+        super().__init__("dnf5-oci: connection to the service failed: %s; %s" % (why, remedy))
+
+
+def reason(error):
+    """libdbus has several sentences for a peer that is gone."""
+    return error.get_dbus_message().partition(". ")[0]
 
 
 def is_reference(url):
     return url.lower().startswith("oci://")
 
 
-def line_of(error):
-    """The line for the user: the service's messages are complete, others come from the bus."""
-    if error.get_dbus_name().startswith(NAME):
-        return error.get_dbus_message()
-    return "the dnf5-oci service failed: %s; run dnf again, and see its log" % error.get_dbus_message()
-
-
 def check_libcurl():
-    """Checks that DNF would reach the service: otherwise it might talk to whoever listens on port 1080."""
+    """Checks that DNF would not reach something else: an older libcurl would try port 1080 of this machine."""
     if os.environ.get("no_proxy", os.environ.get("NO_PROXY")) == "*":
-        raise Unusable("no_proxy=* disables all proxies, and the service is one for dnf; unset no_proxy")
+        raise Unusable("no_proxy=* disables all proxies, and the service is one for dnf", "unset no_proxy")
     try:
         curl_version = ctypes.CDLL("libcurl.so.4").curl_version
     except OSError:
+        # Debian's librepo has another, which is new enough.
         return
     curl_version.restype = ctypes.c_char_p
     found = re.match(r"libcurl/(\d+)\.(\d+)", curl_version().decode())
     if found and (int(found.group(1)), int(found.group(2))) < (7, 84):
-        raise Unusable('%s knows no proxy on a Unix socket; use 7.84 or newer, or "dnf5-oci run"' % found.group())
+        raise Unusable("%s cannot use a proxy on a Unix socket, 7.84 can" % found.group(),
+                       'use "dnf5-oci run" and baseurl=http://dnf5-oci.alt/...')
 
 
 def connect(address, bus_name, timeout):
@@ -93,7 +93,7 @@ def connect(address, bus_name, timeout):
             connection.call_blocking(bus_name, PATH, BUS + ".Properties", "Get", "ss", (INTERFACE, "Version"))
             outcome[0] = connection
         except dbus.DBusException as error:
-            outcome[0] = Unusable(error.get_dbus_message())
+            outcome[0] = Unusable(reason(error))
 
     thread = threading.Thread(target=attempt, daemon=True)
     thread.start()
@@ -103,39 +103,44 @@ def connect(address, bus_name, timeout):
     return outcome[0]
 
 
-def connect_to_system(timeout):
+def system_instance(timeout):
     return connect(os.environ.get("DBUS_SYSTEM_BUS_ADDRESS", SYSTEM_BUS), NAME, timeout)
 
 
-def start_private(program):
+def private_instance(program):
     if not os.access(program, os.X_OK):
-        raise Unusable('%s cannot be executed; check "service" in oci.conf' % program)
+        raise Unusable("%s cannot be executed" % program)
     return connect("unixexec:path=%s,argv1=serve,argv2=--fd,argv3=0" % quote(program), None, START_TIMEOUT)
 
 
-def sees(connection, directory):
+def shares(connection, directory):
     """Whether the service on the bus sees the same directory: a host's does not in a container or a chroot."""
     process = connection.call_blocking(BUS, BUS_PATH, BUS, "GetConnectionUnixProcessID", "s", (NAME,))
     os.makedirs(directory, exist_ok=True)
     return os.path.samefile("/proc/%d/root%s" % (process, directory), directory)
 
 
-def access_options(repo):
-    """How the registry is reached, as options of the service's methods."""
-    def is_set(name):
-        return repo._get_priority(name) > PRIO_DEFAULT
+def priority(repo, name):
+    """Where an option has its value from. Not every libdnf has each of them."""
+    return repo._get_priority(name) or PRIO_DEFAULT
 
-    options = {PASSED_ON[name]: getattr(repo, name) or "" for name in PASSED_ON if is_set(name)}
+
+def access_options(repo, basearch):
+    """How the registry is reached, as options of the service's methods."""
+    given = {name: getattr(repo, name) for name in (*PASSED_ON, "minrate", "timeout")
+             if priority(repo, name) > PRIO_DEFAULT}
     # An empty proxy is none, whatever the environment says.
-    options = {name: value for name, value in options.items() if value or name == "proxy"}
-    if not repo.sslverify:
-        options["tls-verify"] = False
-    if is_set("minrate"):
-        options["minrate"] = dbus.UInt64(repo.minrate)
-    if is_set("timeout"):
-        options["timeout"] = dbus.UInt32(repo.timeout)
+    options = {PASSED_ON[name]: value or "" for name, value in given.items()
+               if name in PASSED_ON and (value or name == "proxy")}
+    options["arch"] = basearch
     variables = {name: value for name, value in os.environ.items() if name.lower() in PROXY_VARIABLES}
     options["environment"] = dbus.Dictionary(variables, signature="ss")
+    if not repo.sslverify:
+        options["tls-verify"] = False
+    if "minrate" in given:
+        options["minrate"] = dbus.UInt64(given["minrate"])
+    if "timeout" in given:
+        options["timeout"] = dbus.UInt32(given["timeout"])
     return options
 
 
@@ -143,11 +148,12 @@ class Oci(dnf.Plugin):
     name = "oci"
 
     def __init__(self, base, cli):
-        super(Oci, self).__init__(base, cli)
+        super().__init__(base, cli)
         self.connection = None
         self.bus_name = None
         # How each repository that is served is reached.
         self.served = {}
+        self.errors = set()
         self.has_packages = False
 
     def config(self):
@@ -159,14 +165,14 @@ class Oci(dnf.Plugin):
             check_libcurl()
             self.connect()
         except Unusable as error:
-            # DNF knows no oci:// itself, so the repositories are unavailable, and nothing else is.
-            logger.error("dnf5-oci: connection to the service failed: %s", error)
+            # DNF does not know oci://, so the repositories are unavailable, and nothing else is.
+            logger.error("%s", error)
             return
-        atexit.register(self.report)
         for repo in repos:
             self.attempt(self.open, repo)
             if repo in self.served and repo.repo_gpgcheck:
                 self.attempt(self.fetch_keys, repo)
+        atexit.register(self.report)
 
     def sack(self):
         self.report()
@@ -177,8 +183,9 @@ class Oci(dnf.Plugin):
             return
         for repo in self.served:
             packages = [package for package in self.base.transaction.install_set if package.reponame == repo.id]
-            if packages:
+            if packages and repo.gpgcheck:
                 self.attempt(self.fetch_keys, repo)
+            if packages:
                 self.attempt(self.announce, repo, packages)
 
     def pre_transaction(self):
@@ -187,65 +194,70 @@ class Oci(dnf.Plugin):
 
     def connect(self):
         conf = self.read_config(self.base.conf)
-        backend = conf.get("main", "backend") if conf.has_option("main", "backend") else "auto"
-        program = conf.get("main", "service") if conf.has_option("main", "service") else "/usr/bin/dnf5-oci"
+        backend, program = (conf.get("main", name) if conf.has_option("main", name) else default
+                            for name, default in (("backend", "auto"), ("service", "/usr/bin/dnf5-oci")))
         if backend not in ("auto", "system", "private"):
-            raise Unusable('unknown backend "%s" in oci.conf; use auto, system or private' % backend)
+            raise Unusable('unknown backend "%s"' % backend, "use auto, system or private in oci.conf")
         if backend == "system":
-            self.connection = connect_to_system(START_TIMEOUT)
+            self.connection = system_instance(START_TIMEOUT)
         elif backend == "auto" and os.geteuid() == 0:
             try:
-                connection = connect_to_system(START_TIMEOUT_WITH_ALTERNATIVE)
-                if sees(connection, self.base.conf.cachedir):
-                    self.connection = connection
+                connection = system_instance(START_TIMEOUT_WITH_ALTERNATIVE)
+                self.connection = connection if shares(connection, self.base.conf.cachedir) else None
             except (Unusable, OSError, dbus.DBusException) as error:
-                logger.debug("oci: no service on the system bus: %s", error)
-        if self.connection:
-            self.bus_name = NAME
-        else:
-            self.connection = start_private(program)
+                logger.debug("%s", error)
+        self.bus_name = NAME if self.connection else None
+        self.connection = self.connection or private_instance(program)
 
     def call(self, method, signature, *arguments):
-        return self.connection.call_blocking(
-            self.bus_name, PATH, INTERFACE, method, signature, arguments, timeout=CALL_TIMEOUT)
+        message = MethodCallMessage(self.bus_name, PATH, INTERFACE, method)
+        # Not call_blocking(), which logs arguments that are not valid, passwords as well.
+        message.append(*arguments, signature=signature)
+        return self.connection.send_message_with_reply_and_block(message, CALL_TIMEOUT).get_args_list()
 
     def attempt(self, action, repo, *arguments):
         try:
             action(repo, *arguments)
-        except UnicodeError:
+        except (TypeError, ValueError):
             logger.error("repository %s: an option or a proxy variable is not valid UTF-8; correct it", repo.id)
         except dbus.DBusException as error:
-            logger.error(line_of(error))
+            self.tell(error)
+
+    def tell(self, error):
+        line = error.get_dbus_message()
+        # The service's own messages are complete; others come from the bus.
+        if not error.get_dbus_name().startswith(NAME):
+            line = "the dnf5-oci service failed: %s; run dnf again, and see its log" % reason(error)
+        if line not in self.errors:
+            self.errors.add(line)
+            logger.error("%s", line)
 
     def open(self, repo):
         """Has the service serve a repository, and points DNF there. Fetches nothing."""
-        access = access_options(repo)
-        access["arch"] = self.base.conf.substitutions["basearch"]
-        ignored = [name for name in IGNORED if repo._get_priority(name) >= PRIO_REPOCONFIG]
+        access = access_options(repo, self.base.conf.substitutions["basearch"])
+        ignored = [name for name in IGNORED if priority(repo, name) >= PRIO_REPOCONFIG]
         options = dict(access, ignored=dbus.Array(ignored, signature="s"), cachedir=self.base.conf.cachedir)
-        urls = []
-        for url in repo.baseurl:
+        urls = list(repo.baseurl)
+        for index, url in enumerate(urls):
             if is_reference(url):
-                url, repo.proxy, repo.proxy_username = self.call("OpenRepository", "ssa{sv}", repo.id, url, options)
-            urls.append(url)
+                urls[index], proxy, username = self.call("OpenRepository", "ssa{sv}", repo.id, url, options)
             # DNF names a repository's cache directory after the first.
             options.pop("cachedir", None)
-        repo.baseurl = urls
-        for name, value in DOWNLOADS.items():
-            if repo._get_priority(name) == PRIO_DEFAULT:
-                setattr(repo, name, value)
-        for name, value in CONNECTION.items():
+        defaults = {name: value for name, value in DOWNLOADS.items() if priority(repo, name) == PRIO_DEFAULT}
+        for name, value in dict(CONNECTION, baseurl=urls, proxy=proxy, proxy_username=username, **defaults).items():
             setattr(repo, name, value)
         self.served[repo] = access
 
     def fetch_keys(self, repo):
         """Points DNF to the repository's keys in its cache: it would warn that http:// is not encrypted."""
-        if not any(map(is_reference, repo.gpgkey)):
-            return
         max_age = -1 if self.base.conf.cacheonly else repo.metadata_expire
         options = dict(self.served[repo], **{"max-age": dbus.Int64(max_age), "repo-file": repo.repofile})
-        repo.gpgkey = ["file://" + self.call("FetchFile", "sssa{sv}", repo.id, key, repo._repo.getCachedir(), options)
-                       if is_reference(key) else key for key in repo.gpgkey]
+        keys = list(repo.gpgkey)
+        for index, key in enumerate(keys):
+            if is_reference(key):
+                [path] = self.call("FetchFile", "sssa{sv}", repo.id, key, repo._repo.getCachedir(), options)
+                keys[index] = "file://" + path
+        repo.gpgkey = keys
 
     def announce(self, repo, packages):
         # With a base URL the package is on another host.
@@ -255,12 +267,15 @@ class Oci(dnf.Plugin):
             self.call("AnnouncePackages", "sa(sst)a{sv}", repo.id, missing, {})
 
     def report(self):
-        """Tells the reasons of failures since the last time: DNF's own messages only have a URL and a status."""
+        """Prints the reasons of failures since the last time: DNF's own messages only have a URL and a status."""
+        if not self.served:
+            return
         try:
-            lines = self.call("TakeFailures", "") if self.connection else []
+            [lines] = self.call("TakeFailures", "")
+            for line in lines:
+                logger.error("%s", line)
         except dbus.DBusException as error:
-            self.connection = None
+            self.served.clear()
             # A transaction may have replaced or stopped the service.
-            lines = [] if self.has_packages else [line_of(error)]
-        for line in lines:
-            logger.error(line)
+            if not self.has_packages:
+                self.tell(error)

@@ -106,7 +106,7 @@ impl Clients {
     fn of(arguments: &Arguments) -> Result<Self, Box<dyn Error>> {
         if let Some(fd) = arguments.fd {
             let socket = take(fd)?;
-            // Ctrl-C is the caller's, who may handle it and go on. This fails if the caller has seen to that already.
+            // Ctrl-C is for the caller, which may handle it and go on. The leader of a process group needs no session.
             let _ = setsid();
             return Ok(Self::Socket(socket));
         }
