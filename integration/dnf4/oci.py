@@ -28,8 +28,9 @@ SYSTEM_BUS = "unix:path=/run/dbus/system_bus_socket"
 # How long an instance may take to start, and how long where a private one does as well, in seconds.
 START_TIMEOUT = 15
 START_TIMEOUT_WITH_ALTERNATIVE = 1
-# How long a call may take. The service itself notices a registry that sends nothing.
-CALL_TIMEOUT = 600
+# How long a call may take, and one that fetches a file.
+CALL_TIMEOUT = 15
+FETCH_TIMEOUT = 120
 
 # Options of a repository and the service's names for them, and those that it has no equivalent for.
 PASSED_ON = {"username": "username", "password": "password", "sslcacert": "ca-cert", "sslclientcert": "client-cert",
@@ -205,15 +206,15 @@ class Oci(dnf.Plugin):
                 connection = system_instance(START_TIMEOUT_WITH_ALTERNATIVE)
                 self.connection = connection if shares(connection, self.base.conf.cachedir) else None
             except (Unusable, OSError, dbus.DBusException) as error:
-                logger.debug("%s", error)
+                logger.debug("oci: starting a private instance: %s", error)
         self.bus_name = NAME if self.connection else None
         self.connection = self.connection or private_instance(program)
 
-    def call(self, method, signature, *arguments):
+    def call(self, method, signature, *arguments, timeout=CALL_TIMEOUT):
         message = MethodCallMessage(self.bus_name, PATH, INTERFACE, method)
         # Not call_blocking(), which logs arguments that are not valid, passwords as well.
         message.append(*arguments, signature=signature)
-        return self.connection.send_message_with_reply_and_block(message, CALL_TIMEOUT).get_args_list()
+        return self.connection.send_message_with_reply_and_block(message, timeout).get_args_list()
 
     def attempt(self, action, repo, *arguments):
         try:
@@ -252,10 +253,11 @@ class Oci(dnf.Plugin):
         """Points DNF to the repository's keys in its cache: it would warn that http:// is not encrypted."""
         max_age = -1 if self.base.conf.cacheonly else repo.metadata_expire
         options = dict(self.served[repo], **{"max-age": dbus.Int64(max_age), "repo-file": repo.repofile})
+        cache = repo._repo.getCachedir()
         keys = list(repo.gpgkey)
         for index, key in enumerate(keys):
             if is_reference(key):
-                [path] = self.call("FetchFile", "sssa{sv}", repo.id, key, repo._repo.getCachedir(), options)
+                [path] = self.call("FetchFile", "sssa{sv}", repo.id, key, cache, options, timeout=FETCH_TIMEOUT)
                 keys[index] = "file://" + path
         repo.gpgkey = keys
 

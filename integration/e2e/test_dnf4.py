@@ -127,6 +127,14 @@ def test_repositories_that_are_not_ours(dnf4, web, pushed):
     assert not processes(*SERVE)
 
 
+def test_the_repo_file_stays_as_it_is(dnf4, pushed):
+    file = REPOS / "tools.repo"
+    before = file.read_text()
+    dnf4("config-manager", "--save", "--setopt=tools.priority=7")
+    assert set(file.read_text().split()) == {*before.split(), "priority=7"}
+    dnf4("repoquery").has("one-0:1-1.noarch")
+
+
 def test_dnf5_and_dnf_4_side_by_side(dnf, dnf4, front, pushed, installed):
     dnf("makecache")
     dnf4("makecache")

@@ -230,7 +230,7 @@ def test_an_unknown_backend(dnf4, registry, one_line):
 def test_without_a_configuration_file(dnf4, registry):
     dnf4.repository().add(build("one")).createrepo().push(dnf4.reference(registry))
     dnf4.add("tools", f"oci://{dnf4.reference(registry)}")
-    aside = harness.CONF.rename("/tmp/oci.conf")
+    aside = shutil.move(harness.CONF, "/tmp/oci.conf")
     try:
         dnf4("repoquery").has("one-0:1-1.noarch")
     finally:

@@ -99,4 +99,4 @@ def test_a_package_that_is_really_gone(dnf, registry, layout, cached):
     registry.unlink_blob(f"acme/{dnf.name}", digest)
     result = dnf("-y", "install", "--downloadonly", "one", code=1)
     result.tells(f'checksum mismatch for "one-1-1.noarch.rpm": expected {digest}, got sha256:')
-    result.has("run dnf5 again with --refresh")
+    result.has("refresh the metadata with --refresh")

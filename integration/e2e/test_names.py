@@ -107,7 +107,7 @@ def test_a_package_that_was_never_pushed(dnf, registry, layout):
     dnf.add("tools", f"oci://{dnf.reference(registry)}")
     dnf("-y", "install", "one", code=1).has(
         f"repository tools oci://{dnf.reference(registry)}: "
-        'package "Packages/one-1-1.noarch.rpm" is not in the repository; run dnf5 again with --refresh')
+        'package "Packages/one-1-1.noarch.rpm" is not in the repository; refresh the metadata with --refresh')
 
 
 MANY = 2000

@@ -36,7 +36,7 @@ use crate::settings::{self, Loaded, Settings};
 ///
 /// dnf5 installs packages from a repository with baseurl=oci://HOST/PATH:TAG, which libdnf5-oci(8) describes.
 /// This program is the service that fetches them, and has the commands to publish such repositories, to look at
-/// them, and to find out why something fails.
+/// them, to use them with other programs, and to find out why something fails.
 ///
 /// skopeo(1) talks to registries, so mirrors, credentials, certificates and the signature policy are those of
 /// podman, in /etc/containers.
@@ -85,7 +85,7 @@ Environment:
   XDG_RUNTIME_DIR, XDG_CONFIG_HOME, XDG_CACHE_HOME
                          where an ordinary user's socket and auth file, configuration, and unpacked layers are
   HTTPS_PROXY, HTTP_PROXY, NO_PROXY
-                         proxies on the way to the registry, for commands that publish
+                         proxies on the way to the registry, for run and commands that publish
 
 Files:
   /etc/dnf5-oci/config.toml, /etc/dnf5-oci/config.toml.d/*.toml
@@ -94,6 +94,8 @@ Files:
                          credentials for the whole system: containers-auth.json(5)
   /etc/dnf/libdnf5-plugins/oci.conf
                          settings of the plugin: libdnf5-oci(8)
+  /run/dnf5-oci/gateway, $XDG_RUNTIME_DIR/dnf5-oci/gateway
+                         the proxy for other programs, with dnf5-oci.socket
   /etc/containers        registries.conf, certs.d, policy.json, registries.d
   /var/cache/libdnf5     DNF's cache, where metadata and packages go
   /var/cache/dnf5-oci    unpacked layers; it may be removed when the service is stopped

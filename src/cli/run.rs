@@ -26,9 +26,9 @@ const BY_SIGNAL: i32 = 128;
 
 /// Run a command that gets packages from registries, such as microdnf, dnf or zypper
 ///
-/// The command and all that it starts reach repositories in registries at http://dnf5-oci.alt/HOST/PATH:TAG, which
-/// may be a baseurl in a .repo file. This needs neither D-Bus nor systemd, so it is for containers, chroots and CI;
-/// on other machines dnf5-oci.socket serves all commands.
+/// The command and all that it starts reach repositories in registries by URL, as in the examples. A baseurl in a
+/// .repo file is such a URL without the path of a file. This needs neither D-Bus nor systemd, so it is for
+/// containers, chroots and CI; on other machines dnf5-oci.socket serves all commands.
 ///
 /// The command is told to use a proxy, in the variable http_proxy: every program that uses libcurl does. The proxy
 /// is a port on 127.0.0.1 and a secret that the variable has. It passes connections to other hosts on, unread,

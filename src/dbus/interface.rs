@@ -31,7 +31,7 @@ type RawOptions = HashMap<String, OwnedVariant>;
 type Results = HashMap<&'static str, Variant<'static>>;
 
 /// Why a call fails while the service stops.
-const STOPPING: &str = "the dnf5-oci service is stopping; run dnf5 again";
+const STOPPING: &str = "the dnf5-oci service is stopping; run the command again";
 
 pub(super) struct Backend1 {
     instance: Instance,
@@ -301,7 +301,7 @@ impl Backend1 {
         let session = self.sessions.get(&caller).ok_or_else(|| {
             Error::new(
                 Kind::Cancelled,
-                "the dnf5-oci service that served this dnf5 has ended; run dnf5 again",
+                "the dnf5-oci service that served this command has ended; run it again",
             )
         })?;
         Ok(session.take_failures())

@@ -162,10 +162,10 @@ fn default_remedy(kind: Kind) -> Option<&'static str> {
         }
         Kind::BadMetadata => "have its owner run createrepo_c and push it again",
         Kind::DigestMismatch => {
-            "run dnf5 again with --refresh; if that does not help, have its owner push it again"
+            "refresh the metadata with --refresh; if that does not help, have its owner push it again"
         }
         Kind::PackageNotInRepository => {
-            "run dnf5 again with --refresh; if that does not help, have its owner push the package"
+            "refresh the metadata with --refresh; if that does not help, have its owner push the package"
         }
         Kind::NoSpace => "free space where the cache is, for example with \"dnf5 clean packages\"",
         Kind::Stalled => "try again; the registry or a proxy in between stopped sending",

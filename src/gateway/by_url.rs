@@ -105,7 +105,7 @@ impl ByUrl {
 }
 
 /// The file that the path of a URL names. The error is a line for the user.
-fn parse(path: &str) -> Result<FileReference, String> {
+pub(super) fn parse(path: &str) -> Result<FileReference, String> {
     let decoded = percent_decode_str(path).decode_utf8();
     let decoded = decoded.map_err(|_| invalid(path, "it is not valid UTF-8; correct it"))?;
     let rest = decoded.strip_prefix('/').unwrap_or(&decoded);

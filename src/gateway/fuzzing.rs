@@ -8,7 +8,7 @@ use tokio::net::UnixStream;
 
 use super::route::{Route, RouteTable};
 use super::socks::Clients;
-use super::{http, listener};
+use super::{by_url, http, listener};
 
 /// The user name of the only repository. Its reference is invalid, and it has a proxy, so that no connection
 /// leaves the process.
@@ -23,6 +23,11 @@ pub fn serve(stream: UnixStream) -> Pin<Box<dyn Future<Output = ()>>> {
         // Clients see failures as connections that end.
         let _ = listener::serve_one(stream, &Clients::Sessions(Arc::new(table))).await;
     })
+}
+
+/// The line for the user about the path of a URL, unless it names a file.
+pub fn invalid_url(path: &str) -> Option<String> {
+    by_url::parse(path).err()
 }
 
 /// The range of a file of this size that a Range header requests: none, all of it, or a part.

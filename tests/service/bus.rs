@@ -158,7 +158,7 @@ async fn calls_to_the_released_name_are_answered_in_spite_of_a_signal() {
     .await;
     let (name, line) = failure(opened);
     assert_eq!(name, "io.github.dnf5_oci.Error.Cancelled");
-    assert_eq!(line, "the dnf5-oci service is stopping; run dnf5 again");
+    assert_eq!(line, "the dnf5-oci service is stopping; run the command again");
     assert_eq!(call.await.expect("ended").expect("answered"), "9.9.9");
     assert_eq!(exit_status(&mut service).await.code(), Some(0));
 }
@@ -233,7 +233,7 @@ async fn it_answers_before_it_stops_at_a_signal() {
     signal(&service, Signal::TERM);
     let (name, line) = failure(call.await.expect("ended"));
     assert_eq!(name, "io.github.dnf5_oci.Error.Cancelled");
-    assert_eq!(line, "the dnf5-oci service is stopping; run dnf5 again");
+    assert_eq!(line, "the dnf5-oci service is stopping; run the command again");
     assert_eq!(exit_status(&mut service).await.code(), Some(0));
     assert!(has_exited(&skopeo));
 }

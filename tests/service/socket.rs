@@ -74,7 +74,7 @@ async fn it_answers_before_it_stops_at_a_signal() {
     signal(&child, Signal::INT);
     let (name, line) = failure(call.await.expect("ended"));
     assert_eq!(name, "io.github.dnf5_oci.Error.Cancelled");
-    assert_eq!(line, "the dnf5-oci service is stopping; run dnf5 again");
+    assert_eq!(line, "the dnf5-oci service is stopping; run the command again");
     assert_eq!(exit_status(&mut child).await.code(), Some(0));
     assert_eq!(terminal(child), "");
 }

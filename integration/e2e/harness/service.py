@@ -23,7 +23,6 @@ SYSTEMD = {
 }
 
 UNIT = "dnf5-oci.service"
-DROP_IN = Path(f"/run/systemd/system/{UNIT}.d/test.conf")
 
 
 def call(method, signature, *arguments, **how):
@@ -53,15 +52,16 @@ def is_on_the_bus():
 
 
 @contextmanager
-def unit(lines):
-    """Adds a drop-in to the unit for the duration of the context."""
-    DROP_IN.parent.mkdir(exist_ok=True)
-    DROP_IN.write_text(lines)
+def unit(lines, name=UNIT):
+    """Adds a drop-in to a unit for the duration of the context."""
+    drop_in = Path(f"/run/systemd/system/{name}.d/test.conf")
+    drop_in.parent.mkdir(exist_ok=True)
+    drop_in.write_text(lines)
     try:
         reload_units()
         yield
     finally:
-        DROP_IN.unlink()
+        drop_in.unlink()
         reload_units()
 
 

@@ -1,15 +1,19 @@
-//! References to repositories and to files.
+//! References to repositories and to files, and URLs that name files.
 
 #![no_main]
 
 use std::fmt::Display;
 use std::str::FromStr;
 
+use dnf5_oci::gateway::fuzzing::invalid_url;
 use dnf5_oci::reference::{FileReference, Reference};
 use dnf5_oci_fuzz::within;
 use libfuzzer_sys::fuzz_target;
 
 const MEMORY: u64 = 1 << 20;
+
+/// The longest line that a user sees, in characters.
+const MAX_LINE: usize = 300;
 
 fuzz_target!(|text: &str| {
     within(MEMORY, || {
@@ -20,6 +24,9 @@ fuzz_target!(|text: &str| {
         }
         if let Some(file) = parse::<FileReference>(text) {
             assert!(!file.path.is_empty());
+        }
+        if let Some(line) = invalid_url(text) {
+            assert!(line.lines().count() == 1 && line.chars().count() <= MAX_LINE, "{line}");
         }
     });
 });
