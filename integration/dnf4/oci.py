@@ -66,20 +66,16 @@ def is_reference(url):
     return url.lower().startswith("oci://")
 
 
-def check_libcurl():
-    """Checks that DNF would not reach something else: an older libcurl would try port 1080 of this machine."""
-    if os.environ.get("no_proxy", os.environ.get("NO_PROXY")) == "*":
-        raise Unusable("no_proxy=* disables all proxies, and the service is one for dnf", "unset no_proxy")
+def needs_tcp():
+    """Whether libcurl is older than 7.84: it would take a proxy on a Unix socket for port 1080 of this machine."""
     try:
         curl_version = ctypes.CDLL("libcurl.so.4").curl_version
     except OSError:
         # Debian's librepo has another, which is new enough.
-        return
+        return False
     curl_version.restype = ctypes.c_char_p
     found = re.match(r"libcurl/(\d+)\.(\d+)", curl_version().decode())
-    if found and (int(found.group(1)), int(found.group(2))) < (7, 84):
-        raise Unusable("%s cannot use a proxy on a Unix socket, 7.84 can" % found.group(),
-                       'use "dnf5-oci run" and baseurl=http://dnf5-oci.alt/...')
+    return bool(found) and tuple(map(int, found.groups())) < (7, 84)
 
 
 def connect(address, bus_name, timeout):
@@ -163,7 +159,8 @@ class Oci(dnf.Plugin):
         if not repos:
             return
         try:
-            check_libcurl()
+            if os.environ.get("no_proxy", os.environ.get("NO_PROXY")) == "*":
+                raise Unusable("no_proxy=* disables all proxies, and the service is one for dnf", "unset no_proxy")
             self.connect()
         except Unusable as error:
             # DNF does not know oci://, so the repositories are unavailable, and nothing else is.
@@ -237,7 +234,8 @@ class Oci(dnf.Plugin):
         """Has the service serve a repository, and points DNF there. Fetches nothing."""
         access = access_options(repo, self.base.conf.substitutions["basearch"])
         ignored = [name for name in IGNORED if priority(repo, name) >= PRIO_REPOCONFIG]
-        options = dict(access, ignored=dbus.Array(ignored, signature="s"), cachedir=self.base.conf.cachedir)
+        options = dict(access, ignored=dbus.Array(ignored, signature="s"), cachedir=self.base.conf.cachedir,
+                       tcp=needs_tcp())
         urls = list(repo.baseurl)
         for index, url in enumerate(urls):
             if is_reference(url):

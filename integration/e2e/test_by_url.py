@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from conftest import insecure
 from harness.commands import processes, run, wait_until
 from harness.programs import HOST, PROXY, SOCKET, SOCKET_UNIT, curl, status
 from harness.registry import Registry
@@ -18,13 +19,15 @@ from harness.repository import build
 from harness.service import NAME, SERVE, UNIT, journal, stop_services, unit
 from harness.signing import POLICY
 from harness.users import User
-from conftest import insecure
 
 REPOMD = "repodata/repomd.xml"
 PACKAGE = "one-1-1.noarch.rpm"
 
 # After this many seconds, repomd.xml is the first request of another run of a program.
 SAME_RUN = 10
+
+# curl's exit codes if the gateway closes the connection, whatever curl notices first.
+REFUSED = (7, 97)
 
 SETTINGS = Path("/etc/dnf5-oci/config.toml")
 
@@ -148,7 +151,7 @@ def test_it_is_for_root_alone(url):
     SOCKET.parent.chmod(0o755)
     SOCKET.chmod(0o666)
     try:
-        run(*as_nobody, *command, code=97).has_not("repomd")
+        assert run(*as_nobody, *command, code=None).code in REFUSED
         assert run(*command).output.startswith("<?xml")
     finally:
         SOCKET.parent.chmod(0o700)
@@ -278,7 +281,7 @@ def test_a_users_own(user, pushed, url):
     assert os.stat(f"/proc/{service}").st_uid == user.id
     assert oct((runtime / "dnf5-oci/gateway").stat().st_mode & 0o777) == "0o600"
     # Root is somebody else.
-    curl(f"{url}/{REPOMD}", proxy=proxy, code=97)
+    assert curl(f"{url}/{REPOMD}", proxy=proxy, code=None).code in REFUSED
 
 
 def test_without_a_socket_there_is_nothing_to_serve():

@@ -169,8 +169,8 @@ def test_other_hosts_are_reached_as_before(web, tmp_path, tinyproxy):
     assert tinyproxy.count(host) == 1
     without_login = NO_BUS | {"http_proxy": http_proxy.URL}
     line = run_command(*command, env=without_login, code=97).output.splitlines()[-1]
-    assert line == (f"error: connecting to {host.replace(':', ' port ')} failed: through the proxy localhost: tunnel error: "
-                    "proxy authorization required")
+    assert line == (f"error: connecting to {host.replace(':', ' port ')} failed: through the proxy localhost: "
+                    "tunnel error: proxy authorization required")
 
 
 def test_with_invalid_settings_nothing_is_run():

@@ -1,12 +1,14 @@
 """DNF 4 with the plugin: what it requests from the registry, which instance serves it, and keys."""
 
 import os
+import re
 import shutil
 import signal
 import socket
 import subprocess
 from pathlib import Path
 
+import pexpect
 import pytest
 
 from conftest import CACHE, NO_BUS, PRIVATE, REPOS
@@ -35,6 +37,17 @@ for _ in range(3):
         base.fill_sack(load_system_repo=False)
         print(*base.sack.query())
         base.unload_plugins()
+"""
+
+
+# Runs DNF as if it had an old libcurl.
+OLD_LIBCURL = """
+import ctypes, sys
+from dnf.cli import main
+class Library:
+    curl_version = type("Function", (), {"__call__": lambda self: b"libcurl/7.76.1 OpenSSL/3.0"})()
+ctypes.CDLL = lambda name: Library
+main.user_main(sys.argv[1:], exit_code=True)
 """
 
 
@@ -74,8 +87,9 @@ def test_requests(dnf4, front, pushed, backend, installed, tmp_path):
     dnf4("--assumeno", "install", "one", code=1)
     assert counted(front) == (0, 0)
     dnf4("install", "one", answer="n\n", code=1).has("Operation aborted")
-    # The service gets ready while the user reads; that on the bus still is.
-    assert counted(front) == (int(backend == "private"), 0)
+    # The service gets ready while the user reads, if there is time for it; that on the bus still is.
+    manifests, blobs = counted(front)
+    assert manifests <= int(backend == "private") and blobs == 0
     installed += ["one", "two"]
     dnf4("-y", "install", "one", "two").has("Complete!")
     assert front.count("GET", "blob") == 2
@@ -252,6 +266,22 @@ def test_a_key_that_is_missing(dnf4, signed, backend):
     result = dnf4("-y", "install", "good", code=1).has(line).has('"none.asc"')
     assert result.output.count(line) == 1, result
     run("rpm", "-q", "good", code=1)
+
+
+def test_an_old_libcurl_is_served_on_a_port(dnf4, registry, front, pushed, backend):
+    """Only with a user name that is a secret, and not beside sessions with others."""
+    dnf4.dnf("repoquery")
+    running = pexpect.spawn("python3", ["-c", OLD_LIBCURL, *PROGRAM[1:], "install", "--downloadonly", "one"],
+                            encoding="utf-8", timeout=60)
+    running.expect(r"\[y/N\]: ")
+    [port] = re.findall(r"127\.0\.0\.1:(\d+) .*dnf5-oci", run("ss", "-Hltnp").output)
+    url = f"http://dnf5-oci.alt/{dnf4.reference(front)}/repodata/repomd.xml"
+    for user in ("", "1.0:-@", "2.0:-@"):
+        run("curl", "--silent", "--proxy", f"socks5h://{user}127.0.0.1:{port}", url, code=97)
+    running.sendline("y")
+    running.expect("Complete!")
+    running.expect(pexpect.EOF)
+    assert list(CACHE_4.glob("tools-*/packages/one-1-1.noarch.rpm"))
 
 
 @pytest.fixture

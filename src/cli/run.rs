@@ -59,7 +59,7 @@ pub(super) fn run(arguments: &Arguments, settings: &Settings) -> Result<ExitCode
 
 async fn serve(arguments: &Arguments, settings: &Settings) -> Result<ExitCode, Box<dyn Error>> {
     let engine = Engine::new(Registry::new(settings.registry()), settings.engine());
-    let gateway = Gateway::new(engine).serve_command().await?;
+    let gateway = Gateway::new(engine).serve_command()?;
     let signals = Signals::handle()?;
     let [program, rest @ ..] = arguments.command.as_slice() else {
         return Ok(ExitCode::SUCCESS);

@@ -20,7 +20,7 @@ use crate::dnf_cache;
 use crate::doctor::{self, Question};
 use crate::engine::{Package, Progress, Status, View};
 use crate::error_kind::{Kind, one_line, printable};
-use crate::gateway::{self, Address, Session};
+use crate::gateway::{self, Address, Session, Transport};
 use crate::reference::FileReference;
 use crate::source::{Access, Source};
 
@@ -75,12 +75,17 @@ impl Backend1 {
     }
 
     /// The session of a caller who may have one.
-    async fn session(&self, repo_id: &str, caller: Caller) -> Result<Arc<Session>, Error> {
+    async fn session(
+        &self,
+        repo_id: &str,
+        transport: Transport,
+        caller: Caller,
+    ) -> Result<Arc<Session>, Error> {
         self.admit(&caller).await?;
         if self.instance.jobs.sessions_ended.is_cancelled() {
             return Err(Error::new(Kind::Cancelled, STOPPING));
         }
-        let open = || self.instance.gateway.open_session();
+        let open = || self.instance.gateway.open_session(transport);
         let session = self.sessions.get_or_open(caller, open, &self.instance.jobs);
         session.map_err(|error| Error::from(error).of_repository(repo_id))
     }
@@ -247,9 +252,9 @@ impl Backend1 {
     ) -> Result<(String, String, String), Error> {
         let mut options = Options::new(options);
         let (access, ignored) = (options.access()?, options.ignored()?);
-        let cachedir = options.path("cachedir")?;
+        let (cachedir, transport) = (options.path("cachedir")?, options.transport()?);
         options.finish()?;
-        let session = self.session(&repo_id, Caller::new(connection, &header)).await?;
+        let session = self.session(&repo_id, transport, Caller::new(connection, &header)).await?;
         Ok(reply(session.open(&repo_id, &reference, access, &ignored, cachedir)))
     }
 
@@ -282,9 +287,9 @@ impl Backend1 {
         #[zbus(header)] header: Header<'_>,
     ) -> Result<(String, String, String), Error> {
         let mut options = Options::new(options);
-        let access = options.access()?;
+        let (access, transport) = (options.access()?, options.transport()?);
         options.finish()?;
-        let session = self.session(&repo_id, Caller::new(connection, &header)).await?;
+        let session = self.session(&repo_id, transport, Caller::new(connection, &header)).await?;
         let opened = session.open_file(&repo_id, &url, access);
         opened.map(reply).map_err(|error| Error::from(error).of_repository(&repo_id))
     }

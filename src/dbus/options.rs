@@ -11,6 +11,7 @@ use zbus::OwnedVariant;
 use super::error::Error;
 use crate::dnf_cache::MaxAge;
 use crate::engine::PrefetchOptions;
+use crate::gateway::Transport;
 use crate::redact::Secret;
 use crate::source::{Access, Certificates, Environment, Login, go_arch};
 
@@ -137,6 +138,14 @@ impl Options {
         let seconds = self.take::<i64>("max-age", "a 64-bit number")?.unwrap_or_default();
         let max_age = u64::try_from(seconds).map_or(MaxAge::Forever, MaxAge::Seconds);
         Ok(PrefetchOptions { max_age, repo_file: self.path("repo-file")? })
+    }
+
+    /// How the caller connects to what is served.
+    pub(super) fn transport(&mut self) -> Result<Transport, Error> {
+        Ok(match self.take("tcp", "a boolean")? {
+            Some(true) => Transport::TcpPort,
+            _ => Transport::UnixSocket,
+        })
     }
 
     /// Options in the repository's configuration that have no effect.

@@ -1,18 +1,14 @@
 //! A socket for one command and the programs that it runs.
 
-use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-
-use tokio::net::TcpListener;
-use uuid::Uuid;
 
 use super::by_url::ByUrl;
 use super::failures::Failures;
-use super::listener::{Listener, listen};
+use super::listener::{self, Listener};
 use super::outward::Proxies;
 use super::socks::Clients;
-use super::url::{self, HOST};
+use super::url::HOST;
+use super::{secret, url};
 use crate::engine::Engine;
 
 /// Why a command cannot be served.
@@ -23,9 +19,9 @@ pub enum CommandError {
         "no_proxy covers {HOST}, which is reached through a proxy; unset no_proxy, or remove \"*\" from it"
     )]
     NoProxy,
-    /// There is no socket.
-    #[error("making a socket failed: {0}")]
-    Socket(#[from] io::Error),
+    /// There is no port.
+    #[error(transparent)]
+    Port(#[from] listener::Error),
 }
 
 /// Serves a command until it is dropped.
@@ -40,16 +36,16 @@ pub struct Command {
 }
 
 impl Command {
-    pub(super) async fn start(engine: Engine) -> Result<Self, CommandError> {
+    pub(super) fn start(engine: Engine) -> Result<Self, CommandError> {
         if Proxies::are_disabled_for(HOST) {
             return Err(CommandError::NoProxy);
         }
-        let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
-        let secret = Uuid::new_v4().simple().to_string();
-        let proxy = url::proxy_with_user(listener.local_addr()?, &secret);
+        let (listener, address) = listener::bind_port()?;
+        let secret = secret();
+        let proxy = url::proxy_with_user(address, &secret);
         let by_url = Arc::new(ByUrl::new(engine, None, Some(Failures::default())));
         let clients = Clients::Command(Arc::clone(&by_url), secret);
-        Ok(Self { by_url, proxy, _listener: listen(listener, clients, None) })
+        Ok(Self { by_url, proxy, _listener: listener::listen(listener, clients, None) })
     }
 
     /// The URL of the proxy for the command, with the secret.

@@ -1,6 +1,7 @@
 //! The sockets that dnf5 and other programs connect to, and their connections.
 
 use std::collections::VecDeque;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -14,7 +15,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::net::sockopt::set_socket_send_buffer_size;
 use rustix::process::geteuid;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
@@ -32,6 +33,9 @@ use crate::temporary::TemporaryDir;
 
 /// The name of the socket in its directory.
 const SOCKET: &str = "gateway";
+
+/// The address of a port.
+const LOOPBACK: Ipv4Addr = Ipv4Addr::LOCALHOST;
 
 /// Size of a connection's send buffer, in bytes. The kernel limits it to wmem_max (socket(7)), and then
 /// grants twice as much.
@@ -77,19 +81,42 @@ impl Stream for TcpStream {
     }
 }
 
-/// Why no socket can be made.
+/// Why no socket can be made. The error is part of the text, and therefore not the source.
 #[derive(Debug, thiserror::Error)]
-#[error("making a socket in {path} failed: {error}", path = .parent.display())]
-pub struct Error {
-    parent: PathBuf,
-    /// Part of the text, and therefore not the source.
-    error: io::Error,
+pub enum Error {
+    /// Neither in the directory that is meant for it, nor in the one for temporary files, which this is.
+    #[error("making a socket in {path} failed: {error}", path = .parent.display())]
+    Unix {
+        /// The directory.
+        parent: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// There is no port.
+    #[error("listening on {LOOPBACK} failed: {0}")]
+    Tcp(io::Error),
 }
 
 impl Failure for Error {
     fn kind(&self) -> Kind {
-        staging::kind(&self.error)
+        match self {
+            Self::Unix { error, .. } | Self::Tcp(error) => staging::kind(error),
+        }
     }
+}
+
+/// Listens on a free TCP port that only this machine can connect to.
+///
+/// # Errors
+/// If there is none.
+pub(super) fn bind_port() -> Result<(TcpListener, SocketAddr), Error> {
+    let bind = || {
+        let listener = std::net::TcpListener::bind((LOOPBACK, 0))?;
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        Ok((TcpListener::from_std(listener)?, address))
+    };
+    bind().map_err(Error::Tcp)
 }
 
 impl OwnSocket {
@@ -101,7 +128,8 @@ impl OwnSocket {
         let temporary = std::env::temp_dir();
         let bound = runtime_directory().and_then(|parent| bind_below(&parent).ok());
         let bound = bound.map_or_else(|| bind_below(&temporary), Ok);
-        let (directory, socket) = bound.map_err(|error| Error { parent: temporary, error })?;
+        let (directory, socket) =
+            bound.map_err(|error| Error::Unix { parent: temporary, error })?;
         Ok(Self { directory, _listener: listen(socket, clients, None) })
     }
 

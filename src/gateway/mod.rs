@@ -38,9 +38,12 @@ mod tunnel;
 mod url;
 
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::net::UnixListener;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use uuid::Uuid;
 
 use crate::engine::Engine;
 use crate::jobs::Jobs;
@@ -53,6 +56,34 @@ pub use session::{Address, Session};
 use socks::Clients;
 pub use url::baseurl;
 
+/// How the client of a session connects.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Transport {
+    /// Through a Unix socket that only the user can open.
+    #[default]
+    UnixSocket,
+    /// Through a TCP port on the loopback interface, for libcurl older than 7.84: other users can connect to it as
+    /// well, so the user names for the proxy are secrets.
+    TcpPort,
+}
+
+/// A TCP port for sessions, with routes of its own: it must not lead to those that have user names that can be
+/// guessed.
+struct Port {
+    address: SocketAddr,
+    table: Arc<RouteTable>,
+    _listener: Listener,
+}
+
+impl Port {
+    fn open() -> Result<Self, Error> {
+        let (listener, address) = listener::bind_port()?;
+        let table = Arc::<RouteTable>::default();
+        let clients = Clients::Sessions(Arc::clone(&table));
+        Ok(Self { address, table, _listener: listener::listen(listener, clients, None) })
+    }
+}
+
 /// Serves repositories over HTTP.
 pub struct Gateway {
     engine: Engine,
@@ -60,6 +91,8 @@ pub struct Gateway {
     table: Arc<RouteTable>,
     /// The socket for sessions, made when the first one is opened.
     socket: Mutex<Option<OwnSocket>>,
+    /// The port for sessions, likewise.
+    port: Mutex<Option<Port>>,
     /// The sockets that systemd has passed.
     passed: Mutex<Vec<Listener>>,
 }
@@ -67,29 +100,54 @@ pub struct Gateway {
 impl Gateway {
     /// A gateway that does not listen yet.
     pub fn new(engine: Engine) -> Self {
-        let (table, socket, passed) = Default::default();
-        Self { engine, next_session: AtomicU64::new(1), table, socket, passed }
+        let (table, socket, port, passed) = Default::default();
+        Self { engine, next_session: AtomicU64::new(1), table, socket, port, passed }
     }
 
     /// Opens a session.
     ///
     /// # Errors
     /// If the socket cannot be made.
-    pub fn open_session(&self) -> Result<Session, Error> {
+    pub fn open_session(&self, transport: Transport) -> Result<Session, Error> {
+        let (proxy, table, number) = match transport {
+            Transport::UnixSocket => {
+                let number = self.next_session.fetch_add(1, Ordering::Relaxed);
+                (self.socket()?, Arc::clone(&self.table), Some(number))
+            }
+            Transport::TcpPort => {
+                let (proxy, table) = self.port()?;
+                (proxy, table, None)
+            }
+        };
+        Ok(Session {
+            number,
+            engine: self.engine.clone(),
+            proxy,
+            table,
+            usernames: Mutex::default(),
+            failures: Arc::default(),
+            preparing: Mutex::default(),
+        })
+    }
+
+    /// The URL of the socket for sessions.
+    fn socket(&self) -> Result<String, Error> {
         let mut socket = lock(&self.socket);
         let socket = match &mut *socket {
             Some(socket) => socket,
             none => none.insert(OwnSocket::start(Clients::Sessions(Arc::clone(&self.table)))?),
         };
-        Ok(Session {
-            number: self.next_session.fetch_add(1, Ordering::Relaxed),
-            engine: self.engine.clone(),
-            socket: socket.path(),
-            table: Arc::clone(&self.table),
-            usernames: Mutex::default(),
-            failures: Arc::default(),
-            preparing: Mutex::default(),
-        })
+        Ok(url::proxy(&socket.path()))
+    }
+
+    /// The URL of the port for sessions, and their routes.
+    fn port(&self) -> Result<(String, Arc<RouteTable>), Error> {
+        let mut port = lock(&self.port);
+        let port = match &mut *port {
+            Some(port) => port,
+            none => none.insert(Port::open()?),
+        };
+        Ok((url::proxy_at(port.address), Arc::clone(&port.table)))
     }
 
     /// Serves the user's programs on sockets that systemd has passed: repositories by their URL. Each connection is
@@ -122,14 +180,20 @@ impl Gateway {
     ///
     /// # Errors
     /// If there is no socket, or the environment disables the proxy.
-    pub async fn serve_command(&self) -> Result<Command, CommandError> {
-        Command::start(self.engine.clone()).await
+    pub fn serve_command(&self) -> Result<Command, CommandError> {
+        Command::start(self.engine.clone())
     }
 
-    /// Removes the socket for sessions. Those that are still open get no new connections.
+    /// Removes the socket and the port for sessions. Those that are still open get no new connections.
     pub fn close(&self) {
+        lock(&self.port).take();
         lock(&self.socket).take();
     }
+}
+
+/// A user name that nobody can guess: 122 random bits.
+fn secret() -> String {
+    Uuid::new_v4().simple().to_string()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

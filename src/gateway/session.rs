@@ -8,7 +8,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::failures::Failures;
 use super::route::{Route, RouteTable};
-use super::{lock, url};
+use super::{lock, secret, url};
 use crate::dnf_cache;
 use crate::engine::{Engine, Package};
 use crate::error_kind::one_line;
@@ -28,9 +28,11 @@ pub struct Address {
 
 /// The repositories that one caller has opened. They are served until this is dropped.
 pub struct Session {
-    pub(super) number: u64,
+    /// What its user names begin with; `None` if they are secrets.
+    pub(super) number: Option<u64>,
     pub(super) engine: Engine,
-    pub(super) socket: PathBuf,
+    /// The URL of the proxy.
+    pub(super) proxy: String,
     pub(super) table: Arc<RouteTable>,
     /// The user names for the proxy, by repository id.
     pub(super) usernames: Mutex<HashMap<String, String>>,
@@ -64,7 +66,7 @@ impl Session {
         let path = url::path(&reference, access.arch.as_deref());
         let address = Address {
             url: url::of_path(&path),
-            proxy: url::proxy(&self.socket),
+            proxy: self.proxy.clone(),
             proxy_username: self.username(id),
         };
         let directory = dnf_cache::directory_name(id, &address.url);
@@ -114,7 +116,7 @@ impl Session {
             self.open(id, &reference, access, &[], None);
         }
         let url = url::of_file(&url::of_path(&prefix), &path);
-        Ok(Address { url, proxy: url::proxy(&self.socket), proxy_username })
+        Ok(Address { url, proxy: self.proxy.clone(), proxy_username })
     }
 
     /// Tells which packages of a repository dnf5 is about to download if its user agrees, and gets ready for them.
@@ -135,8 +137,12 @@ impl Session {
 
     fn username(&self, id: &str) -> String {
         let mut usernames = lock(&self.usernames);
-        let new = format!("{}.{}", self.number, usernames.len());
-        usernames.entry(id.to_owned()).or_insert(new).clone()
+        let number = usernames.len();
+        let new = || match self.number {
+            Some(session) => format!("{session}.{number}"),
+            None => secret(),
+        };
+        usernames.entry(id.to_owned()).or_insert_with(new).clone()
     }
 
     /// One line for the user about each failure since the last call.

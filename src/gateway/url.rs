@@ -59,6 +59,11 @@ pub(super) fn proxy(socket: &Path) -> String {
     format!("socks5h://localhost{}", utf8_percent_encode(&socket.to_string_lossy(), PATH))
 }
 
+/// The proxy URL of an address.
+pub(super) fn proxy_at(address: SocketAddr) -> String {
+    format!("socks5h://{address}")
+}
+
 /// The proxy URL of an address, with a user name. libcurl sends none without a password, which is ignored.
 pub(super) fn proxy_with_user(address: SocketAddr, user: &str) -> String {
     format!("socks5h://{user}:-@{address}")
