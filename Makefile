@@ -39,6 +39,7 @@ help:
 	@echo 'make shell     a shell in the disposable root, with everything installed'
 	@echo 'make build     the service, the plugin and the man pages, on this machine'
 	@echo 'make install   install what was built; PREFIX=$(PREFIX) DESTDIR='
+	@echo 'make install-zypper   install the plugin for zypper; DESTDIR='
 	@echo 'make install-dnf4   install the plugin for DNF 4; PYTHONDIR= where Python has its packages'
 
 # --- build and install -------------------------------------------------------------------------
@@ -56,7 +57,7 @@ pages: service
 	rm -rf $(PAGES)
 	integration/packaging/pages $(abspath $(TARGET)/release/dnf5-oci) $(abspath $(PAGES))
 
-.PHONY: install install-service install-plugin install-dnf4 install-pages
+.PHONY: install install-service install-plugin install-dnf4 install-zypper install-pages
 install: install-service install-plugin install-pages
 
 install-service:
@@ -84,6 +85,10 @@ install-dnf4:
 	install -D -m 644 integration/dnf4/oci.py $(DESTDIR)$(PYTHONDIR)/dnf-plugins/oci.py
 	install -d $(DESTDIR)$(SYSCONFDIR)/dnf/plugins
 	sed 's|/usr/bin/|$(BINDIR)/|' integration/dnf4/oci.conf > $(DESTDIR)$(SYSCONFDIR)/dnf/plugins/oci.conf
+
+# Neither is this. libzypp always looks there.
+install-zypper:
+	install -D -m 755 integration/zypper/oci $(DESTDIR)/usr/lib/zypp/plugins/urlresolver/oci
 
 install-pages:
 	for page in $(PAGES)/man/*; do \
@@ -147,7 +152,7 @@ stage: prepare
 	@$(MAKE) -s service CARGO='$(CARGO) --quiet'
 	@rm -rf $(STAGE) $(PAGES)
 	@mkdir -p $(STAGE) $(PLUGIN) $(PAGES)
-	@$(MAKE) -s install-service PREFIX=/usr DESTDIR=$(STAGE)
+	@$(MAKE) -s install-service install-zypper PREFIX=/usr DESTDIR=$(STAGE)
 	@$(ENTER) --bind $(CURDIR):/src:ro --bind $(abspath $(PLUGIN)):/build \
 	    --bind $(abspath $(STAGE)):/stage \
 	    make -s -j2 -C /src/integration/plugin BUILD=/build DESTDIR=/stage install

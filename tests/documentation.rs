@@ -152,7 +152,9 @@ fn the_guides_name_only_commands_and_options_that_exist() {
             let Some(options) = words.next().and_then(|command| options.get(command)) else {
                 continue;
             };
-            for word in words.filter_map(|word| word.strip_prefix("--")) {
+            // Behind "--" are those of another command.
+            let own = words.take_while(|word| *word != "--");
+            for word in own.filter_map(|word| word.strip_prefix("--")) {
                 let option = word.split(['=', ',', '.', ')']).next().unwrap_or(word);
                 seen += 1;
                 assert!(options.contains(option), "{name}: --{option} in: {line}");

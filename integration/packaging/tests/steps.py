@@ -4,11 +4,15 @@ import os
 import shutil
 from pathlib import Path
 
+from harness import zypper
 from harness.commands import processes, run, wait_until
+from harness.dnf4 import PROGRAM as DNF4
 from harness.prompt import Prompt
 from harness.repository import Repository, build
 from harness.service import NAME, SERVE, UNIT, call, stop_services
 
+SOCKET_UNIT = "dnf5-oci.socket"
+SOCKET = Path("/run/dnf5-oci/gateway")
 PLUGIN_CONF = Path("/etc/dnf/libdnf5-plugins/oci.conf")
 REPOS = Path("/etc/yum.repos.d")
 PROGRAM = Path("/usr/bin/dnf5-oci")
@@ -85,9 +89,48 @@ def installs_from_a_registry(directory, registry, name):
     run(PROGRAM, "doctor", f"oci://{reference}").has("ok")
 
 
-def upgrades_below_a_waiting_dnf5(directory, registry, name, upgrade):
-    """The package is upgraded while a dnf5 that uses the service waits for its user, who then says yes."""
+def dnf4_installs_from_a_registry(directory, registry, name):
+    """DNF 4 does, through its plugin."""
     repository(directory, registry, name)
+    run(*DNF4, "-y", "install", name).has("Complete!")
+    assert Path(f"/usr/share/{name}/file").read_text() == f"{name} 1\n"
+    shutil.rmtree("/var/cache/dnf")
+
+
+def enable_the_socket():
+    """Enables it, which is all that it takes."""
+    stop_services()
+    run("systemctl", "enable", "--now", SOCKET_UNIT)
+    assert (SOCKET.is_socket(), processes(*SERVE)) == (True, [])
+
+
+def socket_serves(reference):
+    """A program that only knows the socket gets metadata, from the service that it starts."""
+    result = run("curl", "--silent", "--show-error", "--fail", "--proxy", f"socks5h://localhost{SOCKET}",
+                 f"http://dnf5-oci.alt/{reference}/repodata/repomd.xml")
+    assert result.output.startswith("<?xml")
+    [service] = processes(*SERVE)
+    assert state("MainPID") == str(service)
+
+
+def zypper_installs_from_a_registry(directory, registry, name):
+    """zypper does, through its plugin and the socket."""
+    reference = repository(directory, registry, name)
+    enable_the_socket()
+    zypper.clear()
+    zypper.add(reference)
+    zypper.zypper("install", name).has(f"Installing: {name}-1-1.noarch")
+    assert Path(f"/usr/share/{name}/file").read_text() == f"{name} 1\n"
+    zypper.clear()
+    run("systemctl", "disable", "--now", SOCKET_UNIT)
+
+
+def upgrades_below_a_waiting_dnf5(directory, registry, name, upgrade):
+    """The package is upgraded while a dnf5 that uses the service waits for its user, who then says yes. The socket
+    stays as it is."""
+    reference = repository(directory, registry, name)
+    enable_the_socket()
+    socket = state("InvocationID", SOCKET_UNIT)
     prompt = Prompt("install", name).started()
     [service] = processes(*SERVE)
     upgrade()
@@ -101,26 +144,32 @@ def upgrades_below_a_waiting_dnf5(directory, registry, name, upgrade):
     [service] = processes(*SERVE)
     assert os.readlink(f"/proc/{service}/exe") == str(PROGRAM)
     assert state("NeedDaemonReload") == "no"
+    assert (state("ActiveState", SOCKET_UNIT), state("InvocationID", SOCKET_UNIT)) == ("active", socket)
+    socket_serves(reference)
+    run("systemctl", "disable", "--now", SOCKET_UNIT)
 
 
-def state(name):
-    """A property of the unit."""
-    return run("systemctl", "show", f"--property={name}", "--value", UNIT).output.strip()
+def state(name, unit=UNIT):
+    """A property of a unit."""
+    return run("systemctl", "show", f"--property={name}", "--value", unit).output.strip()
 
 
 def is_neither_enabled_nor_started():
-    """Only a call on the bus starts the service."""
+    """Only a call on the bus starts the service. The sockets are disabled."""
     assert run("systemctl", "is-enabled", UNIT).output == "static\n"
-    assert state("ActiveState") == "inactive"
+    for options in ((), ("--global",)):
+        assert run("systemctl", *options, "is-enabled", SOCKET_UNIT, code=1).output == "disabled\n"
+    assert (state("ActiveState"), state("ActiveState", SOCKET_UNIT)) == ("inactive", "inactive")
     assert processes(*SERVE) == []
     run("busctl", "list", "--activatable").has(NAME)
 
 
-def unit_is_valid():
-    assert run("systemd-analyze", "verify", UNIT).output == ""
+def units_are_valid():
+    assert run("systemd-analyze", "verify", UNIT, SOCKET_UNIT).output == ""
 
 
 def has_stopped():
-    """The service has ended and the bus knows it no more."""
+    """The service has ended and the bus knows it no more, and there is no socket."""
+    assert state("ActiveState", SOCKET_UNIT) == "inactive"
     wait_until(lambda: not processes(*SERVE), "the service has ended")
     run("busctl", "list").has_not(NAME)

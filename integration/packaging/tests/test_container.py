@@ -1,4 +1,4 @@
-"""The Containerfile of the documentation, built with buildah."""
+"""The Containerfiles of the documentation, built with buildah."""
 
 import json
 import os
@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from conftest import PACKAGES
-from harness import secrets
+from harness import guide, secrets
 from harness.commands import run
+from harness.dnf4 import PROGRAM as DNF4
 from harness.registry import private_registry
 from harness.repository import Repository, build
 
@@ -20,8 +21,8 @@ DOCUMENTATION = Path("/src/docs/credentials.md")
 HOST = "registry.example"
 USER = ("builder", "a-secret-for-the-build")
 
-# What is in the base image, beside what it depends on.
-BASE = ("base-files", "coreutils", "dash", "dnf5", "libdnf5-plugin-oci")
+# What is in the base image, beside what it depends on. DNF 4, without its plugin, is there for microdnf.
+BASE = ("base-files", "coreutils", "dash", "dnf", "dnf5", "libdnf5-plugin-oci")
 CONFIGURATION = ("/etc/containers", "/etc/passwd", "/etc/group", "/etc/dnf")
 
 # Storage of images on a file system that overlayfs accepts.
@@ -36,10 +37,22 @@ def buildah(*arguments, **options):
     return run("buildah", *STORAGE, *arguments, **options).output
 
 
-def build_image(context, base, auth, **options):
-    """Builds the Containerfile as its comment says."""
+def with_plugin(context):
+    """The image's directory with the Containerfile for dnf5."""
     shutil.copy(CONTAINERFILE, context)
     (context / "tools.repo").write_text(f"[tools]\nname=tools\nbaseurl=oci://{HOST}/acme/rpms:stable\ngpgcheck=0\n")
+
+
+def with_run(context):
+    """The image's directory with the Containerfile for other tools."""
+    instructions = guide.block("Containers and CI", "FROM").replace("microdnf", " ".join(DNF4))
+    (context / "Containerfile").write_text(instructions)
+    repo = guide.block("Containers and CI", "[tools]", f"{HOST}/acme/rpms:stable")
+    (context / "tools.repo").write_text(repo.replace("gpgcheck=1", "gpgcheck=0"))
+
+
+def build_image(context, base, auth, **options):
+    """Builds the Containerfile as its comment says."""
     return run("buildah", *STORAGE, "build", *ISOLATION, "--secret", f"id=auth,src={auth}",
                "--build-arg", f"BASE={base}", "--tag", "app", context, **options)
 
@@ -80,12 +93,14 @@ def base(registry):
     return "localhost/base"
 
 
-@pytest.fixture(scope="module")
-def image(registry, base, tmp_path_factory):
-    """The image that the Containerfile makes, as a directory in OCI's layout."""
+@pytest.fixture(scope="module", params=[with_plugin, with_run], ids=lambda prepare: prepare.__name__)
+def image(registry, base, tmp_path_factory, request):
+    """The image that a Containerfile makes, as a directory in OCI's layout."""
     auth = tmp_path_factory.mktemp("secret") / "auth.json"
     run("skopeo", "login", "--authfile", auth, "--username", USER[0], "--password-stdin", HOST, answer=USER[1])
-    build_image(tmp_path_factory.mktemp("context"), base, auth)
+    context = tmp_path_factory.mktemp("context")
+    request.param(context)
+    build_image(context, base, auth)
     layout = tmp_path_factory.mktemp("image")
     buildah("push", "--quiet", "app", f"oci:{layout}:app")
     return layout
@@ -121,11 +136,11 @@ def test_the_package_is_in_the_image(image):
 
 
 def test_only_the_package_is_new(image):
-    """No caches, no temporary files. dnf5 and the plugin leave empty directories in /run."""
+    """No caches, no temporary files. DNF and the service leave empty directories in /run."""
     files = {f"/{member.name}" for archive in layers(image) for member in archive if not member.isdir()}
-    dnf5 = {file for file in files
-            if file.startswith(("/usr/lib/sysimage/", "/var/lib/dnf/", "/var/lib/rpm/")) or file == "/var/log/dnf5.log"}
-    assert files - dnf5 == {"/etc/yum.repos.d/tools.repo", "/usr/share/hello/file"}
+    state = ("/usr/lib/sysimage/", "/var/lib/dnf/", "/var/lib/rpm/", "/var/log/")
+    dnf = {file for file in files if file.startswith(state) or file.endswith(".pyc")}
+    assert files - dnf == {"/etc/yum.repos.d/tools.repo", "/usr/share/hello/file"}
     directories = {f"/{member.name}" for archive in layers(image) for member in archive if member.isdir()}
     assert not [name for name in directories if name.startswith("/var/cache/")]
 
@@ -141,12 +156,14 @@ def test_no_credential_is_in_the_image(image):
         secrets.check(text.decode(errors="replace"), "the image")
 
 
-def test_the_registry_wants_the_credential(base, tmp_path):
-    """Without it the build fails, and dnf5 says why."""
+@pytest.mark.parametrize("prepare", [with_plugin, with_run])
+def test_the_registry_wants_the_credential(base, tmp_path, prepare):
+    """Without it the build fails, with the reason."""
     auth = tmp_path / "auth.json"
     auth.write_text("{}")
     context = tmp_path / "context"
     context.mkdir()
+    prepare(context)
     result = build_image(context, base, auth, code=None)
     assert result.code != 0
     result.has(f'run "podman login {HOST}"')

@@ -13,6 +13,9 @@ from harness.commands import run
 from harness.service import UNIT
 
 SERVICE, PLUGIN = "dnf5-oci", "libdnf5-plugin-oci"
+DNF4, ZYPPER = "python3-dnf-plugin-oci", "libzypp-plugin-oci"
+ALL = (SERVICE, PLUGIN, DNF4, ZYPPER)
+DNF4_CONF = Path("/etc/dnf/plugins/oci.conf")
 OLD = "0.0.1-1"
 MULTIARCH = run("dpkg-architecture", "-qDEB_HOST_MULTIARCH").output.strip()
 
@@ -32,11 +35,11 @@ def apt(*arguments):
 
 
 def install(directory=PACKAGES, *options):
-    return apt(*options, "install", deb(SERVICE, directory), deb(PLUGIN, directory))
+    return apt(*options, "install", *(deb(name, directory) for name in ALL))
 
 
-def purge():
-    return apt("purge", SERVICE, PLUGIN)
+def purge(*names):
+    return apt("purge", *(names or ALL))
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -66,7 +69,7 @@ def installed():
 def old(tmp_path_factory):
     """The same packages with a lower version, and another unit."""
     directory = tmp_path_factory.mktemp("old")
-    for name in (SERVICE, PLUGIN):
+    for name in ALL:
         unpacked = directory / name
         run("dpkg-deb", "--raw-extract", deb(name), unpacked)
         control = unpacked / "DEBIAN/control"
@@ -87,16 +90,24 @@ def test_lintian_has_nothing_to_say():
 
 def test_it_is_configured_and_quiet(installed):
     steps.is_neither_enabled_nor_started()
-    steps.unit_is_valid()
+    steps.units_are_valid()
 
 
 def test_dnf5_installs_from_a_registry(installed, registry, tmp_path, name):
     steps.installs_from_a_registry(tmp_path / "repository", registry, name)
 
 
+def test_dnf4_installs_from_a_registry(installed, registry, tmp_path, name):
+    steps.dnf4_installs_from_a_registry(tmp_path / "repository", registry, name)
+
+
+def test_zypper_installs_from_a_registry(installed, registry, tmp_path, name):
+    steps.zypper_installs_from_a_registry(tmp_path / "repository", registry, name)
+
+
 def test_an_upgrade_leaves_a_waiting_dnf5_alone(old, registry, tmp_path, name):
     install(old)
-    assert run("dpkg-query", "--show", SERVICE, PLUGIN).output == f"{SERVICE}\t{OLD}\n{PLUGIN}\t{OLD}\n"
+    assert run("dpkg-query", "--show", *sorted(ALL)).output == "".join(f"{name}\t{OLD}\n" for name in sorted(ALL))
     steps.upgrades_below_a_waiting_dnf5(tmp_path / "repository", registry, name, install)
     purge()
 
@@ -115,11 +126,12 @@ def test_removal_stops_the_service_and_leaves_what_the_administrator_has_made(be
     auth.write_text("{}")
     edited = steps.PLUGIN_CONF.read_text() + "# edited\n"
     steps.PLUGIN_CONF.write_text(edited)
-    apt("remove", SERVICE, PLUGIN)
+    apt("remove", *ALL)
     steps.has_stopped()
-    assert steps.changed(before, steps.files()) == sorted(map(str, [auth.parent, auth, steps.PLUGIN_CONF]))
+    assert steps.changed(before, steps.files()) == sorted(map(str, [auth.parent, auth, steps.PLUGIN_CONF, DNF4_CONF]))
     assert steps.PLUGIN_CONF.read_text() == edited
-    purge()
+    # Nothing is known of the fourth any more.
+    purge(SERVICE, PLUGIN, DNF4)
     assert steps.changed(before, steps.files()) == sorted(map(str, [auth.parent, auth]))
     shutil.rmtree(auth.parent)
 
@@ -127,6 +139,8 @@ def test_removal_stops_the_service_and_leaves_what_the_administrator_has_made(be
 def test_purge_leaves_nothing(before, registry, tmp_path, name):
     install()
     steps.installs_from_a_registry(tmp_path / "repository", registry, name)
+    steps.enable_the_socket()
+    steps.socket_serves(f"{registry.address}/acme/{name}:stable")
     steps.forget(name)
     purge()
     steps.has_stopped()
@@ -167,6 +181,9 @@ def test_files_are_where_they_belong():
         "/etc/dnf5-oci/": "drwxr-xr-x root/root",
         "/usr/bin/dnf5-oci": "-rwxr-xr-x root/root",
         "/usr/lib/systemd/system/dnf5-oci.service": everyone,
+        "/usr/lib/systemd/system/dnf5-oci.socket": everyone,
+        "/usr/lib/systemd/user/dnf5-oci.service": everyone,
+        "/usr/lib/systemd/user/dnf5-oci.socket": everyone,
         "/usr/share/bash-completion/completions/dnf5-oci": everyone,
         "/usr/share/dbus-1/interfaces/io.github.dnf5_oci.Backend1.xml": everyone,
         "/usr/share/dbus-1/system-services/io.github.dnf5_oci.service": everyone,
@@ -179,6 +196,9 @@ def test_files_are_where_they_belong():
         f"/usr/lib/{MULTIARCH}/libdnf5/plugins/oci.so": everyone,
         "/usr/share/man/man8/libdnf5-oci.8.gz": everyone,
     }
+    assert contents(deb(DNF4)) == {
+        str(DNF4_CONF): everyone, "/usr/lib/python3/dist-packages/dnf-plugins/oci.py": everyone}
+    assert contents(deb(ZYPPER)) == {"/usr/lib/zypp/plugins/urlresolver/oci": "-rwxr-xr-x root/root"}
 
 
 def test_it_has_its_documentation(installed):
@@ -202,9 +222,10 @@ def test_the_licence_of_each_crate_is_told():
     assert {name for line in used for name in re.split(r",? (?:and|or) ", line)} <= texts
 
 
-def test_the_configuration_of_the_plugin_is_a_conffile():
-    conffiles = subprocess.run(["dpkg-deb", "--info", deb(PLUGIN), "conffiles"], capture_output=True, text=True)
-    assert conffiles.stdout.split() == [str(steps.PLUGIN_CONF)]
+def test_the_configuration_of_a_plugin_is_a_conffile():
+    for name, conf in ((PLUGIN, steps.PLUGIN_CONF), (DNF4, DNF4_CONF)):
+        conffiles = subprocess.run(["dpkg-deb", "--info", deb(name), "conffiles"], capture_output=True, text=True)
+        assert conffiles.stdout.split() == [str(conf)]
 
 
 def test_what_it_depends_on():
@@ -214,6 +235,9 @@ def test_what_it_depends_on():
     assert f"dnf5-oci (= {version})" in plugin
     assert "libdnf5-2 (<< 5.5~)" in plugin
     assert re.search(r"libdnf5-2 \(>= 5\.", plugin)
+    for name in (DNF4, ZYPPER):
+        assert f"dnf5-oci (>= {version})" in field(deb(name), "Depends")
+        assert field(deb(name), "Architecture") == "all"
 
 
 def test_debug_symbols_are_in_packages_of_their_own():

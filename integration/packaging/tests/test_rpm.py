@@ -13,7 +13,9 @@ from harness.commands import run
 
 PACKAGING = Path("/src/integration/packaging")
 SERVICE, PLUGIN = "dnf5-oci", "libdnf5-plugin-oci"
+DNF4, ZYPPER = "python3-dnf-plugin-oci", "libzypp-plugin-oci"
 BOTH = (SERVICE, PLUGIN)
+ALL = (*BOTH, DNF4, ZYPPER)
 AUTH = Path("/etc/dnf5-oci/auth.json")
 OLD_RELEASE = "0.1"
 
@@ -53,7 +55,7 @@ def old(tmp_path_factory, distribution):
 def built(tmp_path_factory, distribution):
     """The packages in a repository."""
     directory = tmp_path_factory.mktemp("built")
-    for name in BOTH:
+    for name in ALL:
         shutil.copy(rpm_of(name), directory)
     return in_repository(directory, distribution)
 
@@ -78,9 +80,9 @@ def machine(built):
 
 @pytest.fixture
 def installed(built):
-    dnf(built, "install", PLUGIN)
+    dnf(built, "install", *ALL)
     yield
-    dnf(built, "remove", *BOTH)
+    dnf(built, "remove", *ALL)
 
 
 @pytest.fixture
@@ -93,17 +95,28 @@ def name(request):
 
 def is_as_packaged():
     """No file differs from the package's."""
-    assert run("rpm", "--verify", *BOTH).output == ""
+    assert run("rpm", "--verify", *ALL).output == ""
 
 
 def test_nothing_is_enabled_or_started_by_installing(installed):
     steps.is_neither_enabled_nor_started()
-    steps.unit_is_valid()
+    steps.units_are_valid()
     is_as_packaged()
 
 
 def test_dnf5_installs_from_a_registry(installed, registry, tmp_path, name):
     steps.installs_from_a_registry(tmp_path / "repository", registry, name)
+    is_as_packaged()
+
+
+def test_dnf4_installs_from_a_registry(installed, registry, tmp_path, name):
+    steps.dnf4_installs_from_a_registry(tmp_path / "repository", registry, name)
+    # What Python has compiled is part of the package.
+    is_as_packaged()
+
+
+def test_zypper_installs_from_a_registry(installed, registry, tmp_path, name):
+    steps.zypper_installs_from_a_registry(tmp_path / "repository", registry, name)
     is_as_packaged()
 
 
@@ -142,16 +155,18 @@ def test_an_upgrade_lets_a_waiting_dnf5_go_on(old, built, registry, tmp_path, na
     steps.upgrades_below_a_waiting_dnf5(tmp_path / "repository", registry, name,
                                         lambda: run("rpm", "--upgrade", *map(rpm_of, BOTH)))
     run("rpm", "--query", *BOTH).has(f"{SERVICE}-{VERSION}-{RELEASE}.")
-    is_as_packaged()
+    assert run("rpm", "--verify", *BOTH).output == ""
     dnf(built, "remove", *BOTH)
 
 
 def test_removal_leaves_nothing(built, registry, tmp_path, name):
     before = steps.files()
-    dnf(built, "install", PLUGIN)
+    dnf(built, "install", *ALL)
     steps.installs_from_a_registry(tmp_path / "repository", registry, name)
+    steps.enable_the_socket()
+    steps.socket_serves(f"{registry.address}/acme/{name}:stable")
     steps.forget(name)
-    dnf(built, "remove", *BOTH)
+    dnf(built, "remove", *ALL)
     steps.has_stopped()
     assert steps.changed(before, steps.files()) == []
 
@@ -217,6 +232,9 @@ def test_files_are_where_they_belong():
         "/run/dnf5-oci": ("drwx------", "root:root"),
         "/usr/bin/dnf5-oci": program,
         "/usr/lib/systemd/system/dnf5-oci.service": file,
+        "/usr/lib/systemd/system/dnf5-oci.socket": file,
+        "/usr/lib/systemd/user/dnf5-oci.service": file,
+        "/usr/lib/systemd/user/dnf5-oci.socket": file,
         "/usr/share/bash-completion/completions/dnf5-oci": file,
         "/usr/share/dbus-1/interfaces/io.github.dnf5_oci.Backend1.xml": file,
         "/usr/share/dbus-1/system-services/io.github.dnf5_oci.service": file,
@@ -231,7 +249,16 @@ def test_files_are_where_they_belong():
         f"{plugins}/oci.so": program,
         "/usr/share/man/man8/libdnf5-oci.8.gz": file,
     }
-    assert run("rpm", "-qp", "--configfiles", rpm_of(PLUGIN)).output.split() == [str(steps.PLUGIN_CONF)]
+    modules = run("rpm", "--load", PACKAGING / "macros.debian", "--eval", "%python3_sitelib").output.strip()
+    dnf4 = contents(DNF4)
+    compiled = {path for path in dnf4 if path.startswith(f"{modules}/dnf-plugins/__pycache__/oci.")}
+    assert {dnf4[path] for path in compiled} == {file}
+    assert {path: dnf4[path] for path in dnf4.keys() - compiled} == {
+        "/etc/dnf/plugins/oci.conf": file, f"{modules}/dnf-plugins/oci.py": file}
+    assert contents(ZYPPER) == {"/usr/lib/zypp/plugins/urlresolver/oci": program}
+    for name, conf in ((PLUGIN, str(steps.PLUGIN_CONF)), (DNF4, "/etc/dnf/plugins/oci.conf")):
+        assert run("rpm", "-qp", "--configfiles", rpm_of(name)).output.split() == [conf]
+    assert {query(rpm_of(name), "%{ARCH}") for name in (DNF4, ZYPPER)} == {"noarch"}
 
 
 def test_what_they_require():
@@ -239,6 +266,9 @@ def test_what_they_require():
     assert "skopeo >= 1:1.18" in service
     assert {"libdnf5(x86-64) >= 5.2.17", "libdnf5(x86-64) < 5.5", f"{SERVICE}(x86-64) = {VERSION}-{RELEASE}"} \
         <= set(plugin)
+    for name, tool in ((DNF4, "python3-dnf"), (ZYPPER, "libzypp")):
+        requires = run("rpm", "-qp", "--requires", rpm_of(name)).output.splitlines()
+        assert {f"{SERVICE} = {VERSION}-{RELEASE}", tool} <= set(requires)
 
 
 def test_bundled_crates_and_their_licences_are_named():
