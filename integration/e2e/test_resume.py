@@ -120,7 +120,7 @@ def test_the_service_is_killed(dnf, service, whole, relay):
     service.stop()
     service.start()
     assert running.returncode == 1, output
-    assert output.count("the dnf5-oci service that served this dnf5 has ended") == 1, output
+    assert output.count("the dnf5-oci service that served this command has ended") == 1, output
     assert here() == [], "dnf5 itself cleans up"
     relay.rate = None
     dnf(*DOWNLOAD).has("Complete!")
