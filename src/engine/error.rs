@@ -278,8 +278,9 @@ mod tests {
         let location = format!("{}/one-1-1.noarch.rpm", "p".repeat(40));
         let cause = Cause::PackageChanged { location: location.clone(), expected, found };
         let line = failed("oci://quay.io/a/b:1", cause).to_string();
-        let fact =
-            format!("{location:?}: expected sha256:a1a1a1a1a1a1…, got sha256:b2b2b2b2b2b2…; run");
+        let fact = format!(
+            "{location:?}: expected sha256:a1a1a1a1a1a1…, got sha256:b2b2b2b2b2b2…; refresh"
+        );
         assert!(line.contains(&fact), "{line}");
     }
 
