@@ -65,7 +65,9 @@ def test_a_blob_that_the_registry_has_lost_or_changed(dnf, registry, blob, chang
     asked = [path for _, path, _ in registry.requests() if path.endswith(digest)]
     # librepo tries four times, as at a web server. A head start repeats only what came with wrong bytes.
     ahead = 0 if fetch != "eager" else 1 if change == "lost" else 4
-    assert len(asked) == ahead + 4
+    # The other package of the layer may ask once more before the head start is given up.
+    also = int(ahead == 1 and listed)
+    assert ahead + 4 <= len(asked) <= ahead + 4 + also
     assert len(dnf.failed_head_starts()) == (1 if fetch == "eager" else 0)
     # dnf5 keeps what it has of a transfer that was cut, and never all of it.
     kept = dnf.cache("tools") / "packages" / ONE
