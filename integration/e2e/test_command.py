@@ -107,7 +107,7 @@ def test_other_signals_are_passed_on(sent):
     running = subprocess.Popen(["dnf5-oci", "run", "sh", "-c", command], stdout=subprocess.PIPE, text=True)
     assert running.stdout.readline() == "ready\n"
     running.send_signal(sent)
-    assert (running.communicate()[0], running.returncode) == ("caught\n", 9)
+    assert (running.communicate(timeout=30)[0], running.returncode) == ("caught\n", 9)
 
 
 def test_a_killed_one_leaves_no_skopeo(front, dnf, pushed):
