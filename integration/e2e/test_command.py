@@ -122,9 +122,9 @@ def test_a_killed_one_leaves_no_skopeo(front, dnf, pushed):
 
 
 def test_only_who_knows_the_secret_is_served(url):
-    with subprocess.Popen(["dnf5-oci", "run", "sh", "-c", "env; cat"], stdin=subprocess.PIPE,
+    with subprocess.Popen(["dnf5-oci", "run", "sh", "-c", "env; echo end; cat"], stdin=subprocess.PIPE,
                           stdout=subprocess.PIPE, text=True) as running:
-        lines = iter(running.stdout.readline, "")
+        lines = iter(running.stdout.readline, "end\n")
         proxy, secret = next(found.groups() for line in lines if (found := PROXY.fullmatch(line)))
         command = [*CURL, f"{url}/{REPOMD}"]
         run(*command, "--proxy", proxy).has("<repomd")
