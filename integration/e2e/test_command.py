@@ -139,6 +139,7 @@ def test_the_secret_is_in_no_log(url):
                          env=NO_BUS | {"DNF5_OCI_LOG": "trace"}).output
     [(_, secret)] = PROXY.findall(output)
     assert output.count(secret) == 1, "as printed by env"
+    assert str(list(secret.encode())) not in output, "nor as a list of bytes"
 
 
 def test_what_disables_the_proxy_is_an_error():
