@@ -126,7 +126,7 @@ def access_options(repo, basearch):
     """How the registry is reached, as options of the service's methods."""
     given = {name: getattr(repo, name) for name in (*PASSED_ON, "minrate", "timeout")
              if priority(repo, name) > PRIO_DEFAULT}
-    # An empty proxy is none, whatever the environment says.
+    # An empty value means no proxy, whatever the environment says.
     options = {PASSED_ON[name]: value or "" for name, value in given.items()
                if name in PASSED_ON and (value or name == "proxy")}
     options["arch"] = basearch

@@ -12,16 +12,13 @@ use tokio::signal;
 use tokio::signal::unix::SignalKind;
 
 use super::runtime;
-use crate::engine::Engine;
-use crate::gateway::Gateway;
-use crate::registry::Registry;
 use crate::settings::Settings;
 
 /// Exit codes for a command that is not run: as of env(1).
 const CANNOT_RUN: u8 = 126;
 const NOT_FOUND: u8 = 127;
 
-/// What is added to the number of the signal that has ended the command, as in a shell.
+/// Added to the number of the signal that has ended the command, as in a shell.
 const BY_SIGNAL: i32 = 128;
 
 /// Run a command that gets packages from registries, such as microdnf, dnf or zypper
@@ -31,12 +28,12 @@ const BY_SIGNAL: i32 = 128;
 /// containers, chroots and CI; on other machines dnf5-oci.socket serves all commands.
 ///
 /// The command is told to use a proxy, in the variable http_proxy: every program that uses libcurl does. The proxy
-/// is a port on 127.0.0.1 and a secret that the variable has. It passes connections to other hosts on, unread,
-/// through the proxy that http_proxy named before. https_proxy and no_proxy stay as they are.
+/// is a port on 127.0.0.1, and its URL in the variable has a secret as user name. It passes connections to other
+/// hosts on, unread, through the proxy that http_proxy named before. https_proxy and no_proxy stay as they are.
 ///
 /// Credentials, mirrors, certificates and the signature policy are those of podman, for the user who runs this. The
 /// exit status is that of the command, 128 and the number of the signal that has ended it, or 127 or 126 if it
-/// cannot be run. If it fails, what has failed at registries is printed at the end.
+/// cannot be run. If it fails, failures at registries are printed at the end.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Arguments {
@@ -58,8 +55,7 @@ pub(super) fn run(arguments: &Arguments, settings: &Settings) -> Result<ExitCode
 }
 
 async fn serve(arguments: &Arguments, settings: &Settings) -> Result<ExitCode, Box<dyn Error>> {
-    let engine = Engine::new(Registry::new(settings.registry()), settings.engine());
-    let gateway = Gateway::new(engine).serve_command()?;
+    let gateway = super::instance(settings).gateway.serve_command()?;
     let signals = Signals::handle()?;
     let [program, rest @ ..] = arguments.command.as_slice() else {
         return Ok(ExitCode::SUCCESS);

@@ -140,7 +140,7 @@ impl Options {
         Ok(PrefetchOptions { max_age, repo_file: self.path("repo-file")? })
     }
 
-    /// How the caller connects to what is served.
+    /// How the caller connects to the gateway.
     pub(super) fn transport(&mut self) -> Result<Transport, Error> {
         Ok(match self.take("tcp", "a boolean")? {
             Some(true) => Transport::TcpPort,

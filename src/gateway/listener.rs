@@ -57,7 +57,7 @@ type Failed = Box<dyn std::error::Error + Send + Sync>;
 /// Accepts connections until it is dropped.
 pub(super) type Listener = AbortOnDropHandle<()>;
 
-/// A socket in a directory of its own, which is removed when this is dropped.
+/// A socket in its own directory, which is removed when this is dropped.
 pub(super) struct OwnSocket {
     directory: TemporaryDir,
     _listener: Listener,

@@ -32,13 +32,6 @@ fn exceptions() -> String {
     variable(&["no_proxy", "NO_PROXY"])
 }
 
-impl Default for Proxies {
-    /// None.
-    fn default() -> Self {
-        Self(Matcher::builder().build())
-    }
-}
-
 impl Proxies {
     /// Those that libcurl would use in this environment: libcurl-env(3).
     pub(super) fn from_environment() -> Self {
@@ -78,7 +71,7 @@ impl Proxies {
 }
 
 /// Connects to the first address of a host that answers.
-async fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
+pub(super) async fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
     let mut failed = io::Error::from(io::ErrorKind::NotFound);
     for address in lookup_host((host, port)).await? {
         match timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {

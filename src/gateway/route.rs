@@ -12,8 +12,7 @@ use tokio::time::Instant;
 
 use super::by_url::ByUrl;
 use super::failures::Failures;
-use super::lock;
-use super::outward::Proxies;
+use super::{lock, outward};
 use crate::engine::{Error, REFUSALS, View};
 
 /// How long a failed request is answered without asking the registry again: librepo makes it four times in
@@ -146,7 +145,7 @@ impl Router {
             Self::Session(routes) if routes.has_proxy() => {
                 Err(io::Error::other("the repository's proxy is for its registry only"))
             }
-            Self::Session(_) => Proxies::default().connect(host, port).await,
+            Self::Session(_) => outward::connect(host, port).await,
             Self::Url(by_url) => by_url.proxies.connect(host, port).await,
         }
     }

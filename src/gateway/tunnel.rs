@@ -5,7 +5,8 @@
 //! passes these connections through, unread.
 //!
 //! This gives no new rights: only the user can connect to the socket, and any repository's metadata can
-//! send dnf5 to any host. The same holds for other programs, which may fetch anything through the gateway. A repository with a proxy gets no connections, because they would bypass it.
+//! send dnf5 to any host; other programs connect to any host by themselves. A repository with a proxy gets no
+//! connections, because they would bypass it.
 
 use std::error::Error;
 use std::time::Duration;
