@@ -2,18 +2,21 @@
 
 import re
 import shutil
+import socket
 from pathlib import Path
 
 import pytest
 
 from harness import secrets
-from harness.commands import run
+from harness.commands import replace, run
 from harness.dnf4 import Dnf4
 from harness.limits import Front
+from harness.programs import HOST
 from harness.registry import Registry
-from harness.repository import Repository
-from harness.service import Service
+from harness.repository import Repository, build
+from harness.service import UNIT, Service, unit
 from harness.signing import LOOKASIDE, POLICY, REGISTRIES_D, Keys, registries_d
+from harness.users import PASSWORD
 from harness.web import Web
 
 CACHE = Path("/var/cache/libdnf5")
@@ -96,9 +99,7 @@ def no_secret_in_the_journal():
 
 def plugin_option(default, value):
     """Sets an option of the plugin until the test ends."""
-    text = PLUGIN_CONF.read_text()
-    assert default in text
-    PLUGIN_CONF.write_text(text.replace(default, value))
+    replace(PLUGIN_CONF, default, value)
 
 
 @pytest.fixture(params=["on-demand", "eager"])
@@ -212,6 +213,53 @@ def installed(request):
     yield names
     if names:
         run("rpm", "-e", "--nodeps", *names, code=None)
+
+
+@pytest.fixture
+def pushed(dnf, registry):
+    """A repository with one package."""
+    repository = dnf.repository().add(build("one")).createrepo()
+    repository.push(dnf.reference(registry))
+    registry.clear()
+    return repository
+
+
+@pytest.fixture
+def url(dnf, registry, pushed):
+    return f"{HOST}/{dnf.reference(registry)}"
+
+
+@pytest.fixture(scope="module")
+def private_registry(tmp_path_factory):
+    """A registry with authentication."""
+    running = Registry(tmp_path_factory.mktemp("private"), 5001, users={"user": PASSWORD}).start()
+    insecure(running.address)
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def impatient():
+    """The service ends after one idle second."""
+    with unit("[Service]\nExecStart=\nExecStart=/usr/bin/dnf5-oci serve --idle 1\n"):
+        yield
+
+
+@pytest.fixture
+def silent_bus(tmp_path):
+    """The environment with a system bus that accepts connections and does not answer."""
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "bus"))
+        listening.listen(16)
+        yield NO_BUS | {"DBUS_SYSTEM_BUS_ADDRESS": f"unix:path={tmp_path}/bus"}
+
+
+@pytest.fixture
+def silent_service():
+    """systemd starts a process that never takes the name."""
+    with unit("[Service]\nExecStart=\nExecStart=/usr/bin/sleep infinity\n"):
+        yield NO_BUS | {"DBUS_SYSTEM_BUS_ADDRESS": "unix:path=/run/dbus/system_bus_socket"}
+        run("systemctl", "stop", UNIT)
 
 
 @pytest.fixture

@@ -11,12 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from conftest import insecure
 from harness.commands import processes, run, wait_until
 from harness.programs import HOST, PROXY, SOCKET, SOCKET_UNIT, curl, status
-from harness.registry import Registry
 from harness.repository import build
-from harness.service import NAME, SERVE, UNIT, journal, stop_services, unit
+from harness.service import NAME, SERVE, UNIT, journal, settings, stop_services, unit
 from harness.signing import POLICY
 from harness.users import User
 
@@ -29,8 +27,6 @@ SAME_RUN = 10
 # curl's exit codes if the gateway closes the connection, whatever curl notices first.
 REFUSED = (7, 97)
 
-SETTINGS = Path("/etc/dnf5-oci/config.toml")
-
 
 @pytest.fixture(autouse=True)
 def socket():
@@ -40,20 +36,6 @@ def socket():
     yield
     run("systemctl", "stop", SOCKET_UNIT)
     stop_services()
-
-
-@pytest.fixture
-def pushed(dnf, registry):
-    """A repository with one package."""
-    repository = dnf.repository().add(build("one")).createrepo()
-    repository.push(dnf.reference(registry))
-    registry.clear()
-    return repository
-
-
-@pytest.fixture
-def url(dnf, registry, pushed):
-    return f"{HOST}/{dnf.reference(registry)}"
 
 
 def test_a_run_of_a_program_sees_one_manifest(registry, pushed, url, tmp_path):
@@ -104,13 +86,6 @@ def test_the_bus_starts_it_and_the_socket_works(dnf, url):
     [service] = processes(*SERVE)
     curl(f"{url}/{REPOMD}")
     assert processes(*SERVE) == [service]
-
-
-@pytest.fixture
-def impatient():
-    """The service ends after one idle second."""
-    with unit("[Service]\nExecStart=\nExecStart=/usr/bin/dnf5-oci serve --idle 1\n"):
-        yield
 
 
 def test_it_ends_when_idle_and_starts_again(impatient, url):
@@ -170,20 +145,18 @@ def test_other_urls_are_refused_with_the_reason(registry):
         assert body in journal(UNIT)
 
 
-def test_failures_of_registries(dnf, registry, tmp_path):
-    private = Registry(tmp_path / "private", 5001, users={"user": "pass-word"}).start()
-    insecure(private.address)
+def test_failures_of_registries(dnf, registry, private_registry):
+    private = private_registry.address
     missing = dnf.reference(registry, "missing")
     for reference, code, line in (
         (missing, 404, "manifest unknown"),
         ("localhost:1/acme/rpms:1", 503, "check the network"),
-        (f"{private.address}/acme/rpms:1", 403, f'run "podman login {private.address}"'),
+        (f"{private}/acme/rpms:1", 403, f'run "podman login {private}"'),
     ):
         found, body = status(f"{HOST}/{reference}/{REPOMD}")
         assert (found, body.count("\n")) == (code, 1), body
         assert body.startswith(f"oci://{reference}: ") and line in body, body
         assert body in journal(UNIT)
-    private.stop()
 
 
 def test_the_signature_policy_holds(dnf, registry, url):
@@ -197,12 +170,8 @@ def test_the_signature_policy_holds(dnf, registry, url):
 
 
 def test_with_invalid_settings_nothing_is_fetched(registry, url):
-    SETTINGS.parent.mkdir(exist_ok=True)
-    SETTINGS.write_text("proceses = 1\n")
-    try:
+    with settings("proceses = 1\n"):
         code, body = status(f"{url}/{REPOMD}")
-    finally:
-        SETTINGS.unlink()
     assert code == 500 and 'unknown key "proceses"' in body, body
     assert registry.requests() == []
 

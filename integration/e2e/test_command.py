@@ -1,6 +1,5 @@
 """`dnf5-oci run`: a command reaches repositories without bus and systemd."""
 
-import os
 import re
 import signal
 import subprocess
@@ -8,33 +7,18 @@ import subprocess
 import pexpect
 import pytest
 
-from conftest import NO_BUS, insecure
+from conftest import NO_BUS
 from harness import proxy as http_proxy
 from harness import secrets
 from harness.commands import processes, run, wait_until
 from harness.programs import HOST
 from harness.proxy import Proxy
-from harness.registry import Registry
-from harness.repository import build
+from harness.service import settings
 from harness.users import PASSWORD, User
 
 REPOMD = "repodata/repomd.xml"
 CURL = ("curl", "--silent", "--show-error", "--fail")
 PROXY = re.compile(r"http_proxy=(socks5h://([0-9a-f]{32}):-@127\.0\.0\.1:\d+)\n")
-
-
-@pytest.fixture
-def pushed(dnf, registry):
-    """A repository with one package."""
-    repository = dnf.repository().add(build("one")).createrepo()
-    repository.push(dnf.reference(registry))
-    registry.clear()
-    return repository
-
-
-@pytest.fixture
-def url(dnf, registry, pushed):
-    return f"{HOST}/{dnf.reference(registry)}"
 
 
 def run_command(*command, **how):
@@ -175,28 +159,17 @@ def test_other_hosts_are_reached_as_before(web, tmp_path, tinyproxy):
 
 
 def test_with_invalid_settings_nothing_is_run():
-    settings = "/etc/dnf5-oci/config.toml"
-    os.makedirs(os.path.dirname(settings), exist_ok=True)
-    with open(settings, "w", encoding="utf-8") as file:
-        file.write("proceses = 1\n")
-    try:
+    with settings("proceses = 1\n"):
         run_command("echo", "not run", code=1).has('unknown key "proceses"').has_not("not run")
-    finally:
-        os.unlink(settings)
 
 
-def test_an_ordinary_user_has_own_credentials(dnf, tmp_path, pushed):
+def test_an_ordinary_user_has_own_credentials(private_registry, pushed):
     secrets.register(PASSWORD, "user")
-    private = Registry(tmp_path / "private", 5001, users={"user": PASSWORD}).start()
-    insecure(private.address)
     user = User("runner")
-    try:
-        file = user.home / "auth.json"
-        user.log_in(private, file)
-        reference = f"{private.address}/acme/rpms:1"
-        pushed.push(reference, options=("--username", "user", "--password", PASSWORD))
-        command = ("dnf5-oci", "run", *CURL, f"{HOST}/{reference}/{REPOMD}")
-        user.run(*command, REGISTRY_AUTH_FILE=file).has("<repomd")
-        user.run(*command, code=22).has(f'run "podman login {private.address}"')
-    finally:
-        private.stop()
+    file = user.home / "auth.json"
+    user.log_in(private_registry, file)
+    reference = f"{private_registry.address}/acme/rpms:1"
+    pushed.push(reference, options=("--username", "user", "--password", PASSWORD))
+    command = ("dnf5-oci", "run", *CURL, f"{HOST}/{reference}/{REPOMD}")
+    user.run(*command, REGISTRY_AUTH_FILE=file).has("<repomd")
+    user.run(*command, code=22).has(f'run "podman login {private_registry.address}"')

@@ -4,7 +4,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from harness.dnf4 import PROGRAM
 from harness.keys import Key, remove_keys
 from harness.relay import Relay
 from harness.repository import build
-from harness.service import SERVE, UNIT, stop_services, unit
+from harness.service import SERVE, stop_services
 
 MEGABYTE = 1 << 20
 SKOPEO = ("skopeo", "experimental-image-proxy")
@@ -203,7 +202,7 @@ def test_an_interrupted_download_leaves_nothing_running(dnf4, registry, relay, b
     dnf4.add("tools", f"oci://{dnf4.reference(relay)}")
     dnf4("makecache")
     relay.rate = 4 * MEGABYTE
-    # In a process group of its own, which gets what a terminal sends for Ctrl-C.
+    # In its own process group, which gets what a terminal sends for Ctrl-C.
     running = subprocess.Popen([*PROGRAM, "-y", "install", "--downloadonly", "large"], stdin=subprocess.DEVNULL,
                                text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
     packages = "tools-*/packages/*"
@@ -214,7 +213,7 @@ def test_an_interrupted_download_leaves_nothing_running(dnf4, registry, relay, b
     assert "dnf5-oci" not in output, output
     wait_until(lambda: not processes(*PRIVATE), "no private instance is left")
     wait_until(relay.is_quiet, "the registry is left alone")
-    # It handled the signal, and what is there is resumed.
+    # The next download goes on where this one ended.
     relay.rate = None
     dnf4("-y", "install", "--downloadonly", "large").has("Complete!")
 
@@ -282,23 +281,6 @@ def test_an_old_libcurl_is_served_on_a_port(dnf4, registry, front, pushed, backe
     running.expect("Complete!")
     running.expect(pexpect.EOF)
     assert list(CACHE_4.glob("tools-*/packages/one-1-1.noarch.rpm"))
-
-
-@pytest.fixture
-def silent_bus(tmp_path):
-    """The environment with a system bus that accepts connections and does not answer."""
-    with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(str(tmp_path / "bus"))
-        listening.listen(16)
-        yield NO_BUS | {"DBUS_SYSTEM_BUS_ADDRESS": f"unix:path={tmp_path}/bus"}
-
-
-@pytest.fixture
-def silent_service():
-    """systemd starts a process that never takes the name."""
-    with unit("[Service]\nExecStart=\nExecStart=/usr/bin/sleep infinity\n"):
-        yield NO_BUS | {"DBUS_SYSTEM_BUS_ADDRESS": "unix:path=/run/dbus/system_bus_socket"}
-        run("systemctl", "stop", UNIT)
 
 
 # libdbus would wait forever for one and 25 s for the other. These are the last tests, because the bus goes on waiting

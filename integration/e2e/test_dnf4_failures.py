@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-from pathlib import Path
 
 import pexpect
 import pytest
@@ -14,9 +13,7 @@ from harness.commands import processes, run, wait_until
 from harness.dnf4 import PROGRAM
 from harness.registry import private_registry
 from harness.repository import build
-from harness.service import SERVE, service_as_systemd_runs_it, stop_services
-
-SETTINGS = Path("/etc/dnf5-oci/config.toml")
+from harness.service import SERVE, SETTINGS, service_as_systemd_runs_it, settings, stop_services
 
 # Lines of the plugin and of the service.
 OURS = re.compile(r"(repository tools|dnf5-oci|the dnf5-oci service|/etc/dnf5-oci/).*")
@@ -71,7 +68,7 @@ def test_unknown_tag(dnf4, registry, backend, one_line):
 
 
 @pytest.mark.parametrize("reference", ["oci://acme/rpms", "oci://", "oci://localhost:5000/acme/$unset"])
-def test_a_reference_that_is_none(dnf4, backend, one_line, reference):
+def test_an_invalid_reference(dnf4, backend, one_line, reference):
     dnf4.add("tools", reference)
     line = one_line()
     assert line.startswith(f'repository tools: invalid reference "{reference}": '), line
@@ -80,14 +77,10 @@ def test_a_reference_that_is_none(dnf4, backend, one_line, reference):
 def test_invalid_settings(dnf4, registry, backend, one_line):
     dnf4.add("tools", f"oci://{dnf4.reference(registry)}")
     dnf4.add("other", f"oci://{dnf4.reference(registry)}", skip_if_unavailable=1)
-    SETTINGS.parent.mkdir(exist_ok=True)
-    SETTINGS.write_text("nonsense = 1\n")
-    try:
+    with settings("nonsense = 1\n"):
         # The service knows when it starts, and serves nothing.
         line = one_line(quiet=False)
-    finally:
-        SETTINGS.unlink()
-        stop_services()
+    stop_services()
     assert line.startswith(f'{SETTINGS}: line 1: unknown key "nonsense"'), line
 
 
@@ -113,7 +106,7 @@ def test_credentials_and_certificates_in_the_repo_file(dnf4, private, protected,
     dnf4("download", "one", cwd=tmp_path)
     dnf4.add("tools", protected, username="user", password="the-password", sslverify=0)
     dnf4("--refresh", "repoquery").has("one-0:1-1.noarch")
-    # Other repositories have them not.
+    # Other repositories do not have them.
     dnf4.add("other", protected, skip_if_unavailable=1)
     dnf4("repoquery").has("one-0:1-1.noarch").has(f"repository other {protected}: ").has("x509")
 

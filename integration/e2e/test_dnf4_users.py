@@ -4,10 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from conftest import PRIVATE, insecure
+from conftest import PRIVATE
 from harness.commands import processes, wait_until
 from harness.dnf4 import CACHE, PROGRAM
-from harness.registry import Registry
 from harness.repository import build
 from harness.users import PASSWORD, User
 
@@ -18,10 +17,8 @@ def user():
 
 
 @pytest.fixture
-def tools(dnf4, registry):
-    dnf4.repository().add(build("one")).createrepo().push(dnf4.reference(registry))
+def tools(dnf4, registry, pushed):
     dnf4.add("tools", f"oci://{dnf4.reference(registry)}")
-    registry.clear()
 
 
 def test_an_instance_and_a_cache_of_ones_own(dnf4, registry, user, tools):
@@ -40,15 +37,6 @@ def test_the_systems_cache(dnf4, registry, user, tools):
     registry.clear()
     user.run(*PROGRAM, "-C", "repoquery").has("one-0:1-1.noarch")
     assert registry.requests() == []
-
-
-@pytest.fixture(scope="module")
-def private_registry(tmp_path_factory):
-    """A registry with authentication."""
-    running = Registry(tmp_path_factory.mktemp("private"), 5001, users={"user": PASSWORD}).start()
-    insecure(running.address)
-    yield running
-    running.stop()
 
 
 def test_credentials(dnf4, private_registry, user):

@@ -11,6 +11,7 @@ from conftest import REPOS, insecure
 from harness import guide, zypper
 from harness.commands import run
 from harness.dnf4 import PROGRAM
+from harness.programs import SOCKET_UNIT
 from harness.registry import Registry
 from harness.repository import build
 from harness.service import stop_services
@@ -43,7 +44,7 @@ def socket():
     command = next(block for block in guide.blocks(PROXY) if block.startswith("systemctl enable"))
     run("sh", "-c", command)
     yield
-    run("systemctl", "disable", "--now", "dnf5-oci.socket")
+    run("systemctl", "disable", "--now", SOCKET_UNIT)
 
 
 def repo_file(heading, reference, directory=REPOS):

@@ -2,7 +2,6 @@
 
 import hashlib
 import re
-import socket
 import sys
 import time
 from pathlib import Path
@@ -12,7 +11,6 @@ import pytest
 from conftest import CACHE, NO_BUS, PLUGIN_CONF, PRIVATE
 from harness.commands import processes, run, wait_until
 from harness.repository import build
-from harness.service import UNIT, unit
 
 pytestmark = pytest.mark.usefixtures("fetch")
 
@@ -80,23 +78,6 @@ def test_the_program_of_the_private_instance_can_be_named(dnf, pushed):
     dnf("list", "--installed", env=NO_BUS)
     PLUGIN_CONF.write_text(conf.replace("#service", "service"))
     dnf("repoquery", env=NO_BUS).has("one-0:1-1.noarch")
-
-
-@pytest.fixture
-def silent_bus(tmp_path):
-    """The environment with a system bus that accepts connections and does not answer."""
-    with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(str(tmp_path / "bus"))
-        listening.listen(16)
-        yield NO_BUS | {"DBUS_SYSTEM_BUS_ADDRESS": f"unix:path={tmp_path}/bus"}
-
-
-@pytest.fixture
-def silent_service():
-    """systemd starts a process that never takes the name."""
-    with unit("[Service]\nExecStart=\nExecStart=/usr/bin/sleep infinity\n"):
-        yield NO_BUS | {"DBUS_SYSTEM_BUS_ADDRESS": "unix:path=/run/dbus/system_bus_socket"}
-        run("systemctl", "stop", UNIT)
 
 
 # dnf5 would wait 90 s for one and 15 s for the other; a private instance starts after a second.

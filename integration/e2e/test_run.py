@@ -10,7 +10,7 @@ import pytest
 from conftest import CACHE
 from harness.commands import processes, run, wait_until
 from harness.repository import build
-from harness.service import SERVE, unit
+from harness.service import SERVE
 
 QUESTION = r"Is this ok \[y/N\]: "
 
@@ -41,13 +41,6 @@ def pushed(dnf, registry):
 def backend(request, dnf):
     dnf.backend(request.param)
     return request.param
-
-
-@pytest.fixture
-def impatient():
-    """The service ends after one idle second."""
-    with unit("[Service]\nExecStart=\nExecStart=/usr/bin/dnf5-oci serve --idle 1\n"):
-        yield
 
 
 def blob(repository, name):

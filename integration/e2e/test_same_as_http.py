@@ -5,23 +5,19 @@ both, from the same state; dnf5's output must be the same, except for speeds and
 """
 
 import re
-import shutil
 from pathlib import Path
 
 import pytest
 
-from conftest import CACHE, REPOS
-from harness.commands import run
+from conftest import CACHE
+from harness.comparison import Tool, publish
 from harness.lines import as_text, normalize
-from harness.repository import ADVISORY, COMPS, Repository, build
 
 # dnf5's records of packages and groups.
 STATE = Path("/usr/lib/sysimage/libdnf5")
 
 # dnf5's lines about downloads.
 DOWNLOADS = re.compile("Need to download|Already downloaded")
-
-PACKAGES = ["app", "needs", "needed", "odd+name", "tilde"]
 
 # The installed packages before the commands, and the commands.
 CASES = {
@@ -65,64 +61,13 @@ CASES = {
 }
 
 
+DNF5 = Tool(["dnf5"], [CACHE, STATE], normalize)
+
+
 @pytest.fixture(scope="module")
 def urls(web, registry):
     """One repository at two addresses."""
-    repository = Repository(web.directory / "repository")
-    for package in (
-        build("app", "1"), build("app", "2"), build("needs", tags="Requires: needed"),
-        build("needed"), build("odd+name"), build("tilde", "1~rc1^git"),
-    ):
-        repository.add(package, "Packages")
-    repository.add(source_package(), "Packages")
-    comps = web.directory.parent / "comps.xml"
-    comps.write_text(COMPS.format(package="needs"))
-    repository.createrepo("-g", comps)
-    advisory = web.directory.parent / "updateinfo.xml"
-    advisory.write_text(ADVISORY)
-    run("modifyrepo_c", advisory, repository.directory / "repodata")
-    reference = f"{registry.address}/acme/same"
-    repository.push(f"{reference}:dirs")
-    repository.push_files(f"{reference}:files")
-    return {"http": f"{web.url}/repository", "dirs": f"oci://{reference}:dirs",
-            "files": f"oci://{reference}:files"}
-
-
-def source_package():
-    top = Path("/tmp/source")
-    shutil.rmtree(top, ignore_errors=True)
-    top.mkdir()
-    spec = top / "app.spec"
-    spec.write_text("Name: app\nVersion: 2\nRelease: 1\nSummary: s\nLicense: MIT\n"
-                    "BuildRequires: needed\n%description\ns\n%files\n")
-    run("rpmbuild", "-bs", "--quiet", "--define", f"_topdir {top}", "--define", f"_srcrpmdir {top}",
-        spec)
-    return next(top.glob("*.src.rpm"))
-
-
-def outcome(url, present, commands, directory):
-    """Runs the commands; returns their outputs, the files that they leave, and the installed packages."""
-    for stale in (CACHE, REPOS, STATE, directory, Path("/tmp/other-cache")):
-        shutil.rmtree(stale, ignore_errors=True)
-        stale.mkdir(parents=True)
-    remove_all()
-    for package in present:
-        name, version = package.rsplit("-", 1)
-        run("rpm", "-i", "--nodeps", build(name, version))
-    (REPOS / "tools.repo").write_text(f"[tools]\nname=Tools\nbaseurl={url}\n")
-    seen = []
-    for command in commands:
-        result = run("dnf5", *command, code=None, cwd=directory, answer="n\n")
-        seen.append((command, result.code, *normalize(result.output, url)))
-    files = sorted(str(path.relative_to(directory)) for path in directory.rglob("*"))
-    packages = run("rpm", "-q", *PACKAGES, code=None).output
-    remove_all()
-    return seen, files, packages
-
-
-def remove_all():
-    for name in PACKAGES:
-        run("rpm", "-e", "--nodeps", name, code=None)
+    return publish(web, registry, "same")
 
 
 def without_downloads(lines):
@@ -133,8 +78,8 @@ def without_downloads(lines):
 def test_same_ahead_of_dnf5(urls, tmp_path, case, eager):
     """When the service fetches, dnf5 only prints different bars and sizes."""
     present, commands = CASES[case]
-    expected = outcome(urls["http"], present, commands, tmp_path / "here")
-    found = outcome(urls["dirs"], present, commands, tmp_path / "here")
+    expected = DNF5.outcome(urls["http"], present, commands, tmp_path / "here")
+    found = DNF5.outcome(urls["dirs"], present, commands, tmp_path / "here")
     for (command, code, lines, _), (_, found_code, found_lines, _) in zip(expected[0], found[0], strict=True):
         assert found_code == code, as_text(command, found_code, found_lines, [])
         assert without_downloads(found_lines) == without_downloads(lines), command
@@ -145,8 +90,8 @@ def test_same_ahead_of_dnf5(urls, tmp_path, case, eager):
 @pytest.mark.parametrize("case", CASES)
 def test_same(urls, tmp_path, case, layout):
     present, commands = CASES[case]
-    expected = outcome(urls["http"], present, commands, tmp_path / "here")
-    found = outcome(urls[layout], present, commands, tmp_path / "here")
+    expected = DNF5.outcome(urls["http"], present, commands, tmp_path / "here")
+    found = DNF5.outcome(urls[layout], present, commands, tmp_path / "here")
     for want, have in zip(expected[0], found[0], strict=True):
         assert as_text(*have) == as_text(*want)
     assert found[1:] == expected[1:]

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from conftest import CACHE, PRIVATE, insecure
+from conftest import CACHE, PRIVATE
 from harness.api import BEGIN
 from harness.commands import processes, run, wait_until
-from harness.registry import Registry
 from harness.repository import build
 from harness.service import unit
 from harness.users import PASSWORD, User
@@ -30,20 +29,9 @@ def user(accounts):
     return accounts[0]
 
 
-@pytest.fixture(scope="module")
-def private_registry(tmp_path_factory):
-    """A registry with authentication."""
-    running = Registry(tmp_path_factory.mktemp("private"), 5001, users={"user": PASSWORD}).start()
-    insecure(running.address)
-    yield running
-    running.stop()
-
-
 @pytest.fixture
-def tools(dnf, registry):
-    dnf.repository().add(build("one")).createrepo().push(dnf.reference(registry))
+def tools(dnf, registry, pushed):
     dnf.add("tools", f"oci://{dnf.reference(registry)}")
-    registry.clear()
 
 
 def test_an_instance_and_a_cache_of_ones_own(dnf, registry, user, tools):

@@ -11,11 +11,11 @@ import pytest
 from harness import guide, secrets
 from harness.commands import run
 from harness.keys import Key, remove_keys
+from harness.programs import HOST, PROXY, SOCKET_UNIT
 from harness.repository import build
 from harness.service import journal, stop_services
 from harness.zypper import CACHE, LOG, REPOS, add, clear, zypper
 
-SOCKET = "dnf5-oci.socket"
 PLUGIN = Path("/usr/lib/zypp/plugins/urlresolver/oci")
 
 
@@ -25,7 +25,7 @@ def socket():
     command = guide.block("zypper", "systemctl").splitlines()[-1]
     run("sh", "-c", command)
     yield
-    run("systemctl", "disable", "--now", SOCKET)
+    run("systemctl", "disable", "--now", SOCKET_UNIT)
 
 
 @pytest.fixture(autouse=True)
@@ -132,7 +132,7 @@ def keys(tmp_path_factory):
 
 @pytest.fixture
 def signed(dnf, registry, keys):
-    """Publishes metadata signed by one of them, or by nobody."""
+    """Publishes metadata signed by one of them or unsigned."""
     def publish(key):
         repository = dnf.repository(key.name if key else "unsigned").add(build("hello")).createrepo()
         if key:
@@ -177,17 +177,16 @@ def plugin(reference, **environment):
     return result.output.removesuffix("\0").split("\n\n")
 
 
-URL = "http://dnf5-oci.alt/quay.io/acme/rpms:stable"
-GATEWAY = "socks5h://localhost/run/dnf5-oci/gateway"
+URL = f"{HOST}/quay.io/acme/rpms:stable"
 
 
 def test_the_answers_of_the_plugin():
-    assert plugin("quay.io/acme/rpms:stable") == ["RESOLVEDURL", f"{URL}?proxy={GATEWAY}"]
-    assert plugin("oci://quay.io/acme/rpms:stable") == ["RESOLVEDURL", f"{URL}?proxy={GATEWAY}"]
+    assert plugin("quay.io/acme/rpms:stable") == ["RESOLVEDURL", f"{URL}?proxy={PROXY}"]
+    assert plugin("oci://quay.io/acme/rpms:stable") == ["RESOLVEDURL", f"{URL}?proxy={PROXY}"]
     # Only that of "dnf5-oci run" leads to registries.
     for proxy, has_gateway in (("http://proxy.example:3128", False), ("socks5h://s3cr3t:-@127.0.0.1:4711", True)):
         assert plugin("quay.io/acme/rpms:stable", http_proxy=proxy) == [
-            "RESOLVEDURL", URL if has_gateway else f"{URL}?proxy={GATEWAY}"]
+            "RESOLVEDURL", URL if has_gateway else f"{URL}?proxy={PROXY}"]
 
 
 @pytest.mark.parametrize("reference, reason", [
@@ -207,12 +206,12 @@ def test_zypper_shows_the_answer():
 
 def test_without_the_socket(reference):
     add(reference)
-    run("systemctl", "stop", SOCKET)
+    run("systemctl", "stop", SOCKET_UNIT)
     try:
         zypper("refresh", code=4).has("connecting to /run/dnf5-oci/gateway failed: no such socket; "
                                       'run "systemctl enable --now dnf5-oci.socket"')
     finally:
-        run("systemctl", "start", SOCKET)
+        run("systemctl", "start", SOCKET_UNIT)
 
 
 def test_an_unknown_tag(dnf, registry, reference):

@@ -65,6 +65,13 @@ def run(*arguments, code=0, **options):
     return result
 
 
+def replace(file, before, after):
+    """Replaces a part of a file, which must have it."""
+    text = file.read_text()
+    assert before in text
+    file.write_text(text.replace(before, after))
+
+
 def wait_until(condition, what, seconds=20):
     """Waits until `condition` holds and returns its value; fails with `what` after `seconds`."""
     end = time.monotonic() + seconds

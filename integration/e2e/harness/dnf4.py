@@ -5,7 +5,8 @@ import shutil
 from contextlib import contextmanager
 from pathlib import Path
 
-from .commands import run
+from .commands import replace, run
+from .lines import replace_url
 
 CACHE = Path("/var/cache/dnf")
 CONF = Path("/etc/dnf/plugins/oci.conf")
@@ -61,16 +62,13 @@ class Dnf4:
 
 def option(default, value):
     """Sets an option of the plugin."""
-    text = CONF.read_text()
-    assert default in text
-    CONF.write_text(text.replace(default, value))
+    replace(CONF, default, value)
 
 
 def normalized(text, url):
     """Its lines, and sorted those about downloads."""
-    text = text.replace(url.replace("oci://", "http://dnf5-oci.alt/"), "URL").replace(url, "URL")
     lines = []
-    for line in (line for line in text.splitlines() if not line.startswith(AGE)):
+    for line in (line for line in replace_url(text, url).splitlines() if not line.startswith(AGE)):
         for pattern, replacement in VARIES:
             line = re.sub(pattern, replacement, line)
         lines.append(line.rstrip())

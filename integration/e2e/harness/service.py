@@ -23,6 +23,7 @@ SYSTEMD = {
 }
 
 UNIT = "dnf5-oci.service"
+SETTINGS = Path("/etc/dnf5-oci/config.toml")
 
 
 def call(method, signature, *arguments, **how):
@@ -49,6 +50,17 @@ def is_on_the_bus():
     """Whether the bus passes calls on to a service: one that has just ended may still get one."""
     return run("busctl", "call", "org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus",
                "NameHasOwner", "s", NAME, code=None).output == "b true\n"
+
+
+@contextmanager
+def settings(text):
+    """The settings of the service for the duration of the context."""
+    SETTINGS.parent.mkdir(exist_ok=True)
+    SETTINGS.write_text(text)
+    try:
+        yield
+    finally:
+        SETTINGS.unlink()
 
 
 @contextmanager
