@@ -9,6 +9,7 @@ import pytest
 
 from conftest import CACHE, insecure
 from harness.commands import processes, wait_until
+from harness.faulty import flipped
 from harness.relay import Relay
 from harness.repository import Repository, build
 
@@ -83,6 +84,15 @@ def test_dnf5_is_killed(dnf, service, whole, relay):
     dnf(*DOWNLOAD).has("Complete!")
     assert content() == whole
     assert offsets(service) == [left]
+
+
+def test_what_is_there_is_wrong(dnf, whole, relay):
+    end(begin(8 * MEGABYTE), signal.SIGKILL)
+    [file] = here()
+    file.write_bytes(flipped(file.read_bytes()))
+    relay.rate = None
+    dnf(*DOWNLOAD).has("checksum doesn't match").has("Complete!")
+    assert content() == whole
 
 
 def test_what_is_there_is_passed_over_quickly_or_fetched_again(dnf, service, whole, relay):

@@ -1,5 +1,6 @@
 """Every request to a registry and every way in which it can fail, beside the same faults of a web server."""
 
+import os
 import re
 import subprocess
 import textwrap
@@ -52,6 +53,9 @@ PARALLEL = 16
 # Bounds on a run: in seconds, and on the requests of one kind.
 SECONDS = 150
 MANY = 10
+
+# librepo's mark on a file that it has only the beginning of, and resumes.
+UNFINISHED = "user.librepo.downloadinprogress"
 
 # Part of the reason, by the fault and, where it differs, by the request.
 REASONS = {
@@ -123,7 +127,7 @@ CELLS = [Cell(side, request, fault, times)
 
 
 class Outcome:
-    """What a run of dnf5 has led to."""
+    """What a run of dnf5 has led to. `fetched` is the content of each package that dnf5 takes for whole."""
 
     def __init__(self, cell, result, seconds, requests, fetched, package, cached):
         self.cell = cell
@@ -175,7 +179,7 @@ class Suite:
         begin = time.monotonic()
         result = download(directory, url, "one", **options)
         seconds = time.monotonic() - begin
-        fetched = [path.read_bytes() for path in directory.glob("packages/*")]
+        fetched = [path.read_bytes() for path in directory.glob("packages/*") if UNFINISHED not in os.listxattr(path)]
         cached = {path.name: path.read_bytes() for path in directory.glob("cache/*/repodata/*")}
         requests = {kind: server.count(kind) for kind in REQUESTS}
         return Outcome(cell, result, seconds, requests, fetched, self.built.read_bytes(), cached)
@@ -211,7 +215,8 @@ In short:
 
 - dnf5 recovers from every fault that happens once, wherever it recovers with a web server.
 - A fault that stays ends the command, with one line that says what failed and what to do about it.
-  Nothing incomplete or wrong is left in the cache.
+  Nothing incomplete or wrong is taken for whole. dnf5 may keep the beginning of a package, marked as
+  unfinished, and goes on from there the next time; if that beginning was wrong, it fetches all of it again.
 - A request is tried four times, as dnf5 does with a web server.
 - `timeout` and `minrate` mean for the registry what they mean for a web server. Here `timeout={TIMEOUT}`
   is set for "no answer", "stops in the middle" and "5 bytes per second", so these take about four times
