@@ -1,6 +1,5 @@
 """Programs without a session: dnf5-oci.socket serves what their URLs name."""
 
-import json
 import os
 import re
 import shutil
@@ -15,7 +14,7 @@ from harness.commands import processes, run, wait_until
 from harness.programs import HOST, PROXY, SOCKET, SOCKET_UNIT, curl, status
 from harness.repository import build
 from harness.service import NAME, SERVE, UNIT, journal, settings, stop_services, unit
-from harness.signing import POLICY
+from harness.signing import NOTHING, while_policy
 from harness.users import User
 
 REPOMD = "repodata/repomd.xml"
@@ -160,12 +159,8 @@ def test_failures_of_registries(dnf, registry, private_registry):
 
 
 def test_the_signature_policy_holds(dnf, registry, url):
-    original = POLICY.read_text()
-    POLICY.write_text(json.dumps({"default": [{"type": "reject"}]}))
-    try:
+    with while_policy({}, default=NOTHING):
         code, body = status(f"{url}/{REPOMD}")
-    finally:
-        POLICY.write_text(original)
     assert code == 403 and "rejected by policy" in body.lower(), body
 
 

@@ -242,50 +242,33 @@ def test_credentials(doctor, dnf, private_registry):
 
 
 def test_the_policy(doctor, dnf, registry, pushed):
-    policy = CONTAINERS / "policy.json"
-    accepts = policy.read_text()
-    scope = dnf.reference(registry).rpartition(":")[0]
-    policy.write_text(json.dumps({
-        "default": [{"type": "insecureAcceptAnything"}],
-        "transports": {"docker": {scope: [{"type": "reject"}]}},
-    }))
-    try:
+    scope = signing.scope(dnf.reference(registry))
+    with signing.while_policy({scope: signing.NOTHING}):
         found = doctor(pushed.baseurl, code=1).only(
             policy="failed", layout="skipped", repodata="skipped", download="skipped")
-        found.says("policy", f'policy.json, scope "{scope}": rejects everything', "rejected by policy",
-                   "containers-policy.json(5)")
-    finally:
-        policy.write_text(accepts)
+    found.says("policy", f'policy.json, scope "{scope}": rejects everything', "rejected by policy",
+               "containers-policy.json(5)")
 
 
 def test_a_missing_signature(doctor, dnf, registry, pushed):
-    policy = CONTAINERS / "policy.json"
-    accepts = policy.read_text()
-    signing.policy({f"{registry.address}/acme": {
-        "type": "signedBy", "keyType": "GPGKeys", "keyPath": "/etc/pki/acme.gpg"}})
-    try:
+    required = {"type": "signedBy", "keyType": "GPGKeys", "keyPath": "/etc/pki/acme.gpg"}
+    with signing.while_policy({f"{registry.address}/acme": required}):
         found = doctor(pushed.baseurl, code=1).only(
             policy="failed", layout="skipped", repodata="skipped", download="skipped")
-        found.says("manifest", "it is there")
-        found.says("policy", "A signature was required, but no signature exists; "
-                   f'{policy}, scope "{registry.address}/acme": requires a GPG signature by '
-                   "/etc/pki/acme.gpg; sign it, or change the policy; put", "containers-registries.d(5)")
-        assert found.texts["policy"].count("requires") == 1
-    finally:
-        policy.write_text(accepts)
+    found.says("manifest", "it is there")
+    found.says("policy", "A signature was required, but no signature exists; "
+               f'{signing.POLICY}, scope "{registry.address}/acme": requires a GPG signature by '
+               "/etc/pki/acme.gpg; sign it, or change the policy; put", "containers-registries.d(5)")
+    assert found.texts["policy"].count("requires") == 1
 
 
 def test_a_damaged_policy(doctor, pushed):
-    policy = CONTAINERS / "policy.json"
-    accepts = policy.read_text()
-    policy.write_text("{")
-    try:
+    with signing.while_policy({}):
+        signing.POLICY.write_text("{")
         found = doctor(pushed.baseurl, code=1).only(
             registry="skipped", credentials="skipped", manifest="skipped", policy="failed",
             layout="skipped", repodata="skipped", download="skipped")
-        found.says("policy", f'invalid policy in "{policy}"', "; see containers-policy.json(5)")
-    finally:
-        policy.write_text(accepts)
+    found.says("policy", f'invalid policy in "{signing.POLICY}"', "; see containers-policy.json(5)")
 
 
 def test_a_mirror_and_a_blocked_registry(doctor, dnf, registry, pushed):

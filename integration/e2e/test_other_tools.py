@@ -1,6 +1,5 @@
 """The recipes of the guide to other tools, as they stand there. zypper's plugin has its own tests."""
 
-import json
 import re
 import shutil
 from pathlib import Path
@@ -15,7 +14,7 @@ from harness.programs import SOCKET_UNIT
 from harness.registry import Registry
 from harness.repository import build
 from harness.service import stop_services
-from harness.signing import POLICY
+from harness.signing import NOTHING, while_policy
 
 # DNF 4 without its plugin, in place of microdnf, which is no package here.
 PLAIN_DNF = " ".join((*PROGRAM, "--disableplugin=oci"))
@@ -104,14 +103,10 @@ def test_the_table_of_statuses(socket, dnf, registry, reference, tmp_path):
         assert int(status) == expected, line
         assert f"| {status} |" in documented
         assert line.count("\n") == 0 and line, line
-    policy = POLICY.read_text()
-    POLICY.write_text(json.dumps({"default": [{"type": "reject"}]}))
-    try:
+    private.stop()
+    with while_policy({}, default=NOTHING):
         stop_services()
         assert curl(reference, "--write-out", "%{http_code}").endswith("\n403")
-    finally:
-        POLICY.write_text(policy)
-        private.stop()
 
 
 def in_run():

@@ -7,7 +7,7 @@ from harness.commands import run
 from harness.publishing import FEW, Tree, command, filled, many, numbered, outcome, publish, remove, sha256
 from harness.repository import build
 from harness.segments import segmented
-from harness.signing import NOTHING, POLICY, policy, scope
+from harness.signing import NOTHING, scope, while_policy
 
 NAMES = numbered(30)
 
@@ -167,10 +167,6 @@ def test_metadata_with_other_bytes(registry, tools, repository):
 
 def test_what_the_policy_rejects(registry, tools, repository):
     publish(repository, tools, *FEW)
-    original = POLICY.read_text()
-    policy({scope(tools): NOTHING})
-    try:
+    with while_policy({scope(tools): NOTHING}):
         [(subject, _)] = problems(tools)
-        assert subject == "manifest"
-    finally:
-        POLICY.write_text(original)
+    assert subject == "manifest"

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from contextlib import contextmanager
 from pathlib import Path
 
 from .commands import run
@@ -85,6 +86,17 @@ def policy(scopes, default=ANYTHING, transport="docker"):
     """Writes policy.json: one requirement for each scope, and one for all others."""
     scopes = {scope: [requirement] for scope, requirement in scopes.items()}
     POLICY.write_text(json.dumps({"default": [default], "transports": {transport: scopes}}))
+
+
+@contextmanager
+def while_policy(scopes, **options):
+    """The same for as long as it is entered."""
+    original = POLICY.read_text()
+    policy(scopes, **options)
+    try:
+        yield
+    finally:
+        POLICY.write_text(original)
 
 
 def registries_d(host, **options):
