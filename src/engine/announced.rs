@@ -1,7 +1,7 @@
 //! The packages that dnf5 is going to download if its user agrees, and the preparations for them.
 //!
-//! Before dnf5 requests the first one, nothing is downloaded: connections are opened, which costs the registry a manifest each, and no more
-//! of them than the packages will keep busy.
+//! Before dnf5 requests the first one, nothing is downloaded: connections are opened, which costs the registry a
+//! manifest each, and no more of them than the packages will keep busy.
 
 use std::collections::HashSet;
 use std::sync::{Arc, PoisonError};
@@ -13,9 +13,8 @@ use super::View;
 use super::error::Cause;
 use super::listing::{Listing, as_asked_for};
 use super::manifests::Snapshot;
-use super::packages::Package;
 use crate::artifact::{Artifact, PackageLocation, Titled};
-use crate::repomd::{Builder, Known, Listed, PackageIndex};
+use crate::repomd::{Builder, Known, Package, PackageIndex};
 
 /// How many packages of a repository are looked up as they were announced. They take 49 bytes each.
 const MAX_ANNOUNCED: usize = 20_000;
@@ -37,8 +36,7 @@ impl View {
     pub fn announce(&self, packages: &[Package]) {
         let mut builder = Builder::new(tempfile::tempfile);
         for package in packages.iter().take(MAX_ANNOUNCED) {
-            let Package { location, checksum, size } = package.clone();
-            builder.add(&as_asked_for(&package.location), Listed { location, checksum, size });
+            builder.add(&as_asked_for(&package.location), package.clone());
         }
         let index = builder.finish().inspect_err(|error| tracing::info!(%error, "not announced"));
         let announced = Announced { index: index.ok(), requested: Notify::new() };

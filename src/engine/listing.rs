@@ -6,14 +6,13 @@ use tokio::sync::OnceCell;
 
 use super::error::Cause;
 use super::manifests::Snapshot;
-use super::packages::Package;
 use super::reading::{read_blocking, retry_next_mirror, run};
 use super::view::{REPODATA, REPOMD_NAME, View};
 use crate::artifact::locations::Located;
 use crate::checksum::{Algorithm, Hasher};
 use crate::dnf_cache::CachedMetadata;
 use crate::layer_store::Store;
-use crate::repomd::{Builder, Known, PackageIndex, Record, Repomd, read_primary};
+use crate::repomd::{Builder, Known, Package, PackageIndex, Record, Repomd, read_primary};
 
 /// How many hexadecimal digits identify a listing.
 const ID: usize = 16;
@@ -85,12 +84,7 @@ impl Listing {
                 Package { location, checksum: sha256, size }
             }));
         }
-        let smallest = self.packages(view).await?.index.smallest().cloned();
-        Ok(smallest.map(|listed| Package {
-            location: listed.location,
-            checksum: listed.checksum,
-            size: listed.size,
-        }))
+        Ok(self.packages(view).await?.index.smallest().cloned())
     }
 
     /// All packages; the metadata is read when they are first needed.

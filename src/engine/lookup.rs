@@ -9,7 +9,6 @@ use super::content::{Content, Entry, Origin, Unlisted};
 use super::error::Cause;
 use super::listing::{Listing, as_asked_for};
 use super::manifests::Snapshot;
-use super::packages::Package;
 use super::unpack::{Packages, Part};
 use super::view::Inside;
 use crate::artifact::{self, Artifact, PackageLocation, Repodata, Titled};
@@ -17,7 +16,7 @@ use crate::checksum::Algorithm;
 use crate::error_kind::{Failure, Kind};
 use crate::layer_store::Layer;
 use crate::registry::Check;
-use crate::repomd::Known;
+use crate::repomd::{Known, Package};
 
 impl View {
     /// Finds a package that is requested by its location alone.

@@ -12,19 +12,9 @@ use super::error::{Cause, Error};
 use super::meter::Meter;
 use super::reading::{copy, read_blocking, retry_next_mirror, run};
 use super::{Progress, View};
-use crate::checksum::{Algorithm, Checksum};
+use crate::checksum::Algorithm;
 use crate::dnf_cache::{CacheDir, Verification};
-
-/// One package, as the repository's primary metadata describe it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Package {
-    /// Where it is, relative to the repository.
-    pub location: String,
-    /// What its bytes hash to.
-    pub checksum: Checksum,
-    /// Its size in bytes.
-    pub size: u64,
-}
+use crate::repomd::Package;
 
 /// Packages on their way into the cache.
 struct Fetch<'a> {

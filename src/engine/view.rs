@@ -18,7 +18,6 @@ use super::layers::Layers;
 use super::listing::Listing;
 use super::locations::Locations;
 use super::manifests::Snapshot;
-use super::packages::Package;
 use super::prefetch::identity;
 use super::reading::run;
 use super::segments::Requested;
@@ -30,7 +29,7 @@ use crate::checksum::{Algorithm, Hasher};
 use crate::dnf_cache::CachedMetadata;
 use crate::layer_store::Layer;
 use crate::registry::{Check, Delivered};
-use crate::repomd::MAX_REPOMD;
+use crate::repomd::{MAX_REPOMD, Package};
 use crate::source::Source;
 
 /// The directory of the metadata, relative to the repository.

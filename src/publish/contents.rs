@@ -14,7 +14,7 @@ use super::state::{Held, REPODATA};
 use crate::artifact::is_plain_path;
 use crate::artifact::media_types::FILE;
 use crate::checksum::{Algorithm, Checksum, Hasher};
-use crate::repomd::{Listed, MAX_REPOMD, Nevra, Repomd, read_nevras, read_primary};
+use crate::repomd::{MAX_REPOMD, Nevra, Package, Repomd, read_nevras, read_primary};
 
 /// The index of the metadata, and its signature.
 pub const REPOMD: &str = "repomd.xml";
@@ -144,11 +144,11 @@ impl Contents {
 
     fn find_package(
         &mut self,
-        listed: Listed,
+        listed: Package,
         directory: &Path,
         known: &BTreeMap<String, Held>,
     ) -> Result<(), Error> {
-        let Listed { location, checksum, size } = listed;
+        let Package { location, checksum, size } = listed;
         let path = directory.join(&location);
         let found = match fs::metadata(&path) {
             Ok(found) if found.is_file() => Some(found),
@@ -187,7 +187,7 @@ impl Contents {
 ///
 /// # Errors
 /// If it cannot be read.
-pub fn packages(primary: &Path) -> Result<Vec<Listed>, Error> {
+pub fn packages(primary: &Path) -> Result<Vec<Package>, Error> {
     let (file, size) = open(primary)?;
     let mut all = Vec::new();
     read_primary(file, size, |listed| all.push(listed))
@@ -199,7 +199,7 @@ pub fn packages(primary: &Path) -> Result<Vec<Listed>, Error> {
 ///
 /// # Errors
 /// If it cannot be read.
-pub fn named_packages(primary: &Path) -> Result<Vec<(Listed, Nevra)>, Error> {
+pub fn named_packages(primary: &Path) -> Result<Vec<(Package, Nevra)>, Error> {
     let (file, size) = open(primary)?;
     let mut all = Vec::new();
     read_nevras(file, size, |listed, nevra| all.push((listed, nevra)))

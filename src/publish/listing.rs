@@ -13,7 +13,7 @@ use super::prepare::MetadataDir;
 use super::state::{Instance, REPODATA, Removed, Segment, State, at, rfc3339};
 use crate::blocking;
 use crate::checksum::Checksum;
-use crate::repomd::{Listed, Nevra};
+use crate::repomd::{self, Nevra};
 use crate::source::Source;
 
 /// What a reference leads to.
@@ -216,7 +216,7 @@ impl Metadata {
         };
         let named = named_packages(&repodata.join(&primary.name))?.into_iter();
         let mut packages: Vec<_> = named
-            .map(|(Listed { location, checksum, size }, nevra)| Package {
+            .map(|(repomd::Package { location, checksum, size }, nevra)| Package {
                 nevra,
                 location,
                 checksum,

@@ -8,7 +8,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use super::Listed;
+use super::Package;
 use crate::checksum::{Algorithm, Checksum};
 
 /// Hash, size, algorithm and SHA-256. Records sort by their hashes.
@@ -42,7 +42,7 @@ pub struct PackageIndex {
     full_runs: u64,
     /// The last run.
     last: Vec<Record>,
-    smallest: Option<Listed>,
+    smallest: Option<Package>,
 }
 
 /// Makes an index.
@@ -66,14 +66,14 @@ impl<F: FnMut() -> io::Result<File>> Builder<F> {
     }
 
     /// Adds a package under the location that clients request.
-    pub fn add(&mut self, location: &str, package: Listed) {
+    pub fn add(&mut self, location: &str, package: Package) {
         if self.failure.is_some() {
             return;
         }
         let index = &mut self.index;
         index.last.push(record(index.hash.hash_one(location), &package));
         let is_smaller =
-            |than: &Listed| (package.size, &package.location) < (than.size, &than.location);
+            |than: &Package| (package.size, &package.location) < (than.size, &than.location);
         if index.smallest.as_ref().is_none_or(is_smaller) {
             index.smallest = Some(package);
         }
@@ -125,7 +125,7 @@ impl PackageIndex {
     }
 
     /// The smallest package, and of several the first by location.
-    pub fn smallest(&self) -> Option<&Listed> {
+    pub fn smallest(&self) -> Option<&Package> {
         self.smallest.as_ref()
     }
 
@@ -157,7 +157,7 @@ impl PackageIndex {
     }
 }
 
-fn record(hash: u64, package: &Listed) -> Record {
+fn record(hash: u64, package: &Package) -> Record {
     let mut record = [0; RECORD];
     let algorithm = package.checksum.algorithm();
     record[..HASH].copy_from_slice(&hash.to_be_bytes());
@@ -183,11 +183,11 @@ mod tests {
     use super::*;
     use crate::checksum::Hasher;
 
-    fn listed(number: usize, algorithm: Algorithm) -> Listed {
+    fn listed(number: usize, algorithm: Algorithm) -> Package {
         let mut hasher = Hasher::new(algorithm);
         hasher.update(&number.to_be_bytes());
         let location = format!("p/{number}.rpm");
-        Listed { location, checksum: hasher.finish(), size: 1000 + number as u64 }
+        Package { location, checksum: hasher.finish(), size: 1000 + number as u64 }
     }
 
     fn index(count: usize, algorithm: Algorithm) -> PackageIndex {
@@ -228,7 +228,7 @@ mod tests {
         let mut builder = Builder::new(tempfile::tempfile);
         for (location, size) in [("c", 2), ("b", 1), ("a", 1), ("d", 1)] {
             let package =
-                Listed { location: location.into(), size, ..listed(0, Algorithm::Sha256) };
+                Package { location: location.into(), size, ..listed(0, Algorithm::Sha256) };
             builder.add(location, package);
         }
         let index = builder.finish().expect("written");

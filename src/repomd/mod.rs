@@ -15,7 +15,7 @@ pub use error::Error;
 use error::Reason;
 pub use index::{Builder, Known, PackageIndex};
 pub use nevra::{Nevra, read_nevras};
-pub use primary::{Listed, read_primary};
+pub use primary::{Package, read_primary};
 use xml::{Item, Wanted, read_items};
 
 /// The metadata directory of a repository.

@@ -3,7 +3,7 @@
 use std::io::Read;
 
 use super::Error;
-use super::primary::{Listed, read_packages};
+use super::primary::{Package, read_packages};
 use super::xml::{Item, Wanted};
 
 /// The name of a package: name, epoch, version, release and architecture.
@@ -24,7 +24,7 @@ pub struct Nevra {
 pub fn read_nevras(
     stream: impl Read,
     size: u64,
-    mut visit: impl FnMut(Listed, Nevra),
+    mut visit: impl FnMut(Package, Nevra),
 ) -> Result<(), Error> {
     read_packages(stream, size, Wanted::Names, |item: &Item| {
         let text = |text: &String| text.trim().to_owned();
@@ -36,7 +36,7 @@ pub fn read_nevras(
             release: text(&names.release),
             arch: text(&names.arch),
         };
-        visit(Listed::new(item)?, nevra);
+        visit(Package::new(item)?, nevra);
         Ok(())
     })
 }

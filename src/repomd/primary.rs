@@ -15,9 +15,9 @@ const MAX_PRIMARY: u64 = 2 << 30;
 /// The most packages that are read. An index of them takes 100 MB on disk.
 const MAX_PACKAGES: u64 = 2_000_000;
 
-/// One package.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listed {
+/// One package, as the metadata describes it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Package {
     /// Its path, relative to the repository.
     pub location: String,
     /// The expected checksum of the file.
@@ -37,10 +37,10 @@ pub struct Listed {
 pub fn read_primary(
     stream: impl Read,
     size: u64,
-    mut visit: impl FnMut(Listed),
+    mut visit: impl FnMut(Package),
 ) -> Result<(), Error> {
     read_packages(stream, size, Wanted::Usual, |item| {
-        visit(Listed::new(item)?);
+        visit(Package::new(item)?);
         Ok(())
     })
 }
@@ -77,7 +77,7 @@ fn parse(
     })
 }
 
-impl Listed {
+impl Package {
     pub(super) fn new(item: &Item) -> Result<Self, String> {
         let location = item.location().map_err(|problem| format!("a package {problem}"))?;
         let of_package = |problem| format!("package {location:?} {problem}");
@@ -106,7 +106,7 @@ mod tests {
   <format><file>/x</file><location href="deeper"/></format>
 </package></metadata>"#;
 
-    fn read(stream: impl Read) -> Result<Vec<Listed>, Error> {
+    fn read(stream: impl Read) -> Result<Vec<Package>, Error> {
         let mut listed = Vec::new();
         read_primary(stream, 1 << 20, |package| listed.push(package))?;
         Ok(listed)

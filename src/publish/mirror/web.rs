@@ -25,7 +25,7 @@ use crate::publish::workspace::Workspace;
 use crate::publish::{Limits, Options, Outcome, Progress, Publisher, temporary_directory};
 use crate::redact::Secrets;
 use crate::registry::Instances;
-use crate::repomd::{Listed, MAX_REPOMD};
+use crate::repomd::{MAX_REPOMD, Package};
 use crate::source::Source;
 use crate::temporary::TemporaryDir;
 
@@ -113,13 +113,13 @@ impl Url {
 /// A package, and its digest as far as that is known.
 #[derive(Clone)]
 struct Wanted {
-    listed: Listed,
+    listed: Package,
     digest: Option<Digest>,
 }
 
 /// Packages that are on disk.
 struct Fetched {
-    packages: Vec<(Listed, Digest)>,
+    packages: Vec<(Package, Digest)>,
     paths: HashMap<Digest, PathBuf>,
     _directory: TemporaryDir,
 }
@@ -240,7 +240,7 @@ impl Publisher {
     ) -> Result<Vec<Wanted>, Error> {
         let primary = fetch_metadata(url, directory).await?;
         let listed = blocking::run(move || packages(&primary)).await?;
-        let is_sha256 = |listed: &Listed| Digest::try_from(&listed.checksum).is_ok();
+        let is_sha256 = |listed: &Package| Digest::try_from(&listed.checksum).is_ok();
         let old = match listed.iter().all(is_sha256) {
             true => HashMap::new(),
             false => self.digests(target, state, options).await?,
