@@ -41,13 +41,18 @@ def distribution(tmp_path_factory):
     return directory
 
 
+def build(directory, macro):
+    """Builds the packages once more, with another value of a macro."""
+    environment = os.environ | {"CARGO_TARGET_DIR": "/packages-build", "PLUGIN": "/build/plugin"}
+    run(PACKAGING / "build-rpm", VERSION, PACKAGES, directory, "-bb", "--nocheck", "--define", macro,
+        env=environment, timeout=800)
+
+
 @pytest.fixture(scope="session")
 def old(tmp_path_factory, distribution):
     """The same packages with a lower release, in a repository."""
     directory = tmp_path_factory.mktemp("old")
-    environment = os.environ | {"CARGO_TARGET_DIR": "/packages-build", "PLUGIN": "/build/plugin"}
-    run(PACKAGING / "build-rpm", VERSION, PACKAGES, directory, "-bb", "--nocheck",
-        "--define", f"autorelease {OLD_RELEASE}", env=environment, timeout=800)
+    build(directory, f"autorelease {OLD_RELEASE}")
     return in_repository(directory, distribution)
 
 
@@ -269,6 +274,14 @@ def test_what_they_require():
     for name, tool in ((DNF4, "python3-dnf"), (ZYPPER, "libzypp")):
         requires = run("rpm", "-qp", "--requires", rpm_of(name)).output.splitlines()
         assert {f"{SERVICE} = {VERSION}-{RELEASE}", tool} <= set(requires)
+
+
+def test_on_rhel_libdnf5_is_left_out(tmp_path):
+    build(tmp_path, "rhel 10")
+    names = {query(package, "%{NAME}") for package in tmp_path.glob("*.rpm")}
+    assert {name for name in names if "-debug" not in name} == {SERVICE, DNF4, ZYPPER}
+    assert "dnf5-oci" in run("rpm", "-qpl", rpm_of(SERVICE, tmp_path)).output
+    assert "libdnf5" not in run("rpm", "-qpl", *tmp_path.glob("*.rpm")).output
 
 
 def test_bundled_crates_and_their_licences_are_named():
