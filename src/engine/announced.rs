@@ -36,7 +36,7 @@ impl View {
     pub fn announce(&self, packages: &[Package]) {
         let mut builder = Builder::new(tempfile::tempfile);
         for package in packages.iter().take(MAX_ANNOUNCED) {
-            builder.add(&as_asked_for(&package.location), package.clone());
+            builder.add(&as_asked_for(&package.location), package);
         }
         let index = builder.finish().inspect_err(|error| tracing::info!(%error, "not announced"));
         let announced = Announced { index: index.ok(), requested: Notify::new() };

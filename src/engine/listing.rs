@@ -137,7 +137,7 @@ fn index(
     store: &Store,
 ) -> Result<Arc<PackageIndex>, Cause> {
     let mut builder = Builder::new(|| store.scratch_file());
-    read_primary(primary, size, |package| builder.add(&as_asked_for(&package.location), package))?;
+    read_primary(primary, size, |package| builder.add(&as_asked_for(&package.location), &package))?;
     builder.finish().map(Arc::new).map_err(Cause::Index)
 }
 

@@ -66,16 +66,16 @@ impl<F: FnMut() -> io::Result<File>> Builder<F> {
     }
 
     /// Adds a package under the location that clients request.
-    pub fn add(&mut self, location: &str, package: Package) {
+    pub fn add(&mut self, location: &str, package: &Package) {
         if self.failure.is_some() {
             return;
         }
         let index = &mut self.index;
-        index.last.push(record(index.hash.hash_one(location), &package));
+        index.last.push(record(index.hash.hash_one(location), package));
         let is_smaller =
             |than: &Package| (package.size, &package.location) < (than.size, &than.location);
         if index.smallest.as_ref().is_none_or(is_smaller) {
-            index.smallest = Some(package);
+            index.smallest = Some(package.clone());
         }
         if index.last.len() == RUN {
             self.failure = self.write_run().err();
@@ -194,7 +194,7 @@ mod tests {
         let mut builder = Builder::new(tempfile::tempfile);
         for number in 0..count {
             let package = listed(number, algorithm);
-            builder.add(&package.location.clone(), package);
+            builder.add(&package.location, &package);
         }
         builder.finish().expect("written")
     }
@@ -229,7 +229,7 @@ mod tests {
         for (location, size) in [("c", 2), ("b", 1), ("a", 1), ("d", 1)] {
             let package =
                 Package { location: location.into(), size, ..listed(0, Algorithm::Sha256) };
-            builder.add(location, package);
+            builder.add(location, &package);
         }
         let index = builder.finish().expect("written");
         assert_eq!(index.smallest().map(|package| package.location.as_str()), Some("a"));
@@ -240,7 +240,7 @@ mod tests {
         let mut builder = Builder::new(|| Err(io::ErrorKind::StorageFull.into()));
         for number in 0..RUN {
             let package = listed(number, Algorithm::Md5);
-            builder.add(&package.location.clone(), package);
+            builder.add(&package.location, &package);
         }
         assert_eq!(builder.finish().expect_err("failed").kind(), io::ErrorKind::StorageFull);
     }

@@ -17,8 +17,8 @@ fuzz_target!(|xml: &[u8]| {
         let mut last = None;
         let result = read_primary(xml, xml.len() as u64, |package| {
             assert!(package.location.len() <= MAX_LOCATION);
-            last = Some(package.location.clone());
-            index.add(&package.location.clone(), package);
+            index.add(&package.location, &package);
+            last = Some(package.location);
         });
         let index = index.finish().expect("no file");
         if let Some(location) = last {
