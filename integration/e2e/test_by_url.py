@@ -14,7 +14,7 @@ from harness.commands import processes, run, wait_until
 from harness.programs import HOST, PROXY, SOCKET, SOCKET_UNIT, curl, status
 from harness.repository import build
 from harness.service import NAME, SERVE, UNIT, journal, settings, stop_services, unit
-from harness.signing import NOTHING, while_policy
+from harness.signing import NOTHING, temporary_policy
 from harness.users import User
 
 REPOMD = "repodata/repomd.xml"
@@ -159,7 +159,7 @@ def test_failures_of_registries(dnf, registry, private_registry):
 
 
 def test_the_signature_policy_holds(dnf, registry, url):
-    with while_policy({}, default=NOTHING):
+    with temporary_policy({}, default=NOTHING):
         code, body = status(f"{url}/{REPOMD}")
     assert code == 403 and "rejected by policy" in body.lower(), body
 

@@ -243,7 +243,7 @@ def test_credentials(doctor, dnf, private_registry):
 
 def test_the_policy(doctor, dnf, registry, pushed):
     scope = signing.scope(dnf.reference(registry))
-    with signing.while_policy({scope: signing.NOTHING}):
+    with signing.temporary_policy({scope: signing.NOTHING}):
         found = doctor(pushed.baseurl, code=1).only(
             policy="failed", layout="skipped", repodata="skipped", download="skipped")
     found.says("policy", f'policy.json, scope "{scope}": rejects everything', "rejected by policy",
@@ -252,7 +252,7 @@ def test_the_policy(doctor, dnf, registry, pushed):
 
 def test_a_missing_signature(doctor, dnf, registry, pushed):
     required = {"type": "signedBy", "keyType": "GPGKeys", "keyPath": "/etc/pki/acme.gpg"}
-    with signing.while_policy({f"{registry.address}/acme": required}):
+    with signing.temporary_policy({f"{registry.address}/acme": required}):
         found = doctor(pushed.baseurl, code=1).only(
             policy="failed", layout="skipped", repodata="skipped", download="skipped")
     found.says("manifest", "it is there")
@@ -263,7 +263,7 @@ def test_a_missing_signature(doctor, dnf, registry, pushed):
 
 
 def test_a_damaged_policy(doctor, pushed):
-    with signing.while_policy({}):
+    with signing.temporary_policy({}):
         signing.POLICY.write_text("{")
         found = doctor(pushed.baseurl, code=1).only(
             registry="skipped", credentials="skipped", manifest="skipped", policy="failed",

@@ -15,11 +15,10 @@ import zstandard
 from harness import metadata
 from harness.artifact import Artifact, tar
 from harness.commands import run
-from harness.service import NAME, Service
+from harness.service import NAME, SETTINGS, Service
 
-# The service's unpacked layers, and its settings.
+# The service's unpacked layers.
 LAYERS = Path("/var/cache/dnf5-oci")
-CONFIG = Path("/etc/dnf5-oci/config.toml")
 
 MEGABYTE = 1 << 20
 KILOBYTES = 1024
@@ -45,10 +44,10 @@ def disk():
 def settings():
     """Writes the service's settings, which count from its next start."""
     def write(text):
-        CONFIG.parent.mkdir(exist_ok=True)
-        CONFIG.write_text(text)
+        SETTINGS.parent.mkdir(exist_ok=True)
+        SETTINGS.write_text(text)
     yield write
-    CONFIG.unlink(missing_ok=True)
+    SETTINGS.unlink(missing_ok=True)
 
 
 @pytest.fixture

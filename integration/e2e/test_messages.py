@@ -15,7 +15,7 @@ from harness.commands import run
 from harness.hostile import Hostile
 from harness.lines import OURS
 from harness.repository import build
-from harness.service import service_as_systemd_runs_it, unit
+from harness.service import service_as_systemd_runs_it, settings, unit
 
 USER = "me"
 PASSWORD = 'Pa"ss\\wo/rd&7f3c'
@@ -194,19 +194,12 @@ def test_skopeo_crashes(dnf, tmp_path):
     program = tmp_path / "skopeo"
     program.write_text(CRASHING)
     program.chmod(0o755)
-    settings = Path("/etc/dnf5-oci/config.toml")
-    settings.parent.mkdir(exist_ok=True)
-    settings.write_text(f'skopeo = "{program}"\n')
     silent = socket.create_server(("127.0.0.1", 5061))
     insecure("localhost:5061")
     dnf.add("tools", "oci://localhost:5061/acme/rpms:stable")
     log = tmp_path / "log"
-    try:
-        with service_as_systemd_runs_it(log):
-            result = dnf("repoquery", code=1)
-    finally:
-        settings.unlink()
-        silent.close()
+    with silent, settings(f'skopeo = "{program}"\n'), service_as_systemd_runs_it(log):
+        result = dnf("repoquery", code=1)
     result.has("repository tools oci://localhost:5061/acme/rpms:stable: skopeo crashed (").has("; update skopeo;")
     result.has_not("goroutine")
     assert "goroutine" in log.read_text()

@@ -14,7 +14,7 @@ from harness.programs import SOCKET_UNIT
 from harness.registry import Registry
 from harness.repository import build
 from harness.service import stop_services
-from harness.signing import NOTHING, while_policy
+from harness.signing import NOTHING, temporary_policy
 
 # DNF 4 without its plugin, in place of microdnf, which is no package here.
 PLAIN_DNF = " ".join((*PROGRAM, "--disableplugin=oci"))
@@ -104,7 +104,7 @@ def test_the_table_of_statuses(socket, dnf, registry, reference, tmp_path):
         assert f"| {status} |" in documented
         assert line.count("\n") == 0 and line, line
     private.stop()
-    with while_policy({}, default=NOTHING):
+    with temporary_policy({}, default=NOTHING):
         stop_services()
         assert curl(reference, "--write-out", "%{http_code}").endswith("\n403")
 

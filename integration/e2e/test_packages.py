@@ -5,6 +5,7 @@ import json
 import pytest
 
 from harness.commands import run
+from harness.faulty import flipped
 from harness.repository import build
 
 DOWNLOAD = ("-y", "install", "--downloadonly", "one", "two")
@@ -47,9 +48,8 @@ def test_a_blob_that_the_registry_has_lost_or_changed(dnf, registry, blob, chang
     if change == "lost":
         blob.unlink()
     else:
-        # The last bytes of a layer may not be read.
-        middle = len(content) // 2
-        blob.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1:])
+        # In the middle, because the last bytes of a layer may not be read.
+        blob.write_bytes(flipped(content))
     registry.clear()
     try:
         result = dnf(*DOWNLOAD, code=1).has("Failed to download packages")

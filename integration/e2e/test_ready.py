@@ -17,10 +17,9 @@ from harness.artifact import Artifact, tar
 from harness.commands import processes, run, wait_until
 from harness.prompt import Prompt
 from harness.repository import build
-from harness.service import NAME, Service, call, stop_services
+from harness.service import NAME, Service, call, settings, stop_services
 
 SKOPEO = ("skopeo", "experimental-image-proxy")
-CONFIG = Path("/etc/dnf5-oci/config.toml")
 
 # The defaults of the settings "total-processes" and "processes".
 TOTAL, EACH = 24, 20
@@ -110,10 +109,8 @@ def test_no(ask, dnf, registry, cached):
 @pytest.fixture
 def short_idle():
     """Idle skopeo processes are kept for a second."""
-    CONFIG.parent.mkdir(exist_ok=True)
-    CONFIG.write_text("[seconds]\nprocess-idle = 1\n")
-    yield
-    CONFIG.unlink()
+    with settings("[seconds]\nprocess-idle = 1\n"):
+        yield
     stop_services()
 
 

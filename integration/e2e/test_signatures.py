@@ -23,6 +23,7 @@ from harness.signing import (
     policy,
     registries_d,
     scope,
+    temporary_policy,
 )
 
 pytestmark = pytest.mark.usefixtures("signatures")
@@ -313,14 +314,12 @@ def test_a_local_layout(dnf, pushed, acme, tmp_path):
 
 def test_a_change_of_the_policy_is_seen(dnf, registry, pushed):
     dnf("repoquery").has("one-0:1-1.noarch")
-    original = POLICY.read_text()
-    policy({}, default=NOTHING)
-    registry.clear()
-    dnf("--refresh", "repoquery", code=1).has("rejected by policy").has(f"{POLICY}, default: rejects")
-    assert registry.blobs() == []
-    dnf("clean", "all")
-    refused(dnf, f"Running image docker://{pushed} is rejected by policy.", "default")
-    POLICY.write_text(original)
+    with temporary_policy({}, default=NOTHING):
+        registry.clear()
+        dnf("--refresh", "repoquery", code=1).has("rejected by policy").has(f"{POLICY}, default: rejects")
+        assert registry.blobs() == []
+        dnf("clean", "all")
+        refused(dnf, f"Running image docker://{pushed} is rejected by policy.", "default")
     served(dnf)
     POLICY.write_text("{")
     result = dnf("--refresh", "repoquery", code=1)

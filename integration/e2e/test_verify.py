@@ -7,7 +7,7 @@ from harness.commands import run
 from harness.publishing import FEW, Tree, command, filled, many, numbered, outcome, publish, remove, sha256
 from harness.repository import build
 from harness.segments import segmented
-from harness.signing import NOTHING, scope, while_policy
+from harness.signing import NOTHING, scope, temporary_policy
 
 NAMES = numbered(30)
 
@@ -167,6 +167,6 @@ def test_metadata_with_other_bytes(registry, tools, repository):
 
 def test_what_the_policy_rejects(registry, tools, repository):
     publish(repository, tools, *FEW)
-    with while_policy({scope(tools): NOTHING}):
+    with temporary_policy({scope(tools): NOTHING}):
         [(subject, _)] = problems(tools)
     assert subject == "manifest"

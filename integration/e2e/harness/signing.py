@@ -89,8 +89,8 @@ def policy(scopes, default=ANYTHING, transport="docker"):
 
 
 @contextmanager
-def while_policy(scopes, **options):
-    """The same for as long as it is entered."""
+def temporary_policy(scopes, **options):
+    """The same for the duration of the context."""
     original = POLICY.read_text()
     policy(scopes, **options)
     try:
